@@ -1,0 +1,68 @@
+"""The outcomes of :func:`issuer.core.decide.decide`: plain values, so that a test, a record or a report can hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from issuer.core.errors import Reason
+
+
+class LifetimeBound(StrEnum):
+    """Which input was the shortest and so set the token's lifetime."""
+
+    REQUEST = "request"
+    GRANT = "grant"
+    SCOPE = "scope"
+    AUDIENCE = "audience"
+    RISK_TIER = "risk_tier"
+    SVID = "svid"
+    GRANT_EXPIRY = "grant_expiry"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Policy allows a token.
+
+    Attributes:
+        audience: The one audience, exactly as policy spells it.
+        scopes: The scopes granted, in the order of the request. Never empty.
+        lifetime: How long the token may live from now; at least the policy's ``min_ttl``.
+        lifetime_bound: Which input set ``lifetime``.
+        application: On whose behalf; ``None`` when no grant names one.
+        bind_certificate: The token must carry ``cnf.x5t#S256`` (the caller asked, or the risk tier demands it).
+        rule_ids: The grants that were used, sorted, without duplicates.
+        refused_scopes: Scopes left out of a partial answer (``allow_partial``), in the order of the request.
+        policy_digest: The digest of the policy that decided.
+    """
+
+    audience: str
+    scopes: tuple[str, ...]
+    lifetime: timedelta
+    lifetime_bound: LifetimeBound
+    application: str | None
+    bind_certificate: bool
+    rule_ids: tuple[str, ...]
+    refused_scopes: tuple[str, ...]
+    policy_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Policy refuses.
+
+    Attributes:
+        reason: Why, for the caller.
+        scopes: The scopes of the request that were refused; empty when the audience itself was.
+        rule_ids: Rules that came closest (for the record and the operator, never for the caller).
+        policy_digest: The digest of the policy that decided.
+    """
+
+    reason: Reason
+    scopes: tuple[str, ...]
+    rule_ids: tuple[str, ...]
+    policy_digest: str

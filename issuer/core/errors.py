@@ -1,0 +1,133 @@
+"""Why a request is refused: the reasons, and the one tree of errors that carries them.
+
+::
+
+    IssuerError                      every refusal that is raised, with its Reason
+    ├── InvalidTokenRequest          the message is malformed; names each field
+    ├── CallerNotVerified            the SVID, or the bundle it is checked against, does not hold
+    ├── RpcNotAllowed                this caller may not use this method at all
+    ├── PolicyDenied                 decide() said no; carries the decision id and the scopes
+    └── TemporarilyUnavailable       something the issuer needs is away: fail closed, safe to retry
+
+``rpc/status.py`` is the only place that turns a reason into a gRPC status. Messages here reach the caller, so they say
+what was wrong with *their* input and never what policy would have expected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+
+@unique
+class Reason(StrEnum):
+    """A stable, machine-readable cause of a refusal.
+
+    The values equal those of ``ErrorReason`` in ``proto/issuer_api/v1/error_reason.proto`` without the prefix; that file
+    holds the meaning of each one, and a test holds the two together.
+    """
+
+    # The request.
+    REQUEST_INVALID = "REQUEST_INVALID"
+    RPC_NOT_ALLOWED = "RPC_NOT_ALLOWED"
+
+    # The caller's X.509-SVID (X509-SVID section 4 and 5, SPIFFE-ID section 2).
+    SVID_MISSING = "SVID_MISSING"
+    SVID_MALFORMED = "SVID_MALFORMED"
+    SVID_URI_SAN_MISSING = "SVID_URI_SAN_MISSING"
+    SVID_URI_SAN_MULTIPLE = "SVID_URI_SAN_MULTIPLE"
+    SVID_URI_SAN_NOT_CRITICAL = "SVID_URI_SAN_NOT_CRITICAL"
+    SPIFFE_ID_NOT_CANONICAL = "SPIFFE_ID_NOT_CANONICAL"
+    SPIFFE_ID_TOO_LONG = "SPIFFE_ID_TOO_LONG"
+    SPIFFE_ID_WITHOUT_PATH = "SPIFFE_ID_WITHOUT_PATH"
+    SVID_IS_CA = "SVID_IS_CA"
+    SVID_KEY_USAGE_MISSING = "SVID_KEY_USAGE_MISSING"
+    SVID_KEY_USAGE_NOT_CRITICAL = "SVID_KEY_USAGE_NOT_CRITICAL"
+    SVID_KEY_USAGE_NO_DIGITAL_SIGNATURE = "SVID_KEY_USAGE_NO_DIGITAL_SIGNATURE"
+    SVID_KEY_USAGE_CERT_SIGN = "SVID_KEY_USAGE_CERT_SIGN"
+    SVID_KEY_USAGE_CRL_SIGN = "SVID_KEY_USAGE_CRL_SIGN"
+    SVID_EXTENDED_KEY_USAGE = "SVID_EXTENDED_KEY_USAGE"
+    SVID_EXPIRED = "SVID_EXPIRED"
+    SVID_NOT_YET_VALID = "SVID_NOT_YET_VALID"
+    SVID_EXPIRES_SOON = "SVID_EXPIRES_SOON"
+    CALLER_IS_ISSUER = "CALLER_IS_ISSUER"
+
+    # The chain from that SVID to the bundle of its own trust domain.
+    CHAIN_TOO_LONG = "CHAIN_TOO_LONG"
+    CHAIN_INCOMPLETE = "CHAIN_INCOMPLETE"
+    CHAIN_INVALID = "CHAIN_INVALID"
+    CHAIN_INTERMEDIATE_EXPIRED = "CHAIN_INTERMEDIATE_EXPIRED"
+    CHAIN_INTERMEDIATE_FOREIGN = "CHAIN_INTERMEDIATE_FOREIGN"
+    CHAIN_NAME_CONSTRAINTS = "CHAIN_NAME_CONSTRAINTS"
+    CHAIN_AUTHORITY_REMOVED = "CHAIN_AUTHORITY_REMOVED"
+    TRUST_DOMAIN_MISMATCH = "TRUST_DOMAIN_MISMATCH"
+    TRUST_DOMAIN_NOT_ALLOWED = "TRUST_DOMAIN_NOT_ALLOWED"
+    TRUST_BUNDLE_MISSING = "TRUST_BUNDLE_MISSING"
+    TRUST_BUNDLE_EMPTY = "TRUST_BUNDLE_EMPTY"
+
+    # Policy.
+    AUDIENCE_NOT_ALLOWED = "AUDIENCE_NOT_ALLOWED"
+    SCOPE_NOT_ALLOWED = "SCOPE_NOT_ALLOWED"
+    APPLICATION_NOT_ALLOWED = "APPLICATION_NOT_ALLOWED"
+    APPLICATION_REQUIRED = "APPLICATION_REQUIRED"
+    GRANT_EXPIRED = "GRANT_EXPIRED"
+
+    # The issuer itself. All fail closed and are safe to retry.
+    IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"
+    POLICY_NOT_LOADED = "POLICY_NOT_LOADED"
+    SIGNER_UNAVAILABLE = "SIGNER_UNAVAILABLE"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One fault of a request: which field, in protobuf path form (``scopes[1]``), and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class IssuerError(Exception):
+    """A refusal. ``reason`` is for programs, the message for the caller's operator."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class InvalidTokenRequest(IssuerError):
+    """The request cannot be understood. ``violations`` is never empty."""
+
+    def __init__(self, violations: tuple[FieldViolation, ...]) -> None:
+        fields = ", ".join(violation.field for violation in violations)
+        super().__init__(Reason.REQUEST_INVALID, f"invalid request: {fields}")
+        self.violations = violations
+
+
+class CallerNotVerified(IssuerError):
+    """The caller did not prove an identity that may call."""
+
+
+class RpcNotAllowed(IssuerError):
+    """A verified caller, but not one for this method."""
+
+    def __init__(self, message: str = "this caller may not use this method") -> None:
+        super().__init__(Reason.RPC_NOT_ALLOWED, message)
+
+
+class PolicyDenied(IssuerError):
+    """Policy refused the request.
+
+    ``scopes`` are those of the request that were refused (empty when the whole request was). The message never tells
+    what policy expected.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, decision_id: str, scopes: tuple[str, ...] = ()) -> None:
+        super().__init__(reason, message)
+        self.decision_id = decision_id
+        self.scopes = scopes
+
+
+class TemporarilyUnavailable(IssuerError):
+    """The issuer cannot decide or sign right now; nothing was issued."""

@@ -1,0 +1,97 @@
+"""What the request path needs from outside, each as a port with few methods. ``app.py`` chooses the concrete parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from cryptography.x509 import Certificate
+
+    from issuer.core.policy import Policy
+    from issuer.core.spiffe_id import SpiffeId, TrustDomain
+    from issuer.core.token import PublicKeySet
+
+
+class Clock(Protocol):
+    """The time, read once for each request."""
+
+    def now(self) -> datetime:
+        """Return the current time, timezone-aware in UTC."""
+        ...
+
+
+class TokenIds(Protocol):
+    """Where ``jti`` and decision ids come from."""
+
+    def token_id(self) -> str:
+        """Return a fresh ``jti``: unguessable, unique."""
+        ...
+
+    def decision_id(self, now: datetime) -> str:
+        """Return a fresh decision id that sorts by time (UUIDv7, RFC 9562 section 5.7)."""
+        ...
+
+
+class PolicyBook(Protocol):
+    """The policy in force."""
+
+    def current(self) -> Policy:
+        """Return the policy in force; the same object until a reload swaps it whole.
+
+        Raises:
+            TemporarilyUnavailable: POLICY_NOT_LOADED, before the first good load.
+        """
+        ...
+
+
+class Signer(Protocol):
+    """The private key that signs tokens."""
+
+    @property
+    def algorithm(self) -> str:
+        """The JWS ``alg`` (RFC 7518 section 3.1)."""
+        ...
+
+    @property
+    def key_id(self) -> str:
+        """The JWS ``kid``: the RFC 7638 thumbprint of the public key."""
+        ...
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """Return the raw JWS signature over ``signing_input`` (for ES256: r || s, RFC 7518 section 3.4).
+
+        Raises:
+            TemporarilyUnavailable: SIGNER_UNAVAILABLE, when the key cannot be used.
+        """
+        ...
+
+    def public_keys(self) -> PublicKeySet:
+        """Return every key that a verifier should know."""
+        ...
+
+
+class TrustBundles(Protocol):
+    """The X.509 authorities of each trust domain, kept fresh by the Workload API."""
+
+    @property
+    def version(self) -> int:
+        """A number that grows with every change of any bundle; part of the key of cached verdicts."""
+        ...
+
+    def authorities(self, trust_domain: TrustDomain) -> tuple[Certificate, ...] | None:
+        """Return the authorities of one trust domain: ``None`` when it is unknown, ``()`` when its bundle is empty."""
+        ...
+
+    def trust_domains(self) -> frozenset[TrustDomain]:
+        """Return every trust domain of which a bundle is known."""
+        ...
+
+    def own_id(self) -> SpiffeId:
+        """Return the issuer's own SPIFFE ID.
+
+        Raises:
+            TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no valid SVID of its own right now.
+        """
+        ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -94,4 +95,25 @@ class TrustBundles(Protocol):
         Raises:
             TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no valid SVID of its own right now.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """What the server presents and accepts in a TLS handshake, all PEM.
+
+    ``roots`` is one flat pool over all trust domains that may call. TLS therefore proves only possession of a key that
+    *some* of them certified; whose it is, is decided afterwards by :func:`issuer.core.svid.verify_svid`.
+    """
+
+    certificate_chain: bytes
+    private_key: bytes = field(repr=False)
+    roots: bytes
+
+
+class ServerIdentity(Protocol):
+    """The issuer's own SVID, for the server's side of TLS."""
+
+    def tls_material(self) -> TlsMaterial:
+        """Return the current material; the same object until something changed. Does no I/O: handshakes wait for it."""
         ...

@@ -1,0 +1,87 @@
+# Everything a contributor runs, the same here and in CI. Each target sets up what it needs and says what it does.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PROTO_VENV := .cache/proto-venv
+PROTOS := $(wildcard proto/issuer_api/v1/*.proto)
+SOURCES := issuer agent_client issuer_testing tests bench
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- Set-up -----------------------------------------------------------------------------------------------------------
+
+$(VENV)/.testing: requirements/testing.lock pyproject.toml scripts/setup-venv
+	@scripts/setup-venv $(VENV) requirements/testing.lock
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.testing
+	@scripts/setup-venv $(VENV) requirements/dev.lock
+	@touch $@
+
+$(PROTO_VENV)/.made: requirements/proto.lock
+	@scripts/setup-venv $(PROTO_VENV) requirements/proto.lock --without-project
+	@touch $@
+
+.PHONY: dev
+dev: $(VENV)/.dev ## Make the development environment in .venv
+
+# --- The README's two commands ----------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.testing ## Show the product working, in a minute; on the embedded authority where no SPIRE is at hand
+	@$(PY) -m issuer_testing.demo
+
+.PHONY: demo-spire
+demo-spire: $(VENV)/.testing ## The demo on a real SPIRE, which is built first where there is none (about 6 minutes, once)
+	@$(PY) -m issuer_testing.demo --spire
+
+.PHONY: test
+test: $(VENV)/.dev ## Run every test on a real SPIRE: as host processes, then in containers
+	@scripts/ensure-docker
+	@echo "==> getting a real SPIRE (built once and cached where there is none)"
+	@$(PY) -m issuer_testing.spire.sources
+	@echo "==> all tests, SPIRE as host processes"
+	@$(PY) -m pytest --spire=host --cov --cov-report= $(PYTEST_ARGS)
+	@echo "==> the integration tests again, SPIRE in containers"
+	@$(PY) -m pytest --spire=containers -m spire --cov --cov-append --cov-report= $(PYTEST_ARGS)
+	@echo "==> coverage"
+	@$(PY) -m coverage report --include='issuer/core/*' --fail-under=100
+	@$(PY) -m coverage report --fail-under=90
+
+# --- Checks -----------------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: $(VENV)/.dev $(PROTO_VENV)/.made ## Lint, format, types, import rules, protobuf; changes nothing
+	@echo "==> ruff"; $(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	@echo "==> mypy"; $(VENV)/bin/mypy
+	@echo "==> import rules"; $(VENV)/bin/lint-imports
+	@echo "==> buf lint"; scripts/lint-proto $(PROTO_VENV) $(VENV)
+	@echo "==> generated code is up to date"; scripts/generate-proto $(PROTO_VENV) --check
+
+.PHONY: fix
+fix: $(VENV)/.dev ## Format, and mend what ruff can mend
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix .
+
+.PHONY: proto
+proto: $(PROTO_VENV)/.made ## Generate issuer_api from proto/
+	@scripts/generate-proto $(PROTO_VENV)
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Resolve the newest dependencies into requirements/*.lock
+	@scripts/lock $(VENV)
+
+# --- Speed ------------------------------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure, beside references in the same run; writes bench/results/latest.json
+	@$(PY) -m bench
+
+.PHONY: clean
+clean: ## Remove what the targets made (not the SPIRE cache, which is slow to rebuild)
+	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build

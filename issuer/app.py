@@ -1,0 +1,237 @@
+"""The one file that chooses concrete parts and puts them together; start-up and shutdown in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
+from issuer.core.errors import TemporarilyUnavailable
+from issuer.core.metadata import server_metadata
+from issuer.core.verdicts import CallerVerifier
+from issuer.issuance import Issuance
+from issuer.policy_files.directory import DirectoryPolicyBook
+from issuer.public_http.process import PublicHttpProcess
+from issuer.public_http.settings import PublicHttpSettings
+from issuer.rpc.methods import IssuerMethods
+from issuer.rpc.pipeline import Pipeline
+from issuer.rpc.server import RpcServer
+from issuer.rpc.settings import RpcSettings
+from issuer.signing.key_file import KeyFileSigner
+from issuer.spire.identity import NoUsableSvid, SpireIdentity
+from issuer.system import RandomIds, SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.config import Config
+
+DEVELOPMENT_SUFFIX = ".test"
+"""Trust domains of the embedded development authority (RFC 6761 section 6.2: never a real name)."""
+
+
+class StartupError(Exception):
+    """The issuer cannot start. The message says what is wrong and what to do, for a person."""
+
+
+class App:
+    """A whole issuer.
+
+    Args:
+        config: What it was told.
+        insecure_dev: Serve the embedded development authority, which attests nobody, and nothing else.
+        log: Where it reports.
+    """
+
+    def __init__(self, config: Config, *, insecure_dev: bool, log: FilteringBoundLogger) -> None:
+        self._config = config
+        self._insecure_dev = insecure_dev
+        self._log = log
+        self._clock = SystemClock()
+        self._ids = RandomIds()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        1. Load the policy and the signing key: what is wrong with them is told before anything is waited for.
+        2. Wait for SPIRE, for a bounded time.
+        3. Take the gRPC address, start the public HTTP process, accept calls.
+        4. Report whether the issuer can serve, whenever that changes, until told to stop.
+        5. Say NOT_SERVING, let calls in flight end, leave.
+
+        Raises:
+            StartupError: From steps 1 to 3.
+            Exception: The parts' own start-up errors (``PolicyError``, ``KeyFileError``, ``AddressInUse`` and so on),
+                each with a message for a person.
+        """
+        async with AsyncExitStack() as stack:
+            policies = DirectoryPolicyBook(self._config.policy.path)
+            signer = KeyFileSigner.open_or_create(self._config.keys.file)
+            self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
+            self._on_signals(policies)
+            identity = await self._identity(stack)
+            server = self._rpc_server(policies, signer, identity)
+            port = server.bind()
+            http = self._public_http(signer)
+            await asyncio.to_thread(http.start)
+            stack.callback(http.stop)
+            await server.health.set_serving(serving=False)
+            await server.start()
+            self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
+            await self._report_readiness(server, http, identity)
+            self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
+            http.set_ready(ready=False, reason="the issuer is stopping")
+            await server.stop(self._config.server.shutdown_grace)
+        self._log.info("stopped")
+
+    def _on_signals(self, policies: DirectoryPolicyBook) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, policies)
+
+    def _reload(self, policies: DirectoryPolicyBook) -> None:
+        try:
+            policies.reload()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new files, the good policy stays
+            self._log.error("policy_reload_refused", error=str(error), digest=policies.current().digest)
+        else:
+            self._log.info("policy_loaded", digest=policies.current().digest)
+
+    async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
+        spire = self._config.spire
+        watcher = WorkloadApiWatcher(spire.socket)
+        watcher.start()
+        stack.callback(watcher.close)
+        self._log.info("waiting_for_spire", socket=watcher.socket, at_most=str(spire.startup_timeout))
+        try:
+            await _unless_stopped(
+                asyncio.to_thread(watcher.wait_for_first, spire.startup_timeout.total_seconds()), self._stop
+            )
+            identity = SpireIdentity(
+                watcher,
+                spiffe_id=spire.spiffe_id,
+                federated=frozenset(spire.federated_trust_domains),
+                clock=self._clock,
+                log=self._log,
+            )
+        except (WorkloadApiError, NoUsableSvid) as error:
+            raise StartupError(str(error)) from error
+        self._check_development_mode(identity)
+        return identity
+
+    def _check_development_mode(self, identity: SpireIdentity) -> None:
+        trust_domain = str(identity.own_id().trust_domain)
+        if trust_domain.endswith(DEVELOPMENT_SUFFIX) and not self._insecure_dev:
+            raise StartupError(
+                f"the trust domain {trust_domain} is one of the development authority, which attests nobody; "
+                "to try things out with it, start with --insecure-dev"
+            )
+        if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
+            raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
+
+    def _rpc_server(self, policies: DirectoryPolicyBook, signer: KeyFileSigner, identity: SpireIdentity) -> RpcServer:
+        server = self._config.server
+        issuance = Issuance(
+            issuer=self._config.issuer.url,
+            policies=policies,
+            signer=signer,
+            ids=self._ids,
+            development=self._insecure_dev,
+        )
+        methods = IssuerMethods(
+            issuance=issuance,
+            policies=policies,
+            signer=signer,
+            key_set_max_age=self._config.http.key_set_max_age,
+        )
+        verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
+        return RpcServer(
+            RpcSettings(
+                listen=server.listen,
+                max_message_bytes=server.max_message_bytes,
+                max_metadata_bytes=server.max_metadata_bytes,
+                max_concurrent_streams=server.max_concurrent_streams,
+                max_connection_age=server.max_connection_age,
+                max_connection_age_grace=server.max_connection_age_grace,
+            ),
+            methods=methods,
+            pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, log=self._log),
+            identity=identity,
+            log=self._log,
+        )
+
+    def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
+        http = self._config.http
+        settings = PublicHttpSettings(
+            listen=http.listen,
+            tls_certificate=http.tls_certificate,
+            tls_key=http.tls_key,
+            behind_tls_proxy=http.behind_tls_proxy,
+            key_set_max_age=http.key_set_max_age,
+        )
+        return PublicHttpProcess(
+            settings, metadata=server_metadata(self._config.issuer.url), jwks=signer.public_keys()
+        )
+
+    async def _report_readiness(self, server: RpcServer, http: PublicHttpProcess, identity: SpireIdentity) -> None:
+        """Follow the issuer's own SVID: serving while it is valid. Returns when told to stop."""
+        changed = asyncio.Event()
+        identity.subscribe(_threadsafe(changed.set))
+        was_serving: bool | None = None
+        while not self._stop.is_set():
+            changed.clear()
+            fault = _fault(identity)
+            if was_serving is not (fault is None):
+                was_serving = fault is None
+                await server.health.set_serving(serving=was_serving)
+                http.set_ready(ready=was_serving, reason=fault or "")
+                self._log.info("readiness", serving=was_serving, reason=fault)
+            left = (identity.svid_expires_at() - self._clock.now()).total_seconds()
+            # Past the end of the SVID only an update, or the signal to stop, can change anything.
+            await _first_of(self._stop, changed, within=left + 0.01 if fault is None else None)
+
+
+def _fault(identity: SpireIdentity) -> str | None:
+    try:
+        identity.own_id()
+    except TemporarilyUnavailable as error:
+        return error.message
+    return None
+
+
+async def _unless_stopped(work: asyncio.Future[object] | asyncio.Task[object] | object, stop: asyncio.Event) -> None:
+    """Wait for ``work``, or raise StartupError as soon as ``stop`` is set."""
+    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done():
+        raise StartupError("told to stop while waiting for SPIRE")
+    stopping.cancel()
+    task.result()
+
+
+async def _first_of(*events: asyncio.Event, within: float | None) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def _threadsafe(callback: Callable[[], None]) -> Callable[[], None]:
+    loop = asyncio.get_running_loop()
+    return lambda: _call_soon(loop, callback)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(callback)
+
+
+def _host(listen: str) -> str:
+    return listen.rpartition(":")[0]

@@ -1,0 +1,1 @@
+"""The ``issuer`` command. Arguments, exit codes and words for people; everything else is below."""

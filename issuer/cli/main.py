@@ -1,0 +1,31 @@
+"""``issuer``: the server and what its operators need.
+
+Exit codes: 0 done; 1 it did not work, and the message says why; 2 the command or the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from issuer.cli.init import init
+from issuer.cli.keys import keys_app
+from issuer.cli.policy import policy_app
+from issuer.cli.serve import serve
+
+app = typer.Typer(
+    name="issuer",
+    help="A security token service for SPIFFE workloads.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(serve)
+app.command()(init)
+app.add_typer(policy_app, name="policy")
+app.add_typer(keys_app, name="keys")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

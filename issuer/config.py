@@ -1,0 +1,237 @@
+"""Every setting of the issuer: frozen models, read once from a TOML file and the environment, all faults at once.
+
+The environment wins over the file: ``ISSUER_SERVER_LISTEN`` sets ``listen`` in ``[server]``. Paths in the file are
+relative to the file. The comments of ``starter.toml`` explain each setting to the people who set it.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from issuer.core.duration import parse_duration
+from issuer.core.errors import IssuerError
+from issuer.core.nearest import nearest
+from issuer.core.spiffe_id import SpiffeId, TrustDomain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENVIRONMENT_PREFIX = "ISSUER_"
+_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``faults`` has one readable line for each thing to mend."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _spiffe_id(value: object) -> object:
+    return _parsed(SpiffeId.parse, value)
+
+
+def _trust_domain(value: object) -> object:
+    return _parsed(TrustDomain.parse, value)
+
+
+def _parsed(parse: Any, value: object) -> object:  # noqa: ANN401
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except IssuerError as error:
+        raise ValueError(error.message) from None
+
+
+def _file(value: object, info: ValidationInfo) -> object:
+    """Resolve a path against the folder of the configuration file."""
+    return info.context / value if isinstance(value, str) and isinstance(info.context, Path) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+FilePath = Annotated[Path, BeforeValidator(_file)]
+Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class IssuerSection(_Section):
+    """``[issuer]``: who the issuer says it is."""
+
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        # RFC 8414 section 2: https, no query, no fragment. Loopback over http is for development.
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+            raise ValueError("must be an https URL (http only for a loopback address)")
+        if not parts.hostname or parts.query or parts.fragment or parts.username or url.endswith(("?", "#")):
+            raise ValueError("must be a URL with a host and without user, query and fragment")
+        if url.endswith("/"):
+            raise ValueError("must not end in '/': verifiers compare `iss` byte for byte")
+        return url
+
+
+class ServerSection(_Section):
+    """``[server]``: the gRPC listener."""
+
+    listen: Listen = "127.0.0.1:8443"
+    max_message_bytes: Annotated[int, Field(ge=4096, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
+    max_metadata_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 16 * 1024
+    max_concurrent_streams: Annotated[int, Field(ge=1, le=100_000)] = 256
+    max_connection_age: Duration = timedelta(minutes=30)
+    max_connection_age_grace: Duration = timedelta(seconds=30)
+    shutdown_grace: Duration = timedelta(seconds=10)
+
+
+class SpireSection(_Section):
+    """``[spire]``: where our own SVID and the trust bundles come from, and who may call."""
+
+    socket: str | None = None
+    spiffe_id: Annotated[SpiffeId, BeforeValidator(_spiffe_id)] | None = None
+    startup_timeout: Duration = timedelta(seconds=60)
+    federated_trust_domains: tuple[Annotated[TrustDomain, BeforeValidator(_trust_domain)], ...] = ()
+
+
+class PolicySection(_Section):
+    """``[policy]``: the folder of policy files, or one file."""
+
+    path: FilePath
+
+
+class KeysSection(_Section):
+    """``[keys]``: the signing key."""
+
+    file: FilePath
+
+
+class HttpSection(_Section):
+    """``[http]``: the public listener with the key set and metadata."""
+
+    listen: Listen = "127.0.0.1:8080"
+    tls_certificate: FilePath | None = None
+    tls_key: FilePath | None = None
+    behind_tls_proxy: bool = False
+    key_set_max_age: Duration = timedelta(minutes=5)
+
+
+class LogSection(_Section):
+    """``[log]``: how the log is written."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Config(_Section):
+    """The whole configuration."""
+
+    issuer: IssuerSection
+    server: ServerSection = ServerSection()
+    spire: SpireSection = SpireSection()
+    policy: PolicySection
+    keys: KeysSection
+    http: HttpSection = HttpSection()
+    log: LogSection = LogSection()
+
+
+def load_config(path: Path, environment: Mapping[str, str]) -> Config:
+    """Read and check the configuration.
+
+    Args:
+        path: The TOML file.
+        environment: The process's environment; variables ``ISSUER_<SECTION>_<KEY>`` win over the file.
+
+    Raises:
+        ConfigError: With every fault found, each with the file, the line where there is one, and the remedy.
+    """
+    text = _read(path)
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    sources = _apply_environment(data, environment)
+    try:
+        return Config.model_validate(data, context=path.resolve().parent)
+    except ValidationError as error:
+        raise ConfigError([_fault(path, text, sources, dict(detail)) for detail in error.errors()]) from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file; `issuer init` writes one to start from"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from None
+
+
+def _apply_environment(data: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Put the environment's settings into ``data``; return which variable set which."""
+    sources = {}
+    for section, model in Config.model_fields.items():
+        for key in _keys_of(model.annotation):
+            variable = f"{ENVIRONMENT_PREFIX}{section}_{key}".upper()
+            if (value := environment.get(variable)) is not None:
+                table = data.setdefault(section, {})
+                if isinstance(table, dict):
+                    table[key] = _typed(value)
+                    sources[section, key] = variable
+    return sources
+
+
+def _keys_of(model: Any) -> list[str]:  # noqa: ANN401
+    return list(model.model_fields)
+
+
+def _typed(value: str) -> object:
+    """Read a variable as TOML would where it is a list, a number or a boolean; else it is the string itself."""
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+    return parsed if isinstance(parsed, int | list) else value
+
+
+def _fault(path: Path, text: str, sources: Mapping[tuple[str, str], str], detail: dict[str, Any]) -> str:
+    location = tuple(str(part) for part in detail["loc"])
+    section, key = location[0], location[1] if len(location) > 1 else ""
+    where = f"${sources[section, key]}" if (section, key) in sources else _where(path, text, section, key)
+    name = f"[{section}] {key}".rstrip() if key or section in Config.model_fields else section
+    return f"{where}: {name}: {_explanation(detail, location)}"
+
+
+def _explanation(detail: dict[str, Any], location: tuple[str, ...]) -> str:
+    if detail["type"] == "extra_forbidden":
+        known = _keys_of(Config.model_fields[location[0]].annotation) if len(location) > 1 else Config.model_fields
+        return f"is not a setting{nearest(location[-1], known)}"
+    if detail["type"] == "missing":
+        return "is required"
+    return str(detail["msg"]).removeprefix("Value error, ")
+
+
+def _where(path: Path, text: str, section: str, key: str) -> str:
+    """Return ``file:line`` of a setting, of its section where it is absent, or the file alone."""
+    current, section_line = "", None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([A-Za-z0-9_.-]+)\s*\]", line):
+            current = header[1]
+            section_line = number if current == section else section_line
+        elif current == section and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return f"{path}:{number}"
+    return f"{path}:{section_line}" if section_line else str(path)

@@ -1,0 +1,46 @@
+"""Structured logging: JSON lines, or a readable form on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Literal, TextIO, cast
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger, Processor
+
+LogFormat = Literal["auto", "json", "console"]
+
+
+def open_log(log_format: LogFormat, stream: TextIO = sys.stderr) -> FilteringBoundLogger:
+    """Return the logger of the process, writing to ``stream``.
+
+    Args:
+        log_format: ``auto`` is ``console`` on a terminal and ``json`` elsewhere.
+        stream: Where lines go; each is written whole and flushed.
+    """
+    console = log_format == "console" or (log_format == "auto" and stream.isatty())
+    return cast(
+        "FilteringBoundLogger",
+        structlog.wrap_logger(
+            structlog.WriteLogger(stream),
+            processors=_processors(console=console, colors=stream.isatty()),
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+            cache_logger_on_first_use=True,
+        ),
+    )
+
+
+def _processors(*, console: bool, colors: bool) -> list[Processor]:
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    # Tracebacks never carry the values of local variables: a token or a key may be among them.
+    if console:
+        plain = structlog.dev.plain_traceback
+        return [*shared, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [*shared, structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]

@@ -1,0 +1,47 @@
+"""What a transport knows about one call, before and after the caller is verified. Imports no gRPC package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from issuer.core.caller import Caller
+
+LogFields = dict[str, "str | int | float | bool | list[str] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An unverified call: only what the transport saw.
+
+    Attributes:
+        method: The full method name, ``package.Service/Method``.
+        peer: The network peer as the transport spells it; for the log only, never for a decision.
+        leaf_pem: The client certificate as PEM; ``None`` when none was presented.
+        intermediates_pem: The rest of the presented chain as concatenated PEM; ``None`` when there is none.
+    """
+
+    method: str
+    peer: str
+    leaf_pem: bytes | None
+    intermediates_pem: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCall:
+    """A call whose caller was verified; the only kind that a method receives.
+
+    Attributes:
+        caller: Who calls.
+        now: The time of this request, read once.
+        request_id: Finds this call in the log.
+        log_fields: What the method adds to the call's one log line; never a secret.
+    """
+
+    caller: Caller
+    now: datetime
+    request_id: str
+    log_fields: LogFields = field(default_factory=dict)

@@ -1,0 +1,119 @@
+"""Protobuf messages to core values and back. Nothing past this file sees a message; nothing before it sees a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from issuer.core.errors import FieldViolation, InvalidTokenRequest
+from issuer.core.token_request import MAX_TTL, TokenRequest
+from issuer_api.v1 import issuer_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+    from issuer.core.access import Access, AccessScope
+    from issuer.issuance import IssuedToken
+
+MAX_BATCH_ITEMS = 256
+"""The contract's bound, in the comment of BatchIssueTokensRequest."""
+
+
+def token_request_from_proto(message: pb.IssueTokenRequest) -> TokenRequest:
+    """Parse a request into a value that cannot be wrong.
+
+    Raises:
+        InvalidTokenRequest: With every violation, each naming its field as the .proto spells it.
+    """
+    violations: list[FieldViolation] = []
+    ttl = _ttl(message, violations)
+    bind_certificate = _binding(message, violations)
+    try:
+        request = TokenRequest(
+            audience=message.audience,
+            scopes=tuple(message.scopes),
+            ttl=ttl,
+            application=message.application or None,
+            bind_certificate=bind_certificate,
+            allow_partial=message.allow_partial,
+        )
+    except InvalidTokenRequest as error:
+        raise InvalidTokenRequest((*error.violations, *violations)) from None
+    if violations:
+        raise InvalidTokenRequest(tuple(violations))
+    return request
+
+
+def _ttl(message: pb.IssueTokenRequest, violations: list[FieldViolation]) -> timedelta | None:
+    if not message.HasField("ttl"):
+        return None
+    seconds, nanos = message.ttl.seconds, message.ttl.nanos
+    # Checked before the conversion: ToTimedelta overflows on what a hostile caller may send.
+    if not 0 <= seconds <= MAX_TTL.total_seconds() or not 0 <= nanos < 1_000_000_000 or seconds + nanos == 0:
+        violations.append(FieldViolation("ttl", f"must be positive and at most {MAX_TTL.days} days"))
+        return None
+    return message.ttl.ToTimedelta()
+
+
+def _binding(message: pb.IssueTokenRequest, violations: list[FieldViolation]) -> bool:
+    if not message.HasField("proof_binding"):
+        return False
+    if message.proof_binding != pb.PROOF_BINDING_TLS_CERTIFICATE:
+        violations.append(FieldViolation("proof_binding", "is not a binding that this issuer knows"))
+    return True
+
+
+def batch_items(message: pb.BatchIssueTokensRequest) -> Iterable[pb.IssueTokenRequest]:
+    """Return the items of a batch.
+
+    Raises:
+        InvalidTokenRequest: When there is none, or more than 256.
+    """
+    if not 1 <= len(message.requests) <= MAX_BATCH_ITEMS:
+        raise InvalidTokenRequest((FieldViolation("requests", f"must have 1 to {MAX_BATCH_ITEMS} entries"),))
+    return message.requests
+
+
+def issued_token_to_proto(issued: IssuedToken) -> pb.IssueTokenResponse:
+    """Return the answer for a token. The only call of ``reveal`` in the server."""
+    grant = issued.grant
+    return pb.IssueTokenResponse(
+        token=issued.token.reveal() if issued.token else "",
+        token_type="Bearer",
+        expire_time=Timestamp(seconds=issued.expires_at),
+        renew_time=Timestamp(seconds=issued.renew_at),
+        scopes=grant.scopes,
+        refused_scopes=grant.refused_scopes,
+        token_id=issued.token_id,
+        decision_id=issued.decision_id,
+        application=grant.application or "",
+    )
+
+
+def accesses_to_proto(accesses: Iterable[Access]) -> pb.ListAccessResponse:
+    """Return the answer of ListAccess."""
+    return pb.ListAccessResponse(
+        accesses=[
+            pb.Access(
+                audience=access.audience,
+                application=access.application or "",
+                scopes=[_access_scope_to_proto(scope) for scope in access.scopes],
+            )
+            for access in accesses
+        ]
+    )
+
+
+def _access_scope_to_proto(scope: AccessScope) -> pb.AccessScope:
+    message = pb.AccessScope(
+        name=scope.name,
+        risk=scope.risk,
+        max_ttl=Duration(seconds=int(scope.max_ttl.total_seconds())),
+        binding_required=scope.binding_required,
+    )
+    if scope.expire_time is not None:
+        message.expire_time.FromDatetime(scope.expire_time)
+    return message

@@ -1,0 +1,116 @@
+"""The steps around every method, the same for each transport."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from google.rpc import code_pb2
+
+from issuer.core.errors import IssuerError, RpcNotAllowed
+from issuer.rpc.call import VerifiedCall
+from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
+from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from google.rpc.status_pb2 import Status
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.core.verdicts import CallerVerifier
+    from issuer.ports import Clock, TokenIds
+    from issuer.rpc.call import Call, LogFields
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+_OUR_FAULTS = frozenset({code_pb2.INTERNAL, code_pb2.UNAVAILABLE})
+"""Logged as errors; the caller's faults are not ours to be paged for."""
+
+
+class RpcFailed(Exception):
+    """A call ends with this status. For the transport adapter alone."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(status.message)
+        self.status = status
+
+
+class Pipeline:
+    """Runs a method for a call.
+
+    1. Read the clock, once; give the call an id.
+    2. The method must be listed in ``RPC_RULES``.
+    3. Verify the caller's SVID, whatever TLS thought of it.
+    4. Run the method.
+    5. Turn a refusal into its status, and anything else into INTERNAL with a fixed text.
+    6. Write one log line, whatever the outcome.
+    """
+
+    def __init__(
+        self, *, clock: Clock, ids: TokenIds, verifier: CallerVerifier, log: FilteringBoundLogger
+    ) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._verifier = verifier
+        self._log = log
+
+    async def answer(
+        self, method: Callable[[Request, VerifiedCall], Awaitable[Response]], message: Request, call: Call
+    ) -> Response:
+        """Run ``method``.
+
+        Raises:
+            RpcFailed: With the status that the caller receives.
+        """
+        started = time.perf_counter()
+        now = self._clock.now()
+        request_id = self._ids.decision_id(now)
+        fields: LogFields = {}
+        try:
+            verified = self._verify(call, now, request_id, fields)
+            response = await method(message, verified)
+        except asyncio.CancelledError:
+            self._write(call, request_id, fields, started, code_pb2.CANCELLED)
+            raise
+        except IssuerError as error:
+            fields.setdefault("error", error.message)
+            raise self._failed(error, call, request_id, fields, started) from None
+        except Exception:
+            self._log.exception("rpc_fault", method=call.method, request_id=request_id)
+            raise self._failed(internal_error(), call, request_id, fields, started) from None
+        self._write(call, request_id, fields, started, code_pb2.OK)
+        return response
+
+    def _verify(self, call: Call, now: datetime, request_id: str, fields: LogFields) -> VerifiedCall:
+        if RPC_RULES.get(call.method) is not CallerKind.WORKLOAD:
+            raise RpcNotAllowed
+        caller = self._verifier.verify(call.leaf_pem, call.intermediates_pem, now)
+        fields["caller"] = str(caller.spiffe_id)
+        return VerifiedCall(caller=caller, now=now, request_id=request_id, log_fields=fields)
+
+    def _failed(
+        self, error: IssuerError, call: Call, request_id: str, fields: LogFields, started: float
+    ) -> RpcFailed:
+        fields["reason"] = error.reason.value
+        self._write(call, request_id, fields, started, STATUS_CODES[error.reason])
+        return RpcFailed(status_from_error(error, request_id))
+
+    def _write(
+        self, call: Call, request_id: str, fields: LogFields, started: float, code: code_pb2.Code.ValueType
+    ) -> None:
+        write = self._log.error if code in _OUR_FAULTS else self._log.info
+        write(
+            "rpc",
+            method=call.method,
+            code=code_pb2.Code.Name(code),
+            request_id=request_id,
+            peer=call.peer,
+            duration_ms=round((time.perf_counter() - started) * 1000, 3),
+            **fields,
+        )
+
+

@@ -1,0 +1,26 @@
+"""Who may call each RPC. An RPC that is not listed here is refused, so a new one cannot be left open by mistake."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class CallerKind(Enum):
+    """What a caller must have proved before the method runs."""
+
+    TLS_PEER = auto()
+    """A certificate that TLS accepted; the method tells nothing about anyone (health, reflection)."""
+    WORKLOAD = auto()
+    """An X.509-SVID that our own code verified."""
+
+
+RPC_RULES: dict[str, CallerKind] = {
+    "issuer_api.v1.IssuerService/IssueToken": CallerKind.WORKLOAD,
+    "issuer_api.v1.IssuerService/BatchIssueTokens": CallerKind.WORKLOAD,
+    "issuer_api.v1.IssuerService/ListAccess": CallerKind.WORKLOAD,
+    "issuer_api.v1.IssuerService/GetKeySet": CallerKind.WORKLOAD,
+    "grpc.health.v1.Health/Check": CallerKind.TLS_PEER,
+    "grpc.health.v1.Health/Watch": CallerKind.TLS_PEER,
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": CallerKind.TLS_PEER,
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": CallerKind.TLS_PEER,
+}

@@ -1,0 +1,183 @@
+"""The grpc.aio adapter: TLS, limits, handlers, graceful stop. Everything it serves is written without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from issuer.rpc.call import Call
+from issuer.rpc.health import Health
+from issuer.rpc.pipeline import RpcFailed
+from issuer.rpc.reflection import reflection_handlers
+from issuer_api.v1 import issuer_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import timedelta
+
+    from google.protobuf.message import Message
+    from google.rpc.status_pb2 import Status
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.ports import ServerIdentity, TlsMaterial
+    from issuer.rpc.methods import IssuerMethods
+    from issuer.rpc.pipeline import Pipeline
+    from issuer.rpc.settings import RpcSettings
+
+ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
+
+_STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class AddressInUse(OSError):
+    """The address to listen on is taken or not ours to take."""
+
+
+class RpcServer:
+    """Serves IssuerService, health and reflection over mutual TLS.
+
+    Nothing here decides anything: TLS admits whoever holds a key that one of the configured trust domains certified, and
+    the pipeline then verifies the caller for each call.
+    """
+
+    def __init__(
+        self,
+        settings: RpcSettings,
+        *,
+        methods: IssuerMethods,
+        pipeline: Pipeline,
+        identity: ServerIdentity,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self.health = Health((ISSUER_SERVICE,), log)
+        self._server = grpc.aio.server(options=_options(settings))
+        self._server.add_generic_rpc_handlers((
+            grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._handlers(methods)),
+            *self.health.handlers(),
+            *reflection_handlers((ISSUER_SERVICE,), log),
+        ))
+        self._credentials = _TlsCredentials(identity)
+
+    def bind(self) -> int:
+        """Take the address and return the port.
+
+        Raises:
+            AddressInUse: When it cannot be taken.
+        """
+        try:
+            return int(self._server.add_secure_port(self._settings.listen, self._credentials.server_credentials()))
+        except RuntimeError as error:
+            message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
+            raise AddressInUse(message) from error
+
+    async def start(self) -> None:
+        """Accept calls."""
+        await self._server.start()
+
+    async def stop(self, grace: timedelta) -> None:
+        """Say NOT_SERVING, take no new calls, and give those in flight up to ``grace`` to end."""
+        await self.health.shut_down()
+        await self._server.stop(grace.total_seconds())
+
+    def _handlers(self, methods: IssuerMethods) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            "IssueToken": self._unary("IssueToken", methods.issue_token, pb.IssueTokenRequest),
+            "BatchIssueTokens": self._unary(
+                "BatchIssueTokens", methods.batch_issue_tokens, pb.BatchIssueTokensRequest
+            ),
+            "ListAccess": self._unary("ListAccess", methods.list_access, pb.ListAccessRequest),
+            "GetKeySet": self._unary("GetKeySet", methods.get_key_set, pb.GetKeySetRequest),
+        }
+
+    def _unary(
+        self, name: str, method: Callable[[Any, Any], Awaitable[Message]], request: type[Message]
+    ) -> grpc.RpcMethodHandler:
+        full_name = f"{ISSUER_SERVICE}/{name}"
+
+        async def handler(message: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            try:
+                return await self._pipeline.answer(method, message, call_from_context(full_name, context))
+            except RpcFailed as failure:
+                return await _abort(context, failure.status)
+
+        return grpc.unary_unary_rpc_method_handler(
+            handler, request_deserializer=request.FromString, response_serializer=_serialize
+        )
+
+
+def call_from_context(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
+    """Return what grpc.aio knows about a call.
+
+    C-core also offers ``peer_spiffe_id``; it is not read, since our own parser decides what a SPIFFE ID is.
+    """
+    auth = context.auth_context()
+    return Call(
+        method=method,
+        peer=context.peer(),
+        leaf_pem=_first(auth.get("x509_pem_cert")),
+        intermediates_pem=_first(auth.get("x509_pem_cert_chain")),
+    )
+
+
+def _first(values: list[bytes] | None) -> bytes | None:
+    return values[0] if values else None
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: Status) -> Message:
+    details = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(_STATUS_CODES[status.code], status.message, details)
+
+
+def _options(settings: RpcSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # The soft limit starts to refuse at random below the hard one; equal values make it one clear limit.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+        ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age)),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(settings.max_connection_age_grace)),
+        # On by default, it would let two issuers share one port without a word.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
+
+
+class _TlsCredentials:
+    """Gives each handshake the newest SVID and roots, so that rotation needs no restart and drops no call."""
+
+    def __init__(self, identity: ServerIdentity) -> None:
+        self._identity = identity
+        self._served: TlsMaterial | None = None
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        self._served = self._identity.tls_material()
+        return grpc.dynamic_ssl_server_credentials(
+            _certificate_configuration(self._served), self._fetch, require_client_authentication=True
+        )
+
+    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        # Runs in a thread of gRPC's at every handshake; None means "as before".
+        material = self._identity.tls_material()
+        if material is self._served:
+            return None
+        self._served = material
+        return _certificate_configuration(material)
+
+
+def _certificate_configuration(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        ((material.private_key, material.certificate_chain),), root_certificates=material.roots
+    )

@@ -1,0 +1,77 @@
+"""From a refusal to ``google.rpc.Status``: the only place that knows which reason has which status code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.any_pb2 import Any
+from google.rpc import code_pb2, status_pb2
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+
+from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, Reason
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+ERROR_DOMAIN = "spiffe-issuer"
+
+_UNAUTHENTICATED = tuple(
+    reason
+    for reason in Reason
+    if reason.startswith(("SVID_", "SPIFFE_ID_", "CHAIN_", "TRUST_")) and reason is not Reason.SVID_EXPIRES_SOON
+)
+
+STATUS_CODES: dict[Reason, code_pb2.Code.ValueType] = {
+    **dict.fromkeys(_UNAUTHENTICATED, code_pb2.UNAUTHENTICATED),
+    Reason.CALLER_IS_ISSUER: code_pb2.UNAUTHENTICATED,
+    Reason.REQUEST_INVALID: code_pb2.INVALID_ARGUMENT,
+    Reason.RPC_NOT_ALLOWED: code_pb2.PERMISSION_DENIED,
+    Reason.SVID_EXPIRES_SOON: code_pb2.FAILED_PRECONDITION,
+    Reason.AUDIENCE_NOT_ALLOWED: code_pb2.PERMISSION_DENIED,
+    Reason.SCOPE_NOT_ALLOWED: code_pb2.PERMISSION_DENIED,
+    Reason.APPLICATION_NOT_ALLOWED: code_pb2.PERMISSION_DENIED,
+    Reason.APPLICATION_REQUIRED: code_pb2.PERMISSION_DENIED,
+    Reason.GRANT_EXPIRED: code_pb2.PERMISSION_DENIED,
+    Reason.IDENTITY_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.POLICY_NOT_LOADED: code_pb2.UNAVAILABLE,
+    Reason.SIGNER_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.INTERNAL: code_pb2.INTERNAL,
+}
+"""Total over ``Reason``; a test holds it to that."""
+
+
+def status_from_error(error: IssuerError, request_id: str) -> status_pb2.Status:
+    """Return the status a caller receives: code, message and exactly one ErrorInfo (AIP-193)."""
+    details: list[Message] = [ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=_metadata(error, request_id))]
+    if isinstance(error, InvalidTokenRequest):
+        details.append(_bad_request(error))
+    return status_pb2.Status(code=STATUS_CODES[error.reason], message=error.message, details=map(_packed, details))
+
+
+def internal_error() -> IssuerError:
+    """Return what a caller learns of a fault of ours: a fixed text. The cause goes to the log, never into a message."""
+    return IssuerError(Reason.INTERNAL, "internal error of the issuer")
+
+
+def _metadata(error: IssuerError, request_id: str) -> dict[str, str]:
+    metadata = {"requestId": request_id}
+    if isinstance(error, PolicyDenied):
+        metadata["decisionId"] = error.decision_id
+        if error.scopes:
+            metadata["scopes"] = " ".join(error.scopes)
+    return metadata
+
+
+def _bad_request(error: InvalidTokenRequest) -> BadRequest:
+    return BadRequest(
+        field_violations=[
+            BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            for violation in error.violations
+        ]
+    )
+
+
+def _packed(message: Message) -> Any:
+    packed = Any()
+    packed.Pack(message)
+    return packed

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
+from issuer.core.claims import TokenProfile
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.metadata import server_metadata
 from issuer.core.verdicts import CallerVerifier
@@ -138,11 +139,10 @@ class App:
     def _rpc_server(self, policies: DirectoryPolicyBook, signer: KeyFileSigner, identity: SpireIdentity) -> RpcServer:
         server = self._config.server
         issuance = Issuance(
-            issuer=self._config.issuer.url,
+            profile=TokenProfile(issuer=self._config.issuer.url, development=self._insecure_dev),
             policies=policies,
             signer=signer,
             ids=self._ids,
-            development=self._insecure_dev,
         )
         methods = IssuerMethods(
             issuance=issuance,

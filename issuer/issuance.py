@@ -8,20 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from issuer.core.claims import build_claims, check_claims
+from issuer.core.claims import Claims, build_claims
+from issuer.core.claims_check import check_claims
 from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
-from issuer.core.errors import PolicyDenied, Reason
+from issuer.core.denial_text import explain
+from issuer.core.errors import PolicyDenied
 from issuer.core.renewal import renew_at
-from issuer.core.token import encode_payload, mint
+from issuer.core.token import Token, sign_token, signing_input
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from issuer.core.caller import Caller
-    from issuer.core.token import Token
+    from issuer.core.claims import TokenProfile
     from issuer.core.token_request import TokenRequest
     from issuer.ports import PolicyBook, Signer, TokenIds
+
+LogFields = dict[str, "str | int | float | bool | list[str] | None"]
+"""What a step adds to the log line of its call; never a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,59 +54,80 @@ class Issuance:
     """Issues tokens. Holds the parts; keeps no state of its own between requests.
 
     Args:
-        issuer: The ``iss`` of every token.
+        profile: What every token of this issuer says.
         policies: The policy in force.
         signer: The key.
         ids: Where identifiers come from.
-        development: Mark every token ``dev: true``, since nobody attested its holder.
     """
 
-    def __init__(
-        self, *, issuer: str, policies: PolicyBook, signer: Signer, ids: TokenIds, development: bool
-    ) -> None:
-        self._issuer = issuer
+    def __init__(self, *, profile: TokenProfile, policies: PolicyBook, signer: Signer, ids: TokenIds) -> None:
+        self._profile = profile
         self._policies = policies
         self._signer = signer
         self._ids = ids
-        self._development = development
 
     async def issue_token(
-        self,
-        caller: Caller,
-        request: TokenRequest,
-        *,
-        now: datetime,
-        validate_only: bool,
-        log_fields: LogFields,
+        self, caller: Caller, request: TokenRequest, *, now: datetime, validate_only: bool, log_fields: LogFields
     ) -> IssuedToken:
         """Decide, and issue what was decided.
 
         1. Take the policy in force, once.
         2. Decide. A denial ends here.
-        3. Build the claims, and check the finished payload with other code than built it: no wider, no longer.
-        4. Sign, in memory.
+        3. Build the claims.
+        4. Check the bytes about to be signed with other code than built them: no wider, no longer.
+        5. Sign, in memory.
 
         Args:
             caller: Who was verified to call.
             request: What they ask for.
             now: The time of the request.
             validate_only: Decide, but mint nothing.
-            log_fields: Receives what the log line should tell. Never the token.
+            log_fields: Receives what the log line should tell.
 
         Raises:
             PolicyDenied: With its reason; nothing was issued.
             TemporarilyUnavailable: The policy or the key is away; nothing was issued.
-            ClaimsMismatch: The second check found a difference: a defect of this program, and no token.
+            ClaimsMismatchError: Step 4 found a difference: a defect of this program, and no token.
         """
         decision_id = self._ids.decision_id(now)
         log_fields |= {"decision_id": decision_id, "audience": request.audience, "scopes": list(request.scopes)}
         decision = decide(self._policies.current(), caller, request, now)
         log_fields |= {"policy": decision.policy_digest, "rules": list(decision.rule_ids)}
         if isinstance(decision, Denial):
-            raise PolicyDenied(decision.reason, _explain(decision), decision_id=decision_id, scopes=decision.scopes)
-        token_id = "" if validate_only else self._ids.token_id()
-        token = None if validate_only else self._mint(decision, caller, request, token_id, now)
-        issued_at = int(now.timestamp())
-        expires_at = issued_at + int(decision.lifetime.total_seconds())
-        log_fields |= {"token_id": token_id, "expires_at": expires_at, "lifetime_bound": decision.lifetime_bound.value}
-        return IssuedToken(token, token_id, decision_id, decision, expires_at, renew_at(issued_at, expires_at))
+            raise PolicyDenied(decision.reason, explain(decision), decision_id=decision_id, scopes=decision.scopes)
+        token_id = self._ids.token_id()
+        claims = build_claims(decision, caller, self._profile, token_id, now)
+        token = None if validate_only else self._mint(claims, decision, caller, request, now)
+        log_fields |= _outcome(claims, decision, token)
+        return IssuedToken(
+            token=token,
+            token_id=token_id if token else "",
+            decision_id=decision_id,
+            grant=decision,
+            expires_at=claims.expires_at,
+            renew_at=renew_at(claims.issued_at, claims.expires_at),
+        )
+
+    def _mint(self, claims: Claims, grant: Grant, caller: Caller, request: TokenRequest, now: datetime) -> Token:
+        to_sign = signing_input(self._signer, claims.payload())
+        check_claims(
+            to_sign,
+            grant=grant,
+            caller=caller,
+            request=request,
+            profile=self._profile,
+            token_id=claims.token_id,
+            now=now,
+        )
+        return sign_token(self._signer, to_sign)
+
+
+def _outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:
+    return {
+        "granted": list(grant.scopes),
+        "application": grant.application,
+        "lifetime_s": claims.expires_at - claims.issued_at,
+        "lifetime_bound": grant.lifetime_bound.value,
+        "token_id": claims.token_id if token else None,
+        "token_sha256": token.sha256.hex() if token else None,
+    }

@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from issuer.core.caller import Caller
-
-LogFields = dict[str, "str | int | float | bool | list[str] | None"]
+    from issuer.issuance import LogFields
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
+from issuer.core.token import TOKEN_SCHEME
 from issuer.core.token_request import MAX_TTL, TokenRequest
 from issuer_api.v1 import issuer_service_pb2 as pb
 
@@ -82,7 +83,7 @@ def issued_token_to_proto(issued: IssuedToken) -> pb.IssueTokenResponse:
     grant = issued.grant
     return pb.IssueTokenResponse(
         token=issued.token.reveal() if issued.token else "",
-        token_type="Bearer",
+        token_type=TOKEN_SCHEME,
         expire_time=Timestamp(seconds=issued.expires_at),
         renew_time=Timestamp(seconds=issued.renew_at),
         scopes=grant.scopes,

@@ -77,5 +77,5 @@ class IssuerMethods:
 
     async def get_key_set(self, _message: pb.GetKeySetRequest, _call: VerifiedCall) -> pb.GetKeySetResponse:
         """Return the public keys."""
-        jwks = self._signer.public_keys().to_json()
+        jwks = self._signer.public_keys().jwks.decode()
         return pb.GetKeySetResponse(jwks=jwks, max_age=self._key_set_max_age)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from issuer.core.verdicts import CallerVerifier
     from issuer.ports import Clock, TokenIds
-    from issuer.rpc.call import Call, LogFields
+    from issuer.issuance import LogFields
+    from issuer.rpc.call import Call
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")

@@ -1,0 +1,127 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from issuer.config import Config, ConfigError, load_config
+
+MINIMAL = '[issuer]\nurl = "https://issuer.prod.example"\n[policy]\npath = "policy"\n[keys]\nfile = "key.pem"\n'
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "issuer.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults_of(path: Path, **environment: str) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, environment)
+    return refused.value.faults
+
+
+def test_the_starting_configuration_is_valid_and_changes_no_default(tmp_path: Path) -> None:
+    starter = Path(__file__).parents[2] / "issuer/starter.toml"
+    config = load_config(write(tmp_path, starter.read_text(encoding="utf-8")), {})
+    minimal = load_config(write(tmp_path, MINIMAL), {})
+    assert (config.server, config.http, config.log, config.spire) == (
+        minimal.server,
+        minimal.http,
+        minimal.log,
+        minimal.spire,
+    )
+
+
+def test_the_starting_configuration_names_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "issuer/starter.toml").read_text(encoding="utf-8")
+    for section, field in Config.model_fields.items():
+        assert f"[{section}]" in text
+        for key in field.annotation.model_fields:  # type: ignore[union-attr]
+            assert f"{key} = " in text, f"[{section}] {key} is not in the starting configuration"
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, MINIMAL), {}).policy.path == tmp_path / "policy"
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    environment = {
+        "ISSUER_SERVER_LISTEN": "127.0.0.1:9000",
+        "ISSUER_SERVER_MAX_CONNECTION_AGE": "5m",
+        "ISSUER_SPIRE_FEDERATED_TRUST_DOMAINS": '["partner.example"]',
+        "ISSUER_HTTP_BEHIND_TLS_PROXY": "true",
+        "ISSUER_UNRELATED": "ignored",
+    }
+    config = load_config(write(tmp_path, MINIMAL), environment)
+    assert config.server.listen == "127.0.0.1:9000"
+    assert config.server.max_connection_age == timedelta(minutes=5)
+    assert [str(name) for name in config.spire.federated_trust_domains] == ["partner.example"]
+    assert config.http.behind_tls_proxy is True
+
+
+def test_a_fault_of_the_environment_names_the_variable(tmp_path: Path) -> None:
+    (fault,) = faults_of(write(tmp_path, MINIMAL), ISSUER_SERVER_LISTEN="nowhere")
+    assert fault.startswith("$ISSUER_SERVER_LISTEN: [server] listen: ")
+
+
+def test_all_faults_are_told_at_once_with_their_lines_and_the_nearest_word(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        '[issuer]\nurl = "http://issuer.prod.example"\n\n[server]\nlisen = "127.0.0.1:1"\nshutdown_grace = "soon"\n'
+        '[keys]\nfile = "key.pem"\n[polcy]\npath = "x"\n',
+    )
+    assert faults_of(path) == [
+        f"{path}:2: [issuer] url: must be an https URL (http only for a loopback address)",
+        f"{path}:6: [server] shutdown_grace: 'soon' is not a duration: write it as in '90s', '10m' or '1h30m'",
+        f"{path}:5: [server] lisen: is not a setting; did you mean 'listen'?",
+        f"{path}: [policy]: is required",
+        f"{path}:9: polcy: is not a setting; did you mean 'policy'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "issuer.prod.example",
+        "https://",
+        "https://issuer.prod.example/",
+        "https://issuer.prod.example?x=1",
+        "https://issuer.prod.example#x",
+        "https://user@issuer.prod.example",
+        "ftp://issuer.prod.example",
+        "http://10.0.0.1",
+    ],
+)
+def test_refuses_an_issuer_that_verifiers_could_not_compare(tmp_path: Path, url: str) -> None:
+    (fault,) = faults_of(write(tmp_path, MINIMAL.replace("https://issuer.prod.example", url)))
+    assert "[issuer] url" in fault
+
+
+@pytest.mark.parametrize("url", ["https://issuer.prod.example/tenant", "http://127.0.0.1:8080", "http://localhost:1"])
+def test_accepts_an_issuer_with_a_path_or_on_loopback(tmp_path: Path, url: str) -> None:
+    config = load_config(write(tmp_path, MINIMAL.replace("https://issuer.prod.example", url)), {})
+    assert config.issuer.url == url
+
+
+def test_refuses_a_trust_domain_that_is_not_canonical(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + '[spire]\nfederated_trust_domains = ["Partner.example"]\n')
+    (fault,) = faults_of(path)
+    assert fault.startswith(f"{path}:8: [spire] federated_trust_domains: ")
+
+
+def test_says_what_to_do_when_there_is_no_file(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path / "none.toml")
+    assert fault.endswith("no such file; `issuer init` writes one to start from")
+
+
+def test_says_where_the_toml_breaks(tmp_path: Path) -> None:
+    (fault,) = faults_of(write(tmp_path, '[issuer]\nurl = "x\n'))
+    assert "not valid TOML" in fault
+    assert "line 2" in fault
+
+
+def test_refuses_a_file_that_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "issuer.toml"
+    path.write_bytes(b"\xff\xfe")
+    (fault,) = faults_of(path)
+    assert "cannot be read" in fault

@@ -1,0 +1,67 @@
+"""The issuer's discovery documents (RFC 8414, OpenID Connect Discovery 1.0), and where they are found."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+JWKS_PATH = "/.well-known/jwks.json"
+OAUTH_PATH = "/.well-known/oauth-authorization-server"
+OPENID_PATH = "/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMetadata:
+    """What a verifier learns from the issuer's URL alone.
+
+    It says what Kubernetes says for its issuer and nothing that is untrue: there is no authorization or token endpoint
+    to name, for tokens are asked for by gRPC.
+
+    Attributes:
+        issuer: The ``iss`` of every token, without a trailing slash. Its form is checked where it is configured.
+        algorithms: The JWS algorithms of the key set.
+        document: Both documents' content, UTF-8 JSON.
+        path: The path of the issuer's URL, empty or ``/...``; a proxy in front may leave it in place or strip it.
+    """
+
+    issuer: str
+    algorithms: tuple[str, ...] = ("ES256",)
+    document: bytes = field(init=False, repr=False)
+    path: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Render the document once."""
+        object.__setattr__(self, "path", urlsplit(self.issuer).path)
+        object.__setattr__(self, "document", json.dumps(self._members(), separators=(",", ":")).encode())
+
+    def _members(self) -> dict[str, object]:
+        return {
+            "issuer": self.issuer,
+            "jwks_uri": self.issuer + JWKS_PATH,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": list(self.algorithms),
+        }
+
+    def document_paths(self) -> tuple[str, ...]:
+        """Return every path under which verifiers look for the document, each once.
+
+        RFC 8414 section 3.1 inserts the well-known name between host and path, OpenID Connect Discovery section 4
+        appends it; the plain names serve a proxy that strips the issuer's path.
+        """
+        return tuple(
+            dict.fromkeys(
+                (
+                    OAUTH_PATH,
+                    OAUTH_PATH + self.path,
+                    OPENID_PATH,
+                    OPENID_PATH + self.path,
+                    self.path + OPENID_PATH,
+                )
+            )
+        )
+
+    def jwks_paths(self) -> tuple[str, ...]:
+        """Return the paths of the key set: that of ``jwks_uri``, and the plain one."""
+        return tuple(dict.fromkeys((JWKS_PATH, self.path + JWKS_PATH)))

@@ -1,0 +1,62 @@
+"""ES256 (RFC 7518 section 3.4) with a private key in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Never
+
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.jwk import PublicKeySet, public_jwk
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+_HALF = 32
+"""Octets of each of r and s on P-256, leading zeros included (RFC 7518 section 3.4)."""
+_ECDSA_SHA256 = ECDSA(SHA256())
+
+
+class Es256Signer:
+    """Implements :class:`issuer.ports.Signer`. It prints as its ``kid`` and is never pickled.
+
+    Args:
+        private_key: A P-256 key.
+
+    Raises:
+        ValueError: The key is on another curve.
+    """
+
+    algorithm = "ES256"
+
+    def __init__(self, private_key: EllipticCurvePrivateKey) -> None:
+        self.__key = private_key
+        jwk = public_jwk(private_key.public_key())
+        self.key_id = jwk.key_id
+        self._public_keys = PublicKeySet((jwk,))
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """Return ``r || s``, 64 octets.
+
+        Raises:
+            TemporarilyUnavailable: SIGNER_UNAVAILABLE, when the library cannot use the key.
+        """
+        try:
+            r, s = decode_dss_signature(self.__key.sign(signing_input, _ECDSA_SHA256))
+            return r.to_bytes(_HALF) + s.to_bytes(_HALF)
+        except (InternalError, UnsupportedAlgorithm, ValueError, OverflowError) as error:
+            raise TemporarilyUnavailable(Reason.SIGNER_UNAVAILABLE, "the signing key cannot be used") from error
+
+    def public_keys(self) -> PublicKeySet:
+        """Return the key's public half, as the only key of its set."""
+        return self._public_keys
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(kid={self.key_id!r})"
+
+    def __reduce__(self) -> Never:
+        """Refuse to be pickled or copied: the private key stays where it was loaded."""
+        raise TypeError("a signer is not pickled: its private key does not leave the process")

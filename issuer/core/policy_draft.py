@@ -1,0 +1,79 @@
+"""A policy while it is being read: rules with the places of what they refer to, not yet checked against each other."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from issuer.core.policy import RiskTier, TierRules
+from issuer.core.policy_values import SharedValues
+
+if TYPE_CHECKING:
+    from issuer.core.policy import AudienceRule, GrantRule, ProhibitionRule
+    from issuer.core.policy_faults import FaultList, Position
+    from issuer.core.policy_fields import Source
+    from issuer.core.yaml_reader import Scalar
+
+DEFAULT_MIN_TTL: Final = timedelta(seconds=10)
+MAX_MIN_TTL: Final = timedelta(minutes=5)
+"""More would refuse the short lifetimes that high tiers are about."""
+
+DEFAULT_TIERS: Final = {
+    RiskTier.LOW: TierRules(timedelta(hours=1), binding_required=False),
+    RiskTier.MODERATE: TierRules(timedelta(minutes=15), binding_required=False),
+    RiskTier.HIGH: TierRules(timedelta(minutes=5), binding_required=True),
+    RiskTier.CRITICAL: TierRules(timedelta(minutes=2), binding_required=True),
+}
+"""The most a leaked token of each tier can do is bounded by time; from ``high`` on it is worthless without the key."""
+
+
+class GrantReferences(NamedTuple):
+    """What a grant refers to, with its places."""
+
+    source: Source
+    audience: Scalar | None
+    scopes: list[Scalar]
+
+
+class ProhibitionReferences(NamedTuple):
+    """What a prohibition refers to, with its places."""
+
+    source: Source
+    audiences: list[Scalar]
+    scopes: list[Scalar]
+
+
+class PolicyDraft:
+    """Everything that was read so far. A fault anywhere means that nothing of it is used."""
+
+    def __init__(self, faults: FaultList) -> None:
+        self.faults = faults
+        self.values = SharedValues()
+        self.rule_ids: dict[str, Position] = {}
+        self.audiences: dict[str, AudienceRule] = {}
+        self.grants: list[tuple[GrantRule, GrantReferences]] = []
+        self.prohibitions: list[tuple[ProhibitionRule, ProhibitionReferences]] = []
+        self.tiers: dict[RiskTier, tuple[TierRules, Position]] = {}
+        self.min_ttl: tuple[timedelta, Position] | None = None
+        self.short_ttls: list[tuple[timedelta, Position]] = []
+
+    def add_rule_id(self, rule_id: str, position: Position) -> None:
+        """Take an id, or report that another rule has it."""
+        first = self.rule_ids.setdefault(rule_id, position)
+        if first is not position:
+            self.faults.add(position, f"the id {rule_id!r} is taken by the rule at {first}")
+
+    def ttl(self, source: Source, node: Scalar | None, what: str) -> timedelta | None:
+        """Return a lifetime, remembered if it could turn out to be below ``min_ttl``."""
+        duration = source.converted(node, what, self.values.ttl)
+        if node is not None and duration is not None and duration < MAX_MIN_TTL:
+            self.short_ttls.append((duration, source.position(node)))
+        return duration
+
+    def merged_min_ttl(self) -> timedelta:
+        """Return the shortest lifetime of a token, as set or by default."""
+        return self.min_ttl[0] if self.min_ttl else DEFAULT_MIN_TTL
+
+    def merged_tiers(self) -> dict[RiskTier, TierRules]:
+        """Return every risk tier, as set or by default."""
+        return {tier: self.tiers[tier][0] if tier in self.tiers else DEFAULT_TIERS[tier] for tier in RiskTier}

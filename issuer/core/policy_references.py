@@ -1,0 +1,79 @@
+"""Checks the rules of a policy against each other: every name used must be declared, every lifetime possible."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from issuer.core.duration import format_duration
+from issuer.core.index import ANY_AUDIENCE
+from issuer.core.policy_faults import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from issuer.core.policy import ScopeRule
+    from issuer.core.policy_draft import GrantReferences, PolicyDraft, ProhibitionReferences
+    from issuer.core.policy_fields import Source
+    from issuer.core.yaml_reader import Scalar
+
+
+def check_references(draft: PolicyDraft) -> None:
+    """Report every use of a name that nothing declares, and every lifetime below ``min_ttl``."""
+    for _, references in draft.grants:
+        _check_grant(draft, references)
+    for _, prohibited in draft.prohibitions:
+        _check_prohibition(draft, prohibited)
+    _check_ttls(draft)
+
+
+def _check_grant(draft: PolicyDraft, references: GrantReferences) -> None:
+    if references.audience is None:
+        return
+    declared = draft.audiences.get(references.audience.text)
+    if declared is None:
+        _report_audience(draft, references.source, references.audience)
+        return
+    for scope in references.scopes:
+        _check_scope(references.source, scope, declared.scopes, f"the audience {quoted(declared.name)}")
+
+
+def _check_prohibition(draft: PolicyDraft, references: ProhibitionReferences) -> None:
+    scopes: dict[str, ScopeRule] = {}
+    for audience in references.audiences:
+        if audience.text == ANY_AUDIENCE:
+            scopes.update((scope, rule) for each in draft.audiences.values() for scope, rule in each.scopes.items())
+        elif declared := draft.audiences.get(audience.text):
+            scopes.update(declared.scopes)
+        else:
+            _report_audience(draft, references.source, audience)
+    for scope in references.scopes:
+        _check_scope(references.source, scope, scopes, "no audience of this prohibition")
+
+
+def _report_audience(draft: PolicyDraft, source: Source, audience: Scalar) -> None:
+    source.report_unknown(audience, f"no audience {quoted(audience.text)} is declared", draft.audiences)
+
+
+def _check_scope(source: Source, scope: Scalar, declared: Mapping[str, ScopeRule], who: str) -> None:
+    if scope.text not in declared:
+        verb = "declares the" if who.startswith("no ") else "declares no"
+        source.report_unknown(scope, f"{who} {verb} scope {quoted(scope.text)}", declared)
+
+
+def _check_ttls(draft: PolicyDraft) -> None:
+    """A lifetime below ``min_ttl`` would be a rule that refuses everything it seems to allow."""
+    shortest = draft.merged_min_ttl()
+    for duration, position in draft.short_ttls:
+        if duration < shortest:
+            least = format_duration(shortest)
+            draft.faults.add(
+                position, f"{format_duration(duration)} is below 'min_ttl' ({least}), the least a token lives"
+            )
+    if draft.min_ttl is None:
+        return
+    for tier, rules in draft.merged_tiers().items():
+        if tier not in draft.tiers and rules.max_ttl < shortest:
+            text = (
+                f"'min_ttl' is above the default 'max_ttl' of risk tier {tier.value!r}; set that tier in 'risk_tiers'"
+            )
+            draft.faults.add(draft.min_ttl[1], text)

@@ -1,0 +1,1 @@
+"""Policy on disk: files into a Policy, and the one in force."""

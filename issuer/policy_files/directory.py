@@ -1,0 +1,146 @@
+"""Reads the policy from a folder of ``*.yaml`` files, or from one file, and keeps the last good one in force."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.policy_faults import FaultList, Position
+from issuer.core.policy_parser import PolicyFile, parse_policy
+from issuer.core.yaml_reader import MAX_FILE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from issuer.core.policy import Policy
+
+MAX_FILES: Final = 10_000
+MAX_TOTAL_BYTES: Final = 4 * MAX_FILE_BYTES
+_SUFFIX: Final = ".yaml"
+_NEAR_SUFFIXES: Final = (".yml", ".YAML", ".YML")
+
+
+def load_policy(path: Path) -> Policy:
+    """Return the policy that the folder (with its subfolders) or the file at ``path`` holds.
+
+    Raises:
+        PolicyInvalid: With every fault found, of files that cannot be read or of their contents. Names of files are
+            relative to the folder.
+    """
+    return parse_policy(read_policy_files(path))
+
+
+def read_policy_files(path: Path) -> list[PolicyFile]:
+    """Return the files of a policy with their contents, sorted by name.
+
+    Hidden files and folders are left alone: editors and Kubernetes' ConfigMap volumes keep their own things there.
+
+    Raises:
+        PolicyInvalid: With every file that cannot be read.
+    """
+    faults = FaultList()
+    files = list(_read_all(path, faults))
+    faults.raise_if_any()
+    if not files:
+        faults.add(_whole(str(path)), f"no policy here: put at least one '*{_SUFFIX}' file into this folder")
+        faults.raise_if_any()
+    return files
+
+
+def _read_all(path: Path, faults: FaultList) -> Iterator[PolicyFile]:
+    total = 0
+    for name, file in _names(path, faults):
+        try:
+            content = _read(file)
+        except OSError as error:
+            faults.add(_whole(name), f"cannot be read: {error.strerror or error}")
+            continue
+        total += len(content)
+        if total > MAX_TOTAL_BYTES:
+            faults.add(_whole(name), f"the policy is larger than {MAX_TOTAL_BYTES // 1024 // 1024} MiB in all")
+            return
+        yield PolicyFile(name, content)
+
+
+def _names(path: Path, faults: FaultList) -> Iterator[tuple[str, Path]]:
+    """Yield the name and the path of each file of policy, sorted by name."""
+    if not path.is_dir():
+        yield path.name, path
+        return
+    root = path.resolve()
+    found = 0
+    for file in sorted(_walk(path, faults)):
+        name = str(file.relative_to(path))
+        found += 1
+        if found > MAX_FILES:
+            faults.add(_whole(name), f"more than {MAX_FILES} files: join some of them")
+            return
+        if file.suffix in _NEAR_SUFFIXES:
+            faults.add(_whole(name), f"is not read, but looks like policy: name it '{file.stem}{_SUFFIX}'")
+        elif not file.resolve().is_relative_to(root):
+            faults.add(_whole(name), "is a link that leaves the folder of the policy")
+        else:
+            yield name, file
+
+
+def _walk(path: Path, faults: FaultList) -> Iterator[Path]:
+    def report(error: OSError) -> None:
+        faults.add(_whole(str(error.filename)), f"cannot be read: {error.strerror}")
+
+    for folder, folders, files in os.walk(path, onerror=report):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in folders:
+            if (Path(folder) / name).is_symlink():
+                faults.add(
+                    _whole(str((Path(folder) / name).relative_to(path))), "is a link to a folder: link files only"
+                )
+        for name in files:
+            if not name.startswith(".") and name.endswith((_SUFFIX, *_NEAR_SUFFIXES)):
+                yield Path(folder) / name
+
+
+def _read(file: Path) -> bytes:
+    """Return the contents of a regular file; not blocking, so that a named pipe cannot hold up the start."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a regular file")
+        return opened.read(MAX_FILE_BYTES + 1)  # one byte more, so that the parser sees that it is too large
+
+
+def _whole(name: str) -> Position:
+    return Position(name, 0, 0)
+
+
+class DirectoryPolicyBook:
+    """A :class:`~issuer.ports.PolicyBook` over a folder or a file. Loads when told to; safe to use from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._policy: Policy | None = None
+        self._reloading = Lock()
+
+    def current(self) -> Policy:
+        """Return the policy in force; the same object until :meth:`reload` swaps it whole.
+
+        Raises:
+            TemporarilyUnavailable: POLICY_NOT_LOADED, before the first good load.
+        """
+        if self._policy is None:
+            raise TemporarilyUnavailable(Reason.POLICY_NOT_LOADED, "no policy is loaded")
+        return self._policy
+
+    def reload(self) -> Policy:
+        """Load the policy and put it in force. Blocks for as long as that takes; :meth:`current` never waits for it.
+
+        Raises:
+            PolicyInvalid: When it has faults; the one in force, if any, stays.
+        """
+        with self._reloading:  # two loads at once could put the older one in force last
+            policy = load_policy(self.path)
+            self._policy = policy
+            return policy

@@ -84,11 +84,13 @@ class IssuedSvid:
         spiffe_id: The SPIFFE ID that was asked for; with faults, not necessarily what the leaf says.
         cert_chain: The leaf first, then its intermediates, without the root.
         key: The leaf's private key.
+        hint: What the Workload API says this identity is for; not part of the certificate.
     """
 
     spiffe_id: str
     cert_chain: tuple[x509.Certificate, ...]
     key: CertificateIssuerPrivateKeyTypes = field(repr=False)
+    hint: str = ""
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -134,7 +136,7 @@ class Authority:
         chain: What an SVID of this authority sends after its leaf: ``()`` for a root, which is never sent.
     """
 
-    def __init__(  # noqa: PLR0913 - one keyword for each property that a test varies
+    def __init__(
         self,
         trust_domain: str,
         *,
@@ -164,7 +166,7 @@ class Authority:
         self.root = self.certificate
         self.chain: tuple[x509.Certificate, ...] = ()
 
-    def intermediate(  # noqa: PLR0913 - one keyword for each property that a test varies
+    def intermediate(
         self,
         *,
         not_before: datetime | None = None,
@@ -187,7 +189,7 @@ class Authority:
         """Return an authority that signs with a leaf's key: an SVID holder who plays CA. Must never be accepted."""
         return self._below(svid.leaf, svid.key, svid.cert_chain)
 
-    def issue(  # noqa: PLR0913 - one keyword for each fault of an attack vector
+    def issue(
         self,
         spiffe_id: str,
         *,
@@ -209,7 +211,7 @@ class Authority:
         Args:
             spiffe_id: The URI SAN, as it is: not parsed, not checked.
             ttl: The lifetime from now, unless ``not_after`` is given.
-            not_before: Default: now less ten seconds, or an hour before ``not_after`` where that is earlier.
+            not_before: Default: now less ten seconds, or an hour before a ``not_after`` in the past.
             not_after: The last moment of validity, to the second.
             dns_names: DNS SANs; the first one is also the common name, as SPIRE does.
             uris: The URI SANs instead of ``spiffe_id``; ``()`` for none.
@@ -265,8 +267,8 @@ def pem_bundle(certificates: Iterable[x509.Certificate]) -> bytes:
 def _leaf_times(ttl: timedelta, not_before: datetime | None, not_after: datetime | None) -> tuple[datetime, datetime]:
     now = utc_now()
     end = not_after or (not_before or now) + ttl
-    start = not_before or min(now - BACKDATE, end - timedelta(hours=1))
-    return start, end
+    start = now - BACKDATE
+    return not_before or (start if start < end else end - timedelta(hours=1)), end
 
 
 def _leaf_subject(dns_names: Sequence[str]) -> x509.Name:

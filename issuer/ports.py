@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from cryptography.x509 import Certificate
 
+    from issuer.core.jwk import PublicKeySet
     from issuer.core.policy import Policy
     from issuer.core.spiffe_id import SpiffeId, TrustDomain
-    from issuer.core.token import PublicKeySet
 
 
 class Clock(Protocol):

@@ -49,7 +49,7 @@ class ClaimsMismatch(Exception):
         self.claim = claim
 
 
-def check_claims(  # noqa: PLR0913 - it sees everything that the decision saw, each by its own name
+def check_claims(
     signing_input: bytes,
     *,
     grant: Grant,

@@ -59,7 +59,8 @@ def _of_audience(policy: Policy, caller: Caller, audience: str, now: datetime) -
         return
     prohibited = {scope for rule in candidates.prohibitions for scope in rule.scopes or ()}
     named = sorted({grant.application for grant in grants if grant.application is not None})
-    for application in named or [None]:
+    applications: Sequence[str | None] = named or [None]
+    for application in applications:
         serving = [grant for grant in grants if grant.application in (None, application)]
         names = sorted({scope for grant in serving for scope in grant.scopes} - prohibited)
         scopes = tuple(_scope(policy, audience, name, serving, now) for name in names)

@@ -8,7 +8,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.policy_faults import FaultList, Position
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.yaml_reader import MAX_FILE_BYTES
@@ -72,11 +71,9 @@ def _names(path: Path, faults: FaultList) -> Iterator[tuple[str, Path]]:
         yield path.name, path
         return
     root = path.resolve()
-    found = 0
-    for file in sorted(_walk(path, faults)):
+    for position, file in enumerate(sorted(_walk(path, faults))):
         name = str(file.relative_to(path))
-        found += 1
-        if found > MAX_FILES:
+        if position >= MAX_FILES:
             faults.add(_whole(name), f"more than {MAX_FILES} files: join some of them")
             return
         if file.suffix in _NEAR_SUFFIXES:
@@ -117,30 +114,29 @@ def _whole(name: str) -> Position:
 
 
 class DirectoryPolicyBook:
-    """A :class:`~issuer.ports.PolicyBook` over a folder or a file. Loads when told to; safe to use from any thread."""
+    """A :class:`~issuer.ports.PolicyBook` over a folder or a file, which is never without a policy.
+
+    Safe to use from any thread.
+
+    Raises:
+        PolicyInvalid: When the policy has faults at construction.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._policy: Policy | None = None
+        self._policy = load_policy(path)
         self._reloading = Lock()
 
     def current(self) -> Policy:
-        """Return the policy in force; the same object until :meth:`reload` swaps it whole.
-
-        Raises:
-            TemporarilyUnavailable: POLICY_NOT_LOADED, before the first good load.
-        """
-        if self._policy is None:
-            raise TemporarilyUnavailable(Reason.POLICY_NOT_LOADED, "no policy is loaded")
+        """Return the policy in force; the same object until :meth:`reload` swaps it whole."""
         return self._policy
 
     def reload(self) -> Policy:
         """Load the policy and put it in force. Blocks for as long as that takes; :meth:`current` never waits for it.
 
         Raises:
-            PolicyInvalid: When it has faults; the one in force, if any, stays.
+            PolicyInvalid: When it has faults; the one in force stays.
         """
         with self._reloading:  # two loads at once could put the older one in force last
-            policy = load_policy(self.path)
-            self._policy = policy
-            return policy
+            self._policy = load_policy(self.path)
+            return self._policy

@@ -45,7 +45,7 @@ def _refuse_plain_http(settings: PublicHttpSettings, address: str) -> None:
     if settings.scheme == "https" or settings.behind_tls_proxy or ip_address(address).is_loopback:
         return
     raise PublicHttpError(
-        f"[http] listen: {settings.listen} would serve the key set by plain HTTP, where others could replace it on its way; "
+        f"[http] listen: {settings.listen} would serve the key set by plain HTTP, where others could replace it; "
         "set tls_certificate and tls_key, or behind_tls_proxy = true where a proxy in front ends TLS, "
         "or listen on 127.0.0.1"
     )

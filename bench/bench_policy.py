@@ -1,0 +1,150 @@
+"""What policy costs as it grows: load time, memory a grant, and the time of one decision. Prints JSON lines.
+
+Grants are spread over 10,000 identities and 1,000 audiences (fewer where there are fewer grants), one pattern in ten
+has a wildcard, and the requests timed are the same in every run: only the number of unrelated grants differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+import tracemalloc
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from issuer.core.caller import Caller
+from issuer.core.decide import decide
+from issuer.core.decision import Grant
+from issuer.core.policy_parser import PolicyFile, parse_policy
+from issuer.core.spiffe_id import SpiffeId
+from issuer.core.token_request import TokenRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from issuer.core.policy import Policy
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+IDENTITIES = 10_000
+AUDIENCES = 1_000
+ROUNDS = 5
+DECISIONS = 4_000
+WILDCARD_EVERY = 10
+
+
+def policy_text(grants: int) -> bytes:
+    """Return a policy of so many grants."""
+    audiences = "".join(
+        f"  - name: https://api-{number}.example\n    application: app-{number}\n    max_ttl: 10m\n"
+        "    scopes: [{name: read, risk: low}, {name: write, risk: high}]\n"
+        for number in range(min(AUDIENCES, grants))
+    )
+    return f"version: 1\naudiences:\n{audiences}grants:\n{''.join(map(_grant, range(grants)))}".encode()
+
+
+def _grant(number: int) -> str:
+    identity = number % IDENTITIES
+    service = "*" if number % WILDCARD_EVERY == 0 else f"svc-{identity}"
+    # Within one round over the identities every audience is hit ten times; each round moves on by one.
+    audience = (number + number // IDENTITIES) % AUDIENCES
+    return (
+        f"  - id: grant-{number}\n"
+        f'    workloads: ["spiffe://prod.example/ns/team-{identity % 500}-{identity}/sa/{service}"]\n'
+        f"    application: app-{identity % 100}\n"
+        f"    audience: https://api-{audience}.example\n"
+        "    scopes: [read, write]\n"
+        "    max_ttl: 5m\n"
+        "    expires: 2027-06-30\n"
+        f"    owner: team-{identity % 500}\n"
+    )
+
+
+def requests() -> list[tuple[Caller, TokenRequest]]:
+    """Return requests that every size of policy grants: grants 0 to 99 are in all of them."""
+    return [_request(number) for number in range(100)]
+
+
+def _request(number: int) -> tuple[Caller, TokenRequest]:
+    spiffe_id = SpiffeId.parse(f"spiffe://prod.example/ns/team-{number % 500}-{number}/sa/svc-{number}")
+    caller = Caller(spiffe_id, bytes(32), number, NOW + timedelta(hours=1))
+    return caller, TokenRequest(audience=f"https://api-{number}.example", scopes=("read", "write"))
+
+
+def loaded(text: bytes) -> tuple[Policy, float, float]:
+    """Return the policy, the seconds that loading took, and the bytes it holds (measured in a second load)."""
+    files = [PolicyFile("policy.yaml", text)]
+    start = time.perf_counter()
+    policy = parse_policy(files)
+    seconds = time.perf_counter() - start
+    del policy
+    gc.collect()
+    tracemalloc.start()
+    policy = parse_policy(files)
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return policy, seconds, held
+
+
+def microseconds(action: Callable[[int], object], count: int) -> list[float]:
+    """Return the time of each of ``count`` calls."""
+    times = []
+    for number in range(count):
+        start = time.perf_counter_ns()
+        action(number)
+        times.append((time.perf_counter_ns() - start) / 1000)
+    return times
+
+
+def measured(grants: int) -> dict[str, object]:
+    """Return the figures for one size of policy."""
+    text = policy_text(grants)
+    policy, seconds, held = loaded(text)
+    asked = requests()
+
+    def one(number: int) -> None:
+        caller, request = asked[number % len(asked)]
+        if not isinstance(decide(policy, caller, request, NOW), Grant):
+            raise SystemExit("a request of the benchmark was denied")
+
+    rounds = [sorted(microseconds(one, DECISIONS)) for _ in range(ROUNDS)]
+    return {
+        "bench": "policy",
+        "grants": grants,
+        "file_megabytes": round(len(text) / 1e6, 2),
+        "load_seconds": round(seconds, 3),
+        "bytes_per_grant": round(held / grants),
+        "decide_p50_us": round(statistics.median(times[len(times) // 2] for times in rounds), 2),
+        "decide_p99_us": round(statistics.median(times[len(times) * 99 // 100] for times in rounds), 2),
+    }
+
+
+def signature_us() -> float:
+    """Return the median time of a bare ES256 signature, the yardstick between machines."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return statistics.median(microseconds(lambda _: key.sign(b"x" * 400, ec.ECDSA(hashes.SHA256())), 2_000))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grants", type=int, nargs="+", default=[100, 10_000, 100_000])
+    sizes = parser.parse_args().grants
+    signature = signature_us()
+    results = [measured(size) for size in sizes]
+    for result in results:
+        result["es256_us"] = round(signature, 2)
+        result["decide_ratio_to_first"] = round(
+            float(str(result["decide_p50_us"])) / float(str(results[0]["decide_p50_us"])), 3
+        )
+        sys.stdout.write(f"{json.dumps(result)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a workload uses to ask spiffe-issuer for tokens."""

@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
 from issuer.core.claims import TokenProfile
 from issuer.core.errors import TemporarilyUnavailable
-from issuer.core.metadata import server_metadata
+from issuer.core.metadata import ServerMetadata
+from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.verdicts import CallerVerifier
 from issuer.issuance import Issuance
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.public_http.process import PublicHttpProcess
-from issuer.public_http.settings import PublicHttpSettings
+from issuer.public_http.settings import PublicHttpError, PublicHttpSettings
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
-from issuer.rpc.server import RpcServer
+from issuer.rpc.server import AddressInUse, RpcServer
 from issuer.rpc.settings import RpcSettings
-from issuer.signing.key_file import KeyFileSigner
+from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from structlog.typing import FilteringBoundLogger
 
@@ -37,6 +38,10 @@ DEVELOPMENT_SUFFIX = ".test"
 
 class StartupError(Exception):
     """The issuer cannot start. The message says what is wrong and what to do, for a person."""
+
+
+STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse)
+"""What :meth:`App.run` raises when the issuer cannot start; each has a message for a person."""
 
 
 class App:
@@ -55,6 +60,7 @@ class App:
         self._clock = SystemClock()
         self._ids = RandomIds()
         self._stop = asyncio.Event()
+        self._tasks: set[asyncio.Task[None] | None] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -67,7 +73,7 @@ class App:
 
         Raises:
             StartupError: From steps 1 to 3.
-            Exception: The parts' own start-up errors (``PolicyError``, ``KeyFileError``, ``AddressInUse`` and so on),
+            Exception: The parts' own start-up errors (``PolicyInvalid``, ``KeyFileError``, ``AddressInUse`` and so on),
                 each with a message for a person.
         """
         async with AsyncExitStack() as stack:
@@ -94,15 +100,17 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload, policies)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.add(loop.create_task(self._reload(policies))))
 
-    def _reload(self, policies: DirectoryPolicyBook) -> None:
+    async def _reload(self, policies: DirectoryPolicyBook) -> None:
         try:
-            policies.reload()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new files, the good policy stays
+            # In a thread: loading a large policy takes seconds, and the one in force goes on deciding.
+            policy = await asyncio.to_thread(policies.reload)
+        except PolicyInvalid as error:
             self._log.error("policy_reload_refused", error=str(error), digest=policies.current().digest)
         else:
-            self._log.info("policy_loaded", digest=policies.current().digest)
+            self._log.info("policy_reloaded", digest=policy.digest)
+        self._tasks.discard(asyncio.current_task())
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
         spire = self._config.spire
@@ -176,7 +184,7 @@ class App:
             key_set_max_age=http.key_set_max_age,
         )
         return PublicHttpProcess(
-            settings, metadata=server_metadata(self._config.issuer.url), jwks=signer.public_keys()
+            settings, metadata=ServerMetadata(self._config.issuer.url), jwks=signer.public_keys(), log=self._log
         )
 
     async def _report_readiness(self, server: RpcServer, http: PublicHttpProcess, identity: SpireIdentity) -> None:
@@ -205,9 +213,9 @@ def _fault(identity: SpireIdentity) -> str | None:
     return None
 
 
-async def _unless_stopped(work: asyncio.Future[object] | asyncio.Task[object] | object, stop: asyncio.Event) -> None:
+async def _unless_stopped(work: Coroutine[object, object, object], stop: asyncio.Event) -> None:
     """Wait for ``work``, or raise StartupError as soon as ``stop`` is set."""
-    task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    task = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not task.done():

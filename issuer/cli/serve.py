@@ -12,7 +12,7 @@ from issuer.cli.failure import ExitCode, fail
 from issuer.config import Config, ConfigError, load_config
 from issuer.log import open_log
 
-_GRPC_SETTINGS = {
+GRPC_SETTINGS = {
     # Measured on grpcio 1.85: without its newer event engine a call costs a third less CPU (docs/adr/0004).
     "GRPC_EXPERIMENTS": (
         "-event_engine_listener,-event_engine_client,-event_engine_poller_for_python,-event_engine_callback_cq"
@@ -28,7 +28,7 @@ def serve(
     config: Annotated[
         Path, typer.Option("--config", "-c", help="The configuration file.", envvar="ISSUER_CONFIG")
     ] = Path("issuer.toml"),
-    insecure_dev: Annotated[
+    insecure_dev: Annotated[  # noqa: FBT002 - a flag of the command line
         bool,
         typer.Option(
             "--insecure-dev", help="Serve the development authority, which attests nobody. Tokens say `dev: true`."
@@ -46,7 +46,7 @@ def serve(
         settings = load_config(config, os.environ)  # noqa: TID251 - the one place that reads it
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
-    for name, value in _GRPC_SETTINGS.items():
+    for name, value in GRPC_SETTINGS.items():
         os.environ.setdefault(name, value)  # noqa: TID251 - gRPC reads it when it is imported
     _run(settings, insecure_dev=insecure_dev)
 

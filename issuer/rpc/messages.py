@@ -23,6 +23,9 @@ MAX_BATCH_ITEMS = 256
 """The contract's bound, in the comment of BatchIssueTokensRequest."""
 
 
+_NANOS = 1_000_000_000
+
+
 def token_request_from_proto(message: pb.IssueTokenRequest) -> TokenRequest:
     """Parse a request into a value that cannot be wrong.
 
@@ -53,7 +56,7 @@ def _ttl(message: pb.IssueTokenRequest, violations: list[FieldViolation]) -> tim
         return None
     seconds, nanos = message.ttl.seconds, message.ttl.nanos
     # Checked before the conversion: ToTimedelta overflows on what a hostile caller may send.
-    if not 0 <= seconds <= MAX_TTL.total_seconds() or not 0 <= nanos < 1_000_000_000 or seconds + nanos == 0:
+    if not 0 <= seconds <= MAX_TTL.total_seconds() or not 0 <= nanos < _NANOS or seconds + nanos == 0:
         violations.append(FieldViolation("ttl", f"must be positive and at most {MAX_TTL.days} days"))
         return None
     return message.ttl.ToTimedelta()

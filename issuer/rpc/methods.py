@@ -10,7 +10,6 @@ from google.protobuf.duration_pb2 import Duration
 from issuer.core.access import list_access
 from issuer.core.errors import IssuerError
 from issuer.rpc import messages
-from issuer.rpc.call import VerifiedCall
 from issuer.rpc.status import status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from issuer.issuance import Issuance
     from issuer.ports import PolicyBook, Signer
+    from issuer.rpc.call import VerifiedCall
 
 _ITEMS_BETWEEN_TURNS = 16
 """A batch gives other calls a turn of the event loop after so many items: at about 0.1 ms each, under 2 ms."""
@@ -34,9 +34,7 @@ class IssuerMethods:
         key_set_max_age: How long a verifier may keep the key set.
     """
 
-    def __init__(
-        self, *, issuance: Issuance, policies: PolicyBook, signer: Signer, key_set_max_age: timedelta
-    ) -> None:
+    def __init__(self, *, issuance: Issuance, policies: PolicyBook, signer: Signer, key_set_max_age: timedelta) -> None:
         self._issuance = issuance
         self._policies = policies
         self._signer = signer

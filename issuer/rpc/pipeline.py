@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.core.verdicts import CallerVerifier
-    from issuer.ports import Clock, TokenIds
     from issuer.issuance import LogFields
+    from issuer.ports import Clock, TokenIds
     from issuer.rpc.call import Call
 
 Request = TypeVar("Request")
@@ -51,9 +51,7 @@ class Pipeline:
     6. Write one log line, whatever the outcome.
     """
 
-    def __init__(
-        self, *, clock: Clock, ids: TokenIds, verifier: CallerVerifier, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, *, clock: Clock, ids: TokenIds, verifier: CallerVerifier, log: FilteringBoundLogger) -> None:
         self._clock = clock
         self._ids = ids
         self._verifier = verifier
@@ -80,7 +78,7 @@ class Pipeline:
         except IssuerError as error:
             fields.setdefault("error", error.message)
             raise self._failed(error, call, request_id, fields, started) from None
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last line of defence: whatever it was, the caller learns INTERNAL
             self._log.exception("rpc_fault", method=call.method, request_id=request_id)
             raise self._failed(internal_error(), call, request_id, fields, started) from None
         self._write(call, request_id, fields, started, code_pb2.OK)
@@ -93,9 +91,7 @@ class Pipeline:
         fields["caller"] = str(caller.spiffe_id)
         return VerifiedCall(caller=caller, now=now, request_id=request_id, log_fields=fields)
 
-    def _failed(
-        self, error: IssuerError, call: Call, request_id: str, fields: LogFields, started: float
-    ) -> RpcFailed:
+    def _failed(self, error: IssuerError, call: Call, request_id: str, fields: LogFields, started: float) -> RpcFailed:
         fields["reason"] = error.reason.value
         self._write(call, request_id, fields, started, STATUS_CODES[error.reason])
         return RpcFailed(status_from_error(error, request_id))
@@ -113,5 +109,3 @@ class Pipeline:
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
             **fields,
         )
-
-

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 _NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
-def reflection_handlers(
-    services: Iterable[str], log: FilteringBoundLogger
-) -> tuple[grpc.GenericRpcHandler, ...]:
+def reflection_handlers(services: Iterable[str], log: FilteringBoundLogger) -> tuple[grpc.GenericRpcHandler, ...]:
     """Return the handlers that describe ``services``, health and reflection itself."""
     health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
     servicer = reflection_aio.ReflectionServicer((*services, health, _NAMES[1]))

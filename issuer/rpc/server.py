@@ -38,8 +38,8 @@ class AddressInUse(OSError):
 class RpcServer:
     """Serves IssuerService, health and reflection over mutual TLS.
 
-    Nothing here decides anything: TLS admits whoever holds a key that one of the configured trust domains certified, and
-    the pipeline then verifies the caller for each call.
+    Nothing here decides anything: TLS admits whoever holds a key that one of the configured trust domains certified,
+    and the pipeline then verifies the caller for each call.
     """
 
     def __init__(
@@ -54,13 +54,15 @@ class RpcServer:
         self._settings = settings
         self._pipeline = pipeline
         self.health = Health((ISSUER_SERVICE,), log)
-        self._server = grpc.aio.server(options=_options(settings))
-        self._server.add_generic_rpc_handlers((
-            grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._handlers(methods)),
-            *self.health.handlers(),
-            *reflection_handlers((ISSUER_SERVICE,), log),
-        ))
-        self._credentials = _TlsCredentials(identity)
+        self._server = grpc.aio.server(options=server_options(settings))
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._handlers(methods)),
+                *self.health.handlers(),
+                *reflection_handlers((ISSUER_SERVICE,), log),
+            )
+        )
+        self._credentials = TlsCredentials(identity)
 
     def bind(self) -> int:
         """Take the address and return the port.
@@ -86,9 +88,7 @@ class RpcServer:
     def _handlers(self, methods: IssuerMethods) -> dict[str, grpc.RpcMethodHandler]:
         return {
             "IssueToken": self._unary("IssueToken", methods.issue_token, pb.IssueTokenRequest),
-            "BatchIssueTokens": self._unary(
-                "BatchIssueTokens", methods.batch_issue_tokens, pb.BatchIssueTokensRequest
-            ),
+            "BatchIssueTokens": self._unary("BatchIssueTokens", methods.batch_issue_tokens, pb.BatchIssueTokensRequest),
             "ListAccess": self._unary("ListAccess", methods.list_access, pb.ListAccessRequest),
             "GetKeySet": self._unary("GetKeySet", methods.get_key_set, pb.GetKeySetRequest),
         }
@@ -155,7 +155,7 @@ def _milliseconds(duration: timedelta) -> int:
     return int(duration.total_seconds() * 1000)
 
 
-class _TlsCredentials:
+class TlsCredentials:
     """Gives each handshake the newest SVID and roots, so that rotation needs no restart and drops no call."""
 
     def __init__(self, identity: ServerIdentity) -> None:
@@ -163,6 +163,7 @@ class _TlsCredentials:
         self._served: TlsMaterial | None = None
 
     def server_credentials(self) -> grpc.ServerCredentials:
+        """Return credentials that demand a client certificate and ask for new material at every handshake."""
         self._served = self._identity.tls_material()
         return grpc.dynamic_ssl_server_credentials(
             _certificate_configuration(self._served), self._fetch, require_client_authentication=True

@@ -42,7 +42,9 @@ STATUS_CODES: dict[Reason, code_pb2.Code.ValueType] = {
 
 def status_from_error(error: IssuerError, request_id: str) -> status_pb2.Status:
     """Return the status a caller receives: code, message and exactly one ErrorInfo (AIP-193)."""
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=_metadata(error, request_id))]
+    details: list[Message] = [
+        ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=_metadata(error, request_id))
+    ]
     if isinstance(error, InvalidTokenRequest):
         details.append(_bad_request(error))
     return status_pb2.Status(code=STATUS_CODES[error.reason], message=error.message, details=map(_packed, details))

@@ -1,0 +1,184 @@
+"""The X.509 side of the SPIFFE Workload API, followed for as long as a process lives.
+
+``spiffe.X509Source`` is not used, since it ends for good at the first answer that it cannot parse, and an empty bundle
+of a federated trust domain is such an answer (docs/adr/0001). Here every answer replaces one immutable context; what is
+wrong in an answer costs the identity or the trust domain that it concerns, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+from typing import TYPE_CHECKING, Self
+
+import grpc
+from spiffe._proto import workload_pb2, workload_pb2_grpc
+
+from agent_client.workload_api_errors import (
+    NoIdentityIssued,
+    WorkloadApiError,
+    WorkloadApiUnavailable,
+    diagnose,
+)
+from agent_client.workload_api_socket import socket_target
+from agent_client.x509_context import X509Context, X509Svid, parse_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["WorkloadApiError", "WorkloadApiWatcher", "X509Context", "X509Svid"]
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+_METADATA = (("workload.spiffe.io", "true"),)  # SPIFFE Workload Endpoint section 3: without it, the call is refused
+_logger = logging.getLogger("agent_client.workload_api")
+
+
+class WorkloadApiWatcher:
+    """Keeps the newest X.509 context in memory. Thread-safe; its own work is in one daemon thread.
+
+    While the Workload API is away, the last context stays, and the watcher dials again with growing pauses until
+    :meth:`close`. Whether an SVID of that context has expired meanwhile is for its user to check: nothing here looks at
+    the clock.
+
+    Args:
+        socket: ``unix:///path``; without it, ``SPIFFE_ENDPOINT_SOCKET`` decides.
+
+    Raises:
+        WorkloadApiNotConfigured: Neither is set, or it is not the address of a UNIX socket.
+    """
+
+    def __init__(self, socket: str | None = None) -> None:
+        self._target = socket_target(socket)
+        self._news = threading.Condition()
+        self._closing = threading.Event()
+        self._context: X509Context | None = None
+        self._error: WorkloadApiError | None = None
+        self._stream: grpc.Call | None = None
+        self._subscribers: list[Callable[[X509Context], None]] = []
+        self._thread = threading.Thread(target=self._follow, name="workload-api", daemon=True)
+
+    @property
+    def socket(self) -> str:
+        """The address that is dialled."""
+        return self._target
+
+    @property
+    def last_error(self) -> WorkloadApiError | None:
+        """Why the stream is down; ``None`` while it is up."""
+        return self._error
+
+    def start(self) -> None:
+        """Begin to follow. Call once."""
+        self._thread.start()
+
+    def wait_for_first(self, timeout: float) -> X509Context:
+        """Return the context as soon as there is one.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            WorkloadApiError: There was none in time: the last reason why, with what to do about it.
+        """
+        with self._news:
+            self._news.wait_for(lambda: self._context is not None or self._closing.is_set(), timeout)
+            if self._context is not None:
+                return self._context
+            raise self._error or WorkloadApiUnavailable(f"no answer from {self._target} within {timeout:.0f} s")
+
+    def current(self) -> X509Context:
+        """Return the newest context.
+
+        Raises:
+            WorkloadApiError: There has been none yet.
+        """
+        return self.wait_for_first(0)
+
+    def subscribe(self, callback: Callable[[X509Context], None]) -> None:
+        """Call ``callback`` with every new context from now on, in the watcher's thread. It must not block."""
+        with self._news:
+            self._subscribers.append(callback)
+
+    def close(self) -> None:
+        """Stop following and wait for the thread. The last context stays readable."""
+        with self._news:
+            self._closing.set()
+            self._news.notify_all()
+            if self._stream is not None:
+                self._stream.cancel()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _follow(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not self._closing.is_set():
+            if self._follow_one_stream():
+                pause = FIRST_PAUSE_SECONDS
+            # Jitter: many workloads lose the same agent at the same moment.
+            self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _follow_one_stream(self) -> bool:
+        """Follow one stream to its end; return whether it brought a context."""
+        brought = False
+        with grpc.insecure_channel(self._target) as channel:
+            stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(channel)  # type: ignore[no-untyped-call]
+            try:
+                for answer in self._open(stub):
+                    self._take(answer)
+                    brought = True
+                self._fail(WorkloadApiUnavailable(f"{self._target} ended the stream"))
+            except WorkloadApiError as error:
+                self._fail(error)
+            except grpc.RpcError as error:
+                self._fail(diagnose(error, self._target))
+        return brought
+
+    def _open(self, stub: workload_pb2_grpc.SpiffeWorkloadAPIStub) -> Iterator[workload_pb2.X509SVIDResponse]:
+        stream = stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=_METADATA)
+        with self._news:
+            self._stream = stream
+            if self._closing.is_set():
+                stream.cancel()
+        return stream
+
+    def _take(self, answer: workload_pb2.X509SVIDResponse) -> None:
+        context = parse_answer(answer)
+        if not context.svids:
+            raise NoIdentityIssued(f"{self._target} answered without an identity that can be used")
+        with self._news:
+            self._context, self._error = context, None
+            subscribers = tuple(self._subscribers)
+            self._news.notify_all()
+        for callback in subscribers:
+            with _logged():
+                callback(context)
+
+    def _fail(self, error: WorkloadApiError) -> None:
+        with self._news:
+            self._stream = None
+            if self._closing.is_set():
+                return
+            changed = str(error) != str(self._error)
+            self._error = error
+        if changed:
+            _logger.warning("the Workload API is away: %s", error)
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Keep the stream alive when a subscriber fails."""
+    try:
+        yield
+    except Exception:
+        _logger.exception("a subscriber of the Workload API failed")

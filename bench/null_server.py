@@ -1,0 +1,68 @@
+"""The reference: an RPC that does nothing, on the issuer's own server stack.
+
+The same event loop, gRPC settings, limits and mutual TLS with an SVID from the Workload API; only the method is empty.
+Prints its address, then serves until its standard input closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import timedelta
+
+from issuer.cli.serve import GRPC_SETTINGS
+
+for _name, _value in GRPC_SETTINGS.items():
+    os.environ.setdefault(_name, _value)  # noqa: TID251 - gRPC reads it when it is imported
+
+import grpc  # noqa: E402
+import grpc.aio  # noqa: E402
+import uvloop  # noqa: E402
+
+from agent_client.workload_api import WorkloadApiWatcher  # noqa: E402
+from issuer.log import open_log  # noqa: E402
+from issuer.rpc.server import TlsCredentials, server_options  # noqa: E402
+from issuer.rpc.settings import RpcSettings  # noqa: E402
+from issuer.spire.identity import SpireIdentity  # noqa: E402
+from issuer.system import SystemClock  # noqa: E402
+
+SETTINGS = RpcSettings(
+    listen="127.0.0.1:0",
+    max_message_bytes=2 * 1024 * 1024,
+    max_metadata_bytes=16 * 1024,
+    max_concurrent_streams=256,
+    max_connection_age=timedelta(minutes=30),
+    max_connection_age_grace=timedelta(seconds=30),
+)
+
+
+async def _answer(_message: bytes, _context: object) -> bytes:
+    return b""
+
+
+async def _serve(identity: SpireIdentity) -> None:
+    server = grpc.aio.server(options=server_options(SETTINGS))
+    handlers = {"Null": grpc.unary_unary_rpc_method_handler(_answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.NullService", handlers),))
+    port = server.add_secure_port(SETTINGS.listen, TlsCredentials(identity).server_credentials())
+    await server.start()
+    print(f"127.0.0.1:{port}", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop(1)
+
+
+def main() -> None:
+    """Serve."""
+    watcher = WorkloadApiWatcher(sys.argv[1])
+    watcher.start()
+    watcher.wait_for_first(10)
+    identity = SpireIdentity(
+        watcher, spiffe_id=None, federated=frozenset(), clock=SystemClock(), log=open_log("json", sys.stderr)
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(identity))
+    watcher.close()
+
+
+main()

@@ -1,0 +1,215 @@
+"""A real issuer as a child process: for test suites, the demo, the benchmark and ``issuer dev up``."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Mapping
+    from pathlib import Path
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+ISSUER_DNS_NAME = "spiffe-issuer.internal"
+"""What the issuer's SPIRE entry carries as DNS name and its callers expect."""
+_KEPT_LOG_LINES = 10_000
+
+
+class IssuerDidNotStart(RuntimeError):
+    """The issuer ended, or did not serve in time. The message holds what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """What a test chooses about an issuer.
+
+    Attributes:
+        folder: Where its configuration and key live. Keep it to restart with the same key.
+        policy: The policy folder or file.
+        workload_api: The ``SPIFFE_ENDPOINT_SOCKET`` that gives the issuer its SVID.
+        spiffe_id: Which SVID it serves with, where the socket gives several.
+        federated_trust_domains: Who may call besides its own trust domain.
+        insecure_dev: It serves the embedded development authority.
+        options: More settings by section, as in ``issuer.toml``.
+    """
+
+    folder: Path
+    policy: Path
+    workload_api: str
+    spiffe_id: str | None = None
+    federated_trust_domains: tuple[str, ...] = ()
+    insecure_dev: bool = False
+    options: Mapping[str, Mapping[str, object]] | None = None
+
+
+class IssuerProcess:
+    """``issuer serve`` as a child process, on free loopback ports.
+
+    Attributes:
+        address: ``host:port`` of its gRPC listener, once started.
+        url: Its ``iss``, which is also the address of its HTTP listener.
+    """
+
+    def __init__(self, settings: IssuerSettings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: list[dict[str, Any]] = []
+        self._news = threading.Condition()
+        self._ended = False
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.address = ""
+
+    def start(self, within: float = START_SECONDS) -> Self:
+        """Start, and return once it serves.
+
+        Raises:
+            IssuerDidNotStart: With its log, when it ended or was not ready ``within`` seconds.
+        """
+        self.spawn()
+        self.address = self.wait_for("serving", within)["grpc"]
+        self.wait_for("readiness", within, serving=True)
+        return self
+
+    def spawn(self) -> None:
+        """Start without waiting for anything."""
+        config = self._write_config()
+        command = [sys.executable, "-m", "issuer", "serve", "--config", str(config)]
+        if self._settings.insecure_dev:
+            command.append("--insecure-dev")
+        self._lines, self._ended = [], False
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        threading.Thread(target=self._read_log, args=(self._process,), name="issuer-log", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._running().pid
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the log lines so far; a line that is not JSON stands under ``text``."""
+        with self._news:
+            return list(self._lines)
+
+    def wait_for(self, event: str, within: float = START_SECONDS, **fields: object) -> dict[str, Any]:
+        """Wait for a log line of this event with these fields, and return it.
+
+        Raises:
+            IssuerDidNotStart: When the process ended first, or there was none ``within`` seconds.
+        """
+
+        def found() -> dict[str, Any] | None:
+            wanted = {"event": event, **fields}
+            return next((line for line in reversed(self._lines) if wanted.items() <= line.items()), None)
+
+        with self._news:
+            self._news.wait_for(lambda: found() or self._ended, within)
+            line = found()
+        if line is None:
+            what = "ended" if self._ended else f"did not say so within {within:.0f} s"
+            raise IssuerDidNotStart(f"waiting for {event!r} of the issuer, which {what}. Its log:\n{self._text()}")
+        return line
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._running().send_signal(number)
+
+    def wait(self, within: float = STOP_SECONDS) -> int:
+        """Wait for its end and return the exit code."""
+        return self._running().wait(within)
+
+    def stop(self) -> None:
+        """End it gracefully, or by force after 20 s. Without effect when it has ended."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise RuntimeError("the issuer was not started")
+        return self._process
+
+    def _read_log(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None  # noqa: S101 - for the type checker: it was opened as a pipe
+        with process.stderr:
+            for line in process.stderr:
+                self._add(_parsed(line))
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def _add(self, line: dict[str, Any]) -> None:
+        with self._news:
+            self._lines.append(line)
+            del self._lines[:-_KEPT_LOG_LINES]
+            self._news.notify_all()
+
+    def _text(self) -> str:
+        return "\n".join(line.get("text") or json.dumps(line) for line in self.log()[-50:])
+
+    def _write_config(self) -> Path:
+        settings = self._settings
+        sections: dict[str, dict[str, object]] = {
+            "issuer": {"url": self.url},
+            "server": {"listen": "127.0.0.1:0", "shutdown_grace": "5s"},
+            "spire": {
+                "socket": settings.workload_api,
+                "startup_timeout": "30s",
+                "federated_trust_domains": list(settings.federated_trust_domains),
+            },
+            "policy": {"path": str(settings.policy.absolute())},
+            "keys": {"file": "keys/signing-key.pem"},
+            "http": {"listen": self.url.removeprefix("http://")},
+            "log": {"format": "json"},
+        }
+        if settings.spiffe_id:
+            sections["spire"]["spiffe_id"] = settings.spiffe_id
+        for section, values in (settings.options or {}).items():
+            sections.setdefault(section, {}).update(values)
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        keys = settings.folder / "keys"
+        keys.mkdir(exist_ok=True, mode=0o700)
+        path = settings.folder / "issuer.toml"
+        path.write_text(_toml(sections), encoding="utf-8")
+        return path
+
+
+def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
+    # Strings, numbers, booleans and lists of strings are spelled the same in JSON and TOML.
+    lines = []
+    for section, values in sections.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {"text": line.rstrip("\n")}
+    return value if isinstance(value, dict) else {"text": line.rstrip("\n")}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -56,6 +56,8 @@ class KeyFileSigner(Es256Signer):
         Raises:
             KeyFileError: The file is not there, not only its owner's, or not one whole P-256 key.
         """
+        if not os.path.lexists(path):
+            raise KeyFileError(path, "is not there", "`issuer serve` makes one at its first start")
         _check_folder(path)
         return cls(_parse(path, _read(path)))
 
@@ -119,7 +121,7 @@ def _check_folder(path: Path) -> None:
         raise KeyFileError(path, f"its folder {folder} belongs to user {status.st_uid}", _owner_remedy(folder))
     if status.st_mode & _WRITABLE_BY_GROUP_OR_OTHERS:
         fault = f"its folder {folder} can be written by others (mode {stat.S_IMODE(status.st_mode):04o})"
-        raise KeyFileError(path, fault, f"chmod go-w {folder}")
+        raise KeyFileError(path, fault, f"chmod go-w {folder}, or keep the key in a folder of its own")
 
 
 def _read(path: Path) -> bytes:

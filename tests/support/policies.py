@@ -39,9 +39,11 @@ def policy(*sections: str, audiences: str = AUDIENCES) -> Policy:
     return parse_policy([PolicyFile("policy.yaml", (audiences + "\n".join(sections)).encode())])
 
 
-def grant(id: str = "g", scopes: str = "[read]", workload: str = SETTLER, audience: str = LEDGER, **more: str) -> str:  # noqa: A002
+def grant(
+    rule_id: str = "g", scopes: str = "[read]", workload: str = SETTLER, audience: str = LEDGER, **more: str
+) -> str:
     """Return one item of ``grants`` (or, with ``audiences``, see :func:`prohibition`)."""
-    fields = {"id": id, "workloads": f"[{workload!r}]", "audience": audience, "scopes": scopes, **more}
+    fields = {"id": rule_id, "workloads": f"[{workload!r}]", "audience": audience, "scopes": scopes, **more}
     return "  - {" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}\n"
 
 
@@ -50,9 +52,9 @@ def grants(*items: str) -> str:
     return "grants:\n" + "".join(items)
 
 
-def prohibition(id: str = "p", workload: str = SETTLER, audiences: str = f"[{LEDGER!r}]", **more: str) -> str:  # noqa: A002
+def prohibition(rule_id: str = "p", workload: str = SETTLER, audiences: str = f"[{LEDGER!r}]", **more: str) -> str:
     """Return one item of ``prohibitions``."""
-    fields = {"id": id, "workloads": f"[{workload!r}]", "audiences": audiences, **more}
+    fields = {"id": rule_id, "workloads": f"[{workload!r}]", "audiences": audiences, **more}
     return "  - {" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}\n"
 
 

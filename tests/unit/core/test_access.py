@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from support.policies import LEDGER, NOW, caller, grant, grants, policy, prohibition, prohibitions
+
+from issuer.core.access import Access, AccessScope, list_access
+from issuer.core.policy import Policy, RiskTier
+
+
+def names(rules: Policy) -> list[tuple[str, str | None, list[str]]]:
+    return [
+        (each.audience, each.application, [scope.name for scope in each.scopes])
+        for each in list_access(rules, caller(), NOW)
+    ]
+
+
+def test_lists_what_may_be_asked_for_with_its_terms() -> None:
+    rules = policy(
+        grants(
+            grant("a", "[write, read]", application="payments", max_ttl="90s", expires="2026-07-01"),
+            grant("b", "[read]", max_ttl="3m", expires="2026-06-30T00:00:00Z"),
+            grant("c", "[send]", audience="https://mail.example"),
+        )
+    )
+    july = datetime(2026, 7, 2, tzinfo=UTC)
+    read = AccessScope("read", RiskTier.LOW, timedelta(minutes=3), binding_required=False, expire_time=july)
+    write = AccessScope("write", RiskTier.HIGH, timedelta(seconds=90), binding_required=True, expire_time=july)
+    send = AccessScope("send", RiskTier.LOW, timedelta(hours=1), binding_required=False, expire_time=None)
+    assert list_access(rules, caller(), NOW) == (
+        Access(LEDGER, "payments", (read, write)),
+        Access("https://mail.example", None, (send,)),
+    )
+
+
+def test_lists_each_application_by_itself_with_the_grants_of_none() -> None:
+    rules = policy(
+        grants(grant("a", "[read]"), grant("b", "[write]", application="y"), grant("c", "[report]", application="x"))
+    )
+    assert names(rules) == [(LEDGER, "x", ["read", "report"]), (LEDGER, "y", ["read", "write"])]
+
+
+def test_a_scope_with_one_grant_without_end_has_no_end() -> None:
+    rules = policy(grants(grant("a", expires="2026-07-01"), grant("b", max_ttl="20s")))
+    assert list_access(rules, caller(), NOW)[0].scopes[0].expire_time is None
+
+
+def test_lists_nothing_that_is_not_in_force_prohibited_or_for_others() -> None:
+    assert names(policy()) == []
+    assert names(policy(grants(grant(expires="2026-01-01")))) == []
+    assert names(policy(grants(grant(not_before="2026-07-01")))) == []
+    assert names(policy(grants(grant(workload="spiffe://prod.example/other")))) == []
+    assert names(policy(grants(grant(grant_types="[jit]")))) == []
+    assert names(policy(grants(grant()), prohibitions(prohibition()))) == []
+    assert names(policy(grants(grant()), prohibitions(prohibition(scopes="[read]")))) == []
+
+
+def test_leaves_out_prohibited_scopes() -> None:
+    rules = policy(grants(grant(scopes="[read, write]")), prohibitions(prohibition(scopes="[write]")))
+    assert names(rules) == [(LEDGER, None, ["read"])]

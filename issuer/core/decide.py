@@ -101,7 +101,7 @@ def _select_scopes(
     request: TokenRequest,
     application: str | None,
 ) -> _Allowed | _Refused:
-    prohibited = {scope: rule.id for rule in prohibitions for scope in rule.scopes or ()}
+    prohibited = {scope for rule in prohibitions for scope in rule.scopes or ()}
     by_scope = {
         scope: [grant for grant in grants if scope in grant.scopes]
         for scope in request.scopes
@@ -110,7 +110,7 @@ def _select_scopes(
     granted = {scope: giving for scope, giving in by_scope.items() if giving}  # 6
     refused = tuple(scope for scope in request.scopes if scope not in granted)
     if not granted or (refused and not request.allow_partial):  # 7
-        closest = [prohibited[scope] for scope in refused if scope in prohibited]
+        closest = [rule.id for rule in prohibitions if not (rule.scopes or frozenset()).isdisjoint(refused)]
         return _Refused(Reason.SCOPE_NOT_ALLOWED, refused, closest or [grant.id for grant in grants])
     return _Allowed(application, granted, refused)
 

@@ -42,7 +42,7 @@ def policy(*sections: str, audiences: str = AUDIENCES) -> Policy:
 def grant(
     rule_id: str = "g", scopes: str = "[read]", workload: str = SETTLER, audience: str = LEDGER, **more: str
 ) -> str:
-    """Return one item of ``grants`` (or, with ``audiences``, see :func:`prohibition`)."""
+    """Return one item of ``grants``."""
     fields = {"id": rule_id, "workloads": f"[{workload!r}]", "audience": audience, "scopes": scopes, **more}
     return "  - {" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}\n"
 

@@ -97,6 +97,11 @@ class TestProhibitions:
         expected = Denial(Reason.SCOPE_NOT_ALLOWED, ("write",), ("freeze",), rules.digest)
         assert denied(rules, request("read", "write")) == expected
 
+    def test_every_one_that_hits_a_refused_scope_is_recorded(self) -> None:
+        hit = [prohibition("b", scopes="[write]"), prohibition("a", scopes="[write, refund]")]
+        rules = policy(grants(grant(scopes="[read, write]")), prohibitions(*hit, prohibition("c", scopes="[refund]")))
+        assert denied(rules, request("read", "write")).rule_ids == ("a", "b")
+
     def test_one_of_all_audiences_refuses_every_audience(self) -> None:
         rules = policy(grants(grant()), prohibitions(prohibition(audiences="['*']")))
         assert denied(rules, request()).reason is Reason.AUDIENCE_NOT_ALLOWED

@@ -16,6 +16,8 @@ from issuer.core.decide import decide
 from issuer.core.decision import Grant
 
 if TYPE_CHECKING:
+    from random import Random
+
     from issuer.core.caller import Caller
     from issuer.core.policy import GrantRule, Policy, ProhibitionRule
     from issuer.core.token_request import TokenRequest
@@ -230,11 +232,11 @@ def test_the_order_of_rules_changes_nothing(
     forbidding: list[dict[str, str]],
     calling: Caller,
     asked: TokenRequest,
-    random: object,
+    random: Random,
 ) -> None:
     rules = build(allowing, forbidding)
     shuffled = list(rules.grants)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert decide(replace_grants(rules, shuffled), calling, asked, NOW) == decide(rules, calling, asked, NOW)
 
 

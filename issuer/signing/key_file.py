@@ -132,9 +132,12 @@ def _read(path: Path) -> bytes:
         if path.is_symlink():
             raise KeyFileError(path, "is a symbolic link", "name the file itself") from error
         raise KeyFileError(path, f"cannot be read: {error.strerror}", "check the path and its owner") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_file(path, os.fstat(descriptor))
-        return file.read(MAX_KEY_FILE_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_KEY_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _check_file(path: Path, status: os.stat_result) -> None:

@@ -188,6 +188,13 @@ def test_a_grant_may_name_an_application_that_the_caller_did_not() -> None:
     decision.check_payload(decision.payload())
 
 
+def test_refuses_another_application_than_granted_when_the_caller_named_none() -> None:
+    decision = full_decision().with_request(application=None)
+    payload = decision.payload().replace(b'"payments"', b'"treasury"')
+    with pytest.raises(ClaimsMismatch, match="not the granted one"):
+        decision.check_payload(payload)
+
+
 def test_policy_may_bind_without_being_asked() -> None:
     decision = full_decision().with_request(bind_certificate=False)
     decision.check_payload(decision.payload())

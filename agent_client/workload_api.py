@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from spiffe._proto import workload_pb2, workload_pb2_grpc
@@ -145,12 +145,13 @@ class WorkloadApiWatcher:
         return brought
 
     def _open(self, stub: workload_pb2_grpc.SpiffeWorkloadAPIStub) -> Iterator[workload_pb2.X509SVIDResponse]:
-        stream = stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=_METADATA)
+        stream: Any = stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=_METADATA)
         with self._news:
             self._stream = stream
             if self._closing.is_set():
                 stream.cancel()
-        return stream
+        answers: Iterator[workload_pb2.X509SVIDResponse] = stream
+        return answers
 
     def _take(self, answer: workload_pb2.X509SVIDResponse) -> None:
         context = parse_answer(answer)

@@ -113,8 +113,8 @@ def servers(folder: Path) -> Iterator[tuple[Server, Server]]:
 
 def _write_credentials(folder: Path, authority: DevelopmentAuthority) -> None:
     svid = authority.authority.issue(CALLER)
-    (folder / "chain.pem").write_bytes(svid.chain_pem)
-    (folder / "key.pem").write_bytes(svid.key_pem)
+    (folder / "chain.pem").write_bytes(svid.chain_pem())
+    (folder / "key.pem").write_bytes(svid.key_pem())
     (folder / "roots.pem").write_bytes(pem_bundle([authority.authority.root]))
 
 

@@ -15,13 +15,14 @@ from issuer.core.decision import Denial, Grant
 from issuer.core.denial_text import explain
 from issuer.core.errors import PolicyDenied
 from issuer.core.renewal import renew_at
-from issuer.core.token import Token, sign_token, signing_input
+from issuer.core.token import compact_token, signing_input
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
+    from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
     from issuer.ports import PolicyBook, Signer, TokenIds
 
@@ -109,7 +110,7 @@ class Issuance:
         )
 
     def _mint(self, claims: Claims, grant: Grant, caller: Caller, request: TokenRequest, now: datetime) -> Token:
-        to_sign = signing_input(self._signer, claims.payload())
+        to_sign = signing_input(self._signer.algorithm, self._signer.key_id, claims.payload())
         check_claims(
             to_sign,
             grant=grant,
@@ -119,7 +120,7 @@ class Issuance:
             token_id=claims.token_id,
             now=now,
         )
-        return sign_token(self._signer, to_sign)
+        return compact_token(to_sign, self._signer.sign(to_sign))
 
 
 def _outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:

@@ -73,8 +73,12 @@ class IssuerProcess:
             IssuerDidNotStart: With its log, when it ended or was not ready ``within`` seconds.
         """
         self.spawn()
-        self.address = self.wait_for("serving", within)["grpc"]
-        self.wait_for("readiness", within, serving=True)
+        try:
+            self.address = self.wait_for("serving", within)["grpc"]
+            self.wait_for("readiness", within, serving=True)
+        except IssuerDidNotStart:
+            self.stop()
+            raise
         return self
 
     def spawn(self) -> None:
@@ -97,8 +101,16 @@ class IssuerProcess:
         with self._news:
             return list(self._lines)
 
-    def wait_for(self, event: str, within: float = START_SECONDS, **fields: object) -> dict[str, Any]:
+    def wait_for(
+        self, event: str, within: float = START_SECONDS, *, after: int = 0, **fields: object
+    ) -> dict[str, Any]:
         """Wait for a log line of this event with these fields, and return it.
+
+        Args:
+            event: The event's name.
+            within: Seconds to wait at most.
+            after: Look only at lines past so many, for example past ``len(issuer.log())`` of a moment ago.
+            fields: What else the line must have.
 
         Raises:
             IssuerDidNotStart: When the process ended first, or there was none ``within`` seconds.
@@ -106,7 +118,7 @@ class IssuerProcess:
 
         def found() -> dict[str, Any] | None:
             wanted = {"event": event, **fields}
-            return next((line for line in reversed(self._lines) if wanted.items() <= line.items()), None)
+            return next((line for line in reversed(self._lines[after:]) if wanted.items() <= line.items()), None)
 
         with self._news:
             self._news.wait_for(lambda: found() or self._ended, within)

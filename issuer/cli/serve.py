@@ -69,3 +69,7 @@ def _run(settings: Config, *, insecure_dev: bool) -> None:
             runner.run(run())
     except STARTUP_FAULTS as error:
         fail(str(error))
+    except Exception as error:
+        # Nobody foresaw it: the log has the traceback, without values; the person gets a sentence.
+        log.exception("issuer_fault")
+        fail(f"ended by a defect of its own ({type(error).__name__}); the line `issuer_fault` of the log shows where")

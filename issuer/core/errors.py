@@ -23,8 +23,8 @@ from enum import StrEnum, unique
 class Reason(StrEnum):
     """A stable, machine-readable cause of a refusal.
 
-    The values equal those of ``ErrorReason`` in ``proto/issuer_api/v1/error_reason.proto`` without the prefix; that file
-    holds the meaning of each one, and a test holds the two together.
+    The values equal those of ``ErrorReason`` in ``proto/issuer_api/v1/error_reason.proto`` without the prefix; that
+    file holds the meaning of each one, and a test holds the two together.
     """
 
     # The request.

@@ -20,6 +20,7 @@ RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.IssuerService/ListAccess": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/GetKeySet": CallerKind.WORKLOAD,
     "grpc.health.v1.Health/Check": CallerKind.TLS_PEER,
+    "grpc.health.v1.Health/List": CallerKind.TLS_PEER,
     "grpc.health.v1.Health/Watch": CallerKind.TLS_PEER,
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": CallerKind.TLS_PEER,
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": CallerKind.TLS_PEER,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from issuer.rpc.settings import RpcSettings
 
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
+
+QUIET_SECONDS = 0.1
+"""Without an arrival for so long, nothing is waiting for its turn when the server stops."""
 
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -63,6 +68,8 @@ class RpcServer:
             )
         )
         self._credentials = TlsCredentials(identity)
+        self._in_flight = 0
+        self._last_arrival = 0.0
 
     def bind(self) -> int:
         """Take the address and return the port.
@@ -81,9 +88,21 @@ class RpcServer:
         await self._server.start()
 
     async def stop(self, grace: timedelta) -> None:
-        """Say NOT_SERVING, take no new calls, and give those in flight up to ``grace`` to end."""
+        """Say NOT_SERVING, answer what has arrived, and give calls in flight up to ``grace`` to end."""
         await self.health.shut_down()
-        await self._server.stop(grace.total_seconds())
+        await self._settle(grace.total_seconds() / 2)
+        await self._server.stop(grace.total_seconds() / 2)
+
+    async def _settle(self, within: float) -> None:
+        """Wait until no call was in flight for a moment.
+
+        Calls that have arrived but wait for their turn are cancelled when grpc.aio stops, and no client retries those.
+        """
+        now = time.monotonic
+        give_up = now() + within
+        # Polled, since quiet is the absence of events.
+        while now() < give_up and (self._in_flight or now() - self._last_arrival < QUIET_SECONDS):  # noqa: ASYNC110
+            await asyncio.sleep(QUIET_SECONDS / 5)
 
     def _handlers(self, methods: IssuerMethods) -> dict[str, grpc.RpcMethodHandler]:
         return {
@@ -97,12 +116,17 @@ class RpcServer:
         self, name: str, method: Callable[[Any, Any], Awaitable[Message]], request: type[Message]
     ) -> grpc.RpcMethodHandler:
         full_name = f"{ISSUER_SERVICE}/{name}"
+        clock = time.monotonic
 
         async def handler(message: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+            self._in_flight += 1
+            self._last_arrival = clock()
             try:
                 return await self._pipeline.answer(method, message, call_from_context(full_name, context))
             except RpcFailed as failure:
                 return await _abort(context, failure.status)
+            finally:
+                self._in_flight -= 1
 
         return grpc.unary_unary_rpc_method_handler(
             handler, request_deserializer=request.FromString, response_serializer=_serialize
@@ -136,7 +160,8 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: Status) ->
     await context.abort(_STATUS_CODES[status.code], status.message, details)
 
 
-def _options(settings: RpcSettings) -> list[tuple[str, int]]:
+def server_options(settings: RpcSettings) -> list[tuple[str, int]]:
+    """Return the channel arguments of a server with these limits."""
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),

@@ -203,6 +203,18 @@ def test_no_token_reaches_the_log(deployment: Deployment) -> None:
     assert signature not in json.dumps(deployment.issuer.log())
 
 
+def test_health_answers_for_the_server_and_for_each_service(deployment: Deployment) -> None:
+    serving = health_pb2.HealthCheckResponse.SERVING
+    with deployment.channel(deployment.svid()) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE).status == serving
+        statuses = health.List(health_pb2.HealthListRequest(), timeout=DEADLINE).statuses
+        with pytest.raises(grpc.RpcError) as error:
+            health.Check(health_pb2.HealthCheckRequest(service="unknown"), timeout=DEADLINE)
+    assert {name: status.status for name, status in statuses.items()} == {"": serving, ISSUER_SERVICE: serving}
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 def test_health_is_told_to_watchers_and_turns_before_the_server_stops(own_deployment: Deployment) -> None:
     with own_deployment.channel(own_deployment.svid()) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=ISSUER_SERVICE))

@@ -25,10 +25,10 @@ def test_serves_while_its_svid_lives_then_fails_closed_and_recovers_by_itself(tm
         assert (error.value.code(), reason_of(error.value)) == (grpc.StatusCode.UNAVAILABLE, "IDENTITY_UNAVAILABLE")
         assert httpx.get(f"{deployment.issuer.url}/readyz").status_code == 503
 
-        before = len(deployment.issuer.log())
+        seen = len(deployment.issuer.log())
         deployment.authority.rotate(deployment.identity)
         deployment.identity.api.start()
-        assert deployment.issuer.wait_for("readiness", serving=True) in deployment.issuer.log()[before:]
+        deployment.issuer.wait_for("readiness", serving=True, after=seen)
         with deployment.stub() as fresh:
             fresh.IssueToken(REQUEST, timeout=DEADLINE)
         assert httpx.get(f"{deployment.issuer.url}/readyz").status_code == 200

@@ -92,7 +92,7 @@ class Deployment:
     def channel(self, svid: IssuedSvid) -> Iterator[grpc.Channel]:
         """Open a channel with this certificate, on a connection of its own."""
         credentials = grpc.ssl_channel_credentials(
-            pem_bundle([self.authority.authority.root]), svid.key_pem, svid.chain_pem
+            pem_bundle([self.authority.authority.root]), svid.key_pem(), svid.chain_pem()
         )
         options = [("grpc.ssl_target_name_override", ISSUER_DNS_NAME), ("grpc.use_local_subchannel_pool", 1)]
         with grpc.secure_channel(self.issuer.address, credentials, options) as channel:

@@ -112,7 +112,7 @@ class WorkloadApiServer:
         """
         if self._server is None:
             # gRPC uses nothing but submit(), whatever its annotations say.
-            server = grpc.server(_DaemonThreads(), maximum_concurrent_rpcs=MAX_STREAMS)  # type: ignore[arg-type]
+            server = grpc.server(_DaemonThreads(), maximum_concurrent_rpcs=MAX_STREAMS)
             workload_pb2_grpc.add_SpiffeWorkloadAPIServicer_to_server(_Servicer(self), server)  # type: ignore[no-untyped-call]
             server.add_insecure_port(f"unix:{self._file}")
             server.start()

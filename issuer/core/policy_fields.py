@@ -71,8 +71,9 @@ class Fields:
         self.source = source
         self.node = node
         self.what = what
+        self.is_mapping = isinstance(node, MappingNode)
         self._entries = node.entries if isinstance(node, MappingNode) else {}
-        if not isinstance(node, MappingNode):
+        if not self.is_mapping:
             source.report(node, f"{what} must be a mapping, not {_KINDS[type(node)]}")
         for word, (key, _) in self._entries.items():
             if word not in known:
@@ -90,7 +91,7 @@ class Fields:
 
     def required(self, key: str) -> Scalar | None:
         """Return a single value that must be there."""
-        if isinstance(self.node, MappingNode) and key not in self._entries:
+        if self.is_mapping and key not in self._entries:
             self.source.report(self.node, f"{self.what}: {key!r} is missing")
         return self.scalar(key)
 
@@ -109,7 +110,7 @@ class Fields:
 
     def required_scalars(self, key: str) -> list[Scalar]:
         """Return a list as :meth:`scalars` does, that must be there."""
-        if isinstance(self.node, MappingNode) and key not in self._entries:
+        if self.is_mapping and key not in self._entries:
             self.source.report(self.node, f"{self.what}: {key!r} is missing")
         return self.scalars(key)
 

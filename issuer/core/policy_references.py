@@ -34,7 +34,9 @@ def _check_grant(draft: PolicyDraft, references: GrantReferences) -> None:
         _report_audience(draft, references.source, references.audience)
         return
     for scope in references.scopes:
-        _check_scope(references.source, scope, declared.scopes, f"the audience {quoted(declared.name)}")
+        _check_scope(
+            references.source, scope, declared.scopes, f"the audience {quoted(declared.name)} declares no scope"
+        )
 
 
 def _check_prohibition(draft: PolicyDraft, references: ProhibitionReferences) -> None:
@@ -46,18 +48,18 @@ def _check_prohibition(draft: PolicyDraft, references: ProhibitionReferences) ->
             scopes.update(declared.scopes)
         else:
             _report_audience(draft, references.source, audience)
+            return  # which scopes it would have declared cannot be known
     for scope in references.scopes:
-        _check_scope(references.source, scope, scopes, "no audience of this prohibition")
+        _check_scope(references.source, scope, scopes, "no audience of this prohibition declares the scope")
 
 
 def _report_audience(draft: PolicyDraft, source: Source, audience: Scalar) -> None:
     source.report_unknown(audience, f"no audience {quoted(audience.text)} is declared", draft.audiences)
 
 
-def _check_scope(source: Source, scope: Scalar, declared: Mapping[str, ScopeRule], who: str) -> None:
+def _check_scope(source: Source, scope: Scalar, declared: Mapping[str, ScopeRule], message: str) -> None:
     if scope.text not in declared:
-        verb = "declares the" if who.startswith("no ") else "declares no"
-        source.report_unknown(scope, f"{who} {verb} scope {quoted(scope.text)}", declared)
+        source.report_unknown(scope, f"{message} {quoted(scope.text)}", declared)
 
 
 def _check_ttls(draft: PolicyDraft) -> None:

@@ -60,6 +60,8 @@ def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
 def _scopes(draft: PolicyDraft, fields: Fields) -> dict[str, ScopeRule]:
     node = fields.node_of("scopes")
     scopes: dict[str, ScopeRule] = {}
+    if not fields.is_mapping:
+        return scopes
     if not isinstance(node, SequenceNode) or not node.items:
         fields.source.report(node or fields.node, "audience: 'scopes' must be a list of at least one scope")
         return scopes

@@ -70,7 +70,7 @@ def _names(path: Path, faults: FaultList) -> Iterator[tuple[str, Path]]:
     if not path.is_dir():
         yield path.name, path
         return
-    root = path.resolve()
+    root = _target(path)
     for position, file in enumerate(sorted(_walk(path, faults))):
         name = str(file.relative_to(path))
         if position >= MAX_FILES:
@@ -78,10 +78,15 @@ def _names(path: Path, faults: FaultList) -> Iterator[tuple[str, Path]]:
             return
         if file.suffix in _NEAR_SUFFIXES:
             faults.add(_whole(name), f"is not read, but looks like policy: name it '{file.stem}{_SUFFIX}'")
-        elif not file.resolve().is_relative_to(root):
+        elif not _target(file).is_relative_to(root):
             faults.add(_whole(name), "is a link that leaves the folder of the policy")
         else:
             yield name, file
+
+
+def _target(path: Path) -> Path:
+    """Return where links lead. Unlike ``Path.resolve`` it lets links in a circle be; opening them fails."""
+    return Path(os.path.realpath(path))
 
 
 def _walk(path: Path, faults: FaultList) -> Iterator[Path]:

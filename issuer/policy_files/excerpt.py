@@ -18,11 +18,8 @@ def excerpt(path: Path, position: Position) -> str:
     ``path`` is the folder or file that was loaded. A long line is cut around the place; what is not printable, a
     terminal's control characters above all, is shown as ``?``.
     """
-    if not position.line:
-        return ""
-    file = path / position.file if path.is_dir() else path
-    lines = file.read_bytes().decode("utf-8-sig", "replace").split("\n")
-    if position.line > len(lines):
+    lines = _lines(path / position.file if path.is_dir() else path)
+    if not 0 < position.line <= len(lines):
         return ""
     text = lines[position.line - 1].rstrip("\r")
     start = max(0, position.column - 1 - _WIDTH // 2)
@@ -31,3 +28,10 @@ def excerpt(path: Path, position: Position) -> str:
     )
     gutter = f"{position.line:>5} | "
     return f"{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {' ' * (position.column - 1 - start)}^"
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_bytes().decode("utf-8-sig", "replace").split("\n")
+    except OSError:  # gone since it was loaded: the message stands without it
+        return []

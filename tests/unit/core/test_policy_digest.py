@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+from support.policies import AUDIENCES, grant, grants, policy, prohibition, prohibitions
+
+from issuer.core.policy_parser import PolicyFile, parse_policy
+
+RULES = (
+    grants(grant("a", "[read, write]", not_before="2026-01-01", expires="2027-01-01", application="x", max_ttl="90s")),
+    prohibitions(prohibition("p", scopes="[write, read]")),
+)
+BASE = policy(*RULES).digest
+
+
+def digest(*texts: str) -> str:
+    return parse_policy([PolicyFile(f"{number}.yaml", text.encode()) for number, text in enumerate(texts)]).digest
+
+
+def test_is_a_sha256() -> None:
+    kind, _, value = BASE.partition(":")
+    assert kind == "sha256"
+    assert len(bytes.fromhex(value)) == 32
+
+
+def test_is_pinned_for_this_version_of_the_engine() -> None:
+    """When this fails the canonical form has changed: raise ENGINE_VERSION, and say so in the changelog."""
+    assert policy().digest == "sha256:34d2068abe14a76e84789be17facc44d6b48391ace7df83a32508a5886d25f60"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("id: a", "id: b"),
+        ("[read, write]", "[read]"),
+        ("application: x", "application: y"),
+        ("'spiffe://prod.example/ns/payments/sa/settler'", "'spiffe://prod.example/ns/payments/sa/*'"),
+        ("not_before: 2026-01-01", "not_before: 2026-01-02"),
+        ("expires: 2027-01-01", "expires: 2027-01-02"),
+        ("max_ttl: 90s", "max_ttl: 91s"),
+        (", max_ttl: 90s", ""),
+        ("max_ttl: 90s", "max_ttl: 90s, grant_types: [jit, client_credentials]"),
+        ("id: p", "id: q"),
+        ("[write, read]", "[write]"),
+        (", scopes: [write, read]", ""),
+        ("audiences: ['https://ledger.example']", "audiences: ['*']"),
+        ("max_ttl: 10m", "max_ttl: 9m"),
+        ("    max_ttl: 10m\n", ""),
+        ("risk: low", "risk: moderate"),
+        ("max_ttl: 2m", "max_ttl: 1m"),
+        ("{name: refund, risk: critical}", "{name: refunds, risk: critical}"),
+        ("https://mail.example", "https://mail2.example"),
+        ("version: 1", "version: 1\nmin_ttl: 11s"),
+        ("version: 1", "version: 1\nrisk_tiers: {low: {max_ttl: 2h}}"),
+        ("version: 1", "version: 1\nrisk_tiers: {low: {proof_binding: required}}"),
+    ],
+)
+def test_changes_with_everything_that_decides(old: str, new: str) -> None:
+    text = AUDIENCES + "\n".join(RULES)
+    assert old in text
+    assert digest(text.replace(old, new)) != BASE
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("version: 1", "# a comment\nversion: 1"),
+        ("[read, write]", "[write, read]"),
+        ("[write, read]", "[read, write]"),
+        ("max_ttl: 90s", "max_ttl: 1m30s"),
+        ("max_ttl: 90s", "max_ttl: 90s, owner: somebody, description: why"),
+        ("max_ttl: 90s", "max_ttl: 90s, grant_types: [client_credentials]"),
+        ("expires: 2027-01-01", "expires: 2027-01-02T00:00:00Z"),
+        ("{name: refund, risk: critical}", "{risk: critical, name: refund}"),
+        ("application: mail", "application: post"),
+        ("version: 1", "version: 1\nmin_ttl: 10s"),
+        ("version: 1", "version: 1\nrisk_tiers: {low: {max_ttl: 60m}}"),
+    ],
+)
+def test_stays_with_everything_that_does_not(old: str, new: str) -> None:
+    text = AUDIENCES + "\n".join(RULES)
+    assert old in text
+    assert digest(text.replace(old, new)) == BASE
+
+
+def test_stays_when_rules_are_split_over_files_in_any_order() -> None:
+    parts = [AUDIENCES, *(f"version: 1\n{rules}" for rules in RULES)]
+    assert digest(*parts) == digest(*reversed(parts)) == BASE

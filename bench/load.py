@@ -62,7 +62,7 @@ async def _run(address: str, folder: Path, work: str, callers: int, seconds: flo
         (folder / "roots.pem").read_bytes(), (folder / "key.pem").read_bytes(), (folder / "chain.pem").read_bytes()
     )
     options = [
-        ("grpc.ssl_target_name_override", "spiffe-issuer.internal"),
+        ("grpc.ssl_target_name_override", "spiffe-issuer.workload.internal"),
         ("grpc.use_local_subchannel_pool", 1),  # one connection for each channel
         ("grpc.max_receive_message_length", 8 * 1024 * 1024),
     ]

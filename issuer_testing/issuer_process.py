@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from agent_client import SyncIssuerClient
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import Mapping
-    from pathlib import Path
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
-ISSUER_DNS_NAME = "spiffe-issuer.internal"
+ISSUER_DNS_NAME = "spiffe-issuer.workload.internal"
 """What the issuer's SPIRE entry carries as DNS name and its callers expect."""
 _KEPT_LOG_LINES = 10_000
+_DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
+
+
+class Identity(Protocol):
+    """A workload's identity: what a real SPIRE and the embedded authority give alike."""
+
+    @property
+    def spiffe_id(self) -> str:
+        """The SPIFFE ID."""
+        ...
+
+    @property
+    def socket(self) -> str:
+        """The value for ``SPIFFE_ENDPOINT_SOCKET``."""
+        ...
 
 
 class IssuerDidNotStart(RuntimeError):
@@ -50,7 +68,7 @@ class IssuerSettings:
 
 
 class IssuerProcess:
-    """``issuer serve`` as a child process, on free loopback ports.
+    """``issuer serve`` as a child process, on free loopback ports. It ends with this process, however that ends.
 
     Attributes:
         address: ``host:port`` of its gRPC listener, once started.
@@ -84,12 +102,23 @@ class IssuerProcess:
     def spawn(self) -> None:
         """Start without waiting for anything."""
         config = self._write_config()
-        command = [sys.executable, "-m", "issuer", "serve", "--config", str(config)]
+        guard = [sys.executable, "-I", str(_DIE_WITH_PARENT), str(os.getpid())]
+        command = [*guard, sys.executable, "-m", "issuer", "serve", "--config", str(config)]
         if self._settings.insecure_dev:
             command.append("--insecure-dev")
         self._lines, self._ended = [], False
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
         threading.Thread(target=self._read_log, args=(self._process,), name="issuer-log", daemon=True).start()
+
+    def client(self, workload: Identity, **options: Any) -> SyncIssuerClient:  # noqa: ANN401 - those of the client
+        """Return a client of this issuer that calls as ``workload``. Close it, or use it as a context manager."""
+        return SyncIssuerClient(
+            self.address,
+            workload_api=workload.socket,
+            spiffe_id=workload.spiffe_id,
+            issuer_dns_name=ISSUER_DNS_NAME,
+            **options,
+        )
 
     @property
     def pid(self) -> int:

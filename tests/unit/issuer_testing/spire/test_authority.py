@@ -136,10 +136,10 @@ def test_an_empty_subject_makes_the_san_critical() -> None:
 
 
 def test_the_first_dns_name_is_also_the_common_name() -> None:
-    svid = Authority("prod.example").issue(SETTLER, dns_names=["spiffe-issuer.internal", "second.internal"])
+    svid = Authority("prod.example").issue(SETTLER, dns_names=["spiffe-issuer.workload.internal", "second.internal"])
     names = san(svid).value.get_values_for_type(x509.DNSName)
-    assert names == ["spiffe-issuer.internal", "second.internal"]
-    assert svid.leaf.subject.rfc4514_string() == "CN=spiffe-issuer.internal,O=SPIRE,C=US"
+    assert names == ["spiffe-issuer.workload.internal", "second.internal"]
+    assert svid.leaf.subject.rfc4514_string() == "CN=spiffe-issuer.workload.internal,O=SPIRE,C=US"
 
 
 def test_name_constraints_reach_the_intermediate() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spiffe.workloadapi.x509_context import X509Context
 
 DEADLINE = 10.0
-ISSUER = Entry("spiffe://dev.test/spiffe-issuer", dns_names=("spiffe-issuer.internal",), hint="issuer")
+ISSUER = Entry("spiffe://dev.test/spiffe-issuer", dns_names=("spiffe-issuer.workload.internal",), hint="issuer")
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_one_workload_may_have_several_identities(authority: DevelopmentAuthorit
 def test_an_entrys_dns_name_and_lifetime_are_in_the_svid(authority: DevelopmentAuthority) -> None:
     leaf = authority.workload(Entry(ISSUER.spiffe_id, dns_names=ISSUER.dns_names, x509_svid_ttl=300)).svid.leaf
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["spiffe-issuer.internal"]
+    assert names.get_values_for_type(x509.DNSName) == ["spiffe-issuer.workload.internal"]
     assert leaf.not_valid_after_utc - leaf.not_valid_before_utc <= timedelta(seconds=311)
 
 

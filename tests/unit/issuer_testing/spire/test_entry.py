@@ -14,7 +14,7 @@ FULL = Entry(
     "spiffe://prod.example/spiffe-issuer",
     parent_id="spiffe://prod.example/dev-host",
     selectors=("unix:user:spiffe-issuer", "unix:path:/usr/bin/issuer"),
-    dns_names=("spiffe-issuer.internal",),
+    dns_names=("spiffe-issuer.workload.internal",),
     hint="issuer",
     x509_svid_ttl=3600,
     federates_with=("spiffe://partner.example",),

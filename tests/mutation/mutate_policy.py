@@ -1,0 +1,198 @@
+"""Mutation testing of what decides: every small change to these files must make a test fail.
+
+    python tests/mutation/mutate_policy.py [FILE ...]
+
+Each mutant is made in a copy of the package and its tests run there, so nothing in the work tree changes. Survivors are
+printed as ``file:line: what was changed`` and end the run with exit code 1, unless :data:`EQUIVALENT` says why no test
+could tell them apart.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+FILES = ("decide", "candidates", "lifetime", "patterns", "index", "access")
+TESTS = [
+    *(f"tests/unit/core/test_{name}.py" for name in FILES),
+    "tests/unit/core/test_decide_properties.py",
+]
+TIMEOUT_SECONDS = 120
+
+EQUIVALENT: dict[tuple[str, str], str] = {}
+"""(file, changed line) -> why no test can tell the mutant from the original."""
+
+COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.FloorDiv,
+    ast.FloorDiv: ast.Mult,
+    ast.BitOr: ast.BitAnd,
+}
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "sorted": "list"}
+
+
+class Mutant(NamedTuple):
+    """A changed file."""
+
+    file: str
+    line: int
+    source: str
+    changed: str
+
+
+def replacements(node: ast.AST) -> Iterator[ast.AST]:  # noqa: C901, PLR0912 - one table, read from top to bottom
+    """Yield every small change of one node."""
+    match node:
+        case ast.Compare(left=left, ops=[op], comparators=comparators):
+            for other in COMPARISONS[type(op)]:
+                yield ast.Compare(left, [other()], comparators)
+        case ast.BoolOp(op=op, values=values):
+            yield ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)
+            yield from values
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield operand
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            yield operand
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+            yield ast.BinOp(left, OPERATORS[type(op)](), right)
+        case ast.Constant(value=bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int() as value):
+            yield ast.Constant(value + 1)
+        case ast.Name(id=name) if name in NAMES:
+            yield ast.Name(NAMES[name], node.ctx)
+        case ast.IfExp(body=body, orelse=orelse):
+            yield body
+            yield orelse
+        case ast.comprehension(target=target, iter=source, ifs=[_, *_], is_async=is_async):
+            yield ast.comprehension(target, source, [], is_async)
+        case ast.Set(elts=elements) | ast.Tuple(elts=elements, ctx=ast.Load()) if len(elements) > 1:
+            for position in range(len(elements)):
+                changed = copy.copy(node)
+                changed.elts = elements[:position] + elements[position + 1 :]
+                yield changed
+        case ast.Attribute(value=value, attr=attr, ctx=context) if isinstance(value, ast.Name) and value.id == "Reason":
+            yield ast.Attribute(value, "INTERNAL" if attr != "INTERNAL" else "REQUEST_INVALID", context)
+        case ast.If(test=test, body=body, orelse=orelse):
+            yield ast.If(ast.Constant(value=True), body, orelse)
+            yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
+            yield ast.If(ast.Constant(value=False), body, orelse)
+
+
+def mutants(file: str) -> Iterator[Mutant]:
+    """Yield every mutant of one file of the core. Annotations and docstrings are left alone."""
+    path = ROOT / "issuer" / "core" / f"{file}.py"
+    source = path.read_text(encoding="utf-8")
+    for number, node in enumerate(ast.walk(ast.parse(source))):
+        for choice in range(len(list(replacements(node)))):
+            tree = ast.parse(source)  # afresh: a swap changes the tree
+            parents = {child: parent for parent in ast.walk(tree) for child in ast.iter_child_nodes(parent)}
+            original = next(islice(ast.walk(tree), number, None))
+            if not is_annotation(original, parents):
+                replacement = list(replacements(original))[choice]
+                line = getattr(original, "lineno", 0)
+                yield Mutant(file, line, swapped(tree, original, replacement), ast.unparse(replacement))
+
+
+def is_annotation(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Return whether a node is part of a type rather than of what runs."""
+    while (parent := parents.get(node)) is not None:
+        if isinstance(parent, ast.AnnAssign | ast.arg) and parent.annotation is node:
+            return True
+        if isinstance(parent, ast.FunctionDef) and parent.returns is node:
+            return True
+        if isinstance(parent, ast.If) and ast.unparse(parent.test) == "TYPE_CHECKING":
+            return True
+        if isinstance(parent, ast.Assign) and ast.unparse(parent.targets[0]) == "_Shapes":
+            return True
+        node = parent
+    return isinstance(node, ast.If)
+
+
+def swapped(tree: ast.Module, node: ast.AST, replacement: ast.AST) -> str:
+    """Return the source of ``tree`` with ``node`` replaced."""
+
+    class Swap(ast.NodeTransformer):
+        def visit(self, visited: ast.AST) -> ast.AST:
+            return replacement if visited is node else self.generic_visit(visited)
+
+    return ast.unparse(ast.fix_missing_locations(Swap().visit(tree))) + "\n"
+
+
+def survives(mutant: Mutant) -> bool:
+    """Return whether all tests pass with the mutant in place."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("issuer", "tests/unit/core", "tests/support"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        (folder / "issuer" / "core" / f"{mutant.file}.py").write_text(mutant.source, encoding="utf-8")
+        own = f"tests/unit/core/test_{mutant.file}.py"
+        tests = [own, *(test for test in TESTS if test != own and (folder / test).exists())]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:spiffe_issuer",
+            *tests,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}  # noqa: TID251
+        try:
+            run = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return run.returncode == 0
+
+
+def main() -> int:
+    files = sys.argv[1:] or list(FILES)
+    for file in files:
+        unchanged = Mutant(file, 0, (ROOT / "issuer" / "core" / f"{file}.py").read_text(encoding="utf-8"), "nothing")
+        if not survives(unchanged):
+            sys.stdout.write(f"{file}: the tests fail without any change\n")
+            return 2
+    tried = [mutant for file in files for mutant in mutants(file)]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        alive = [mutant for mutant, lives in zip(tried, pool.map(survives, tried), strict=True) if lives]
+    survivors = [mutant for mutant in alive if (mutant.file, mutant.changed) not in EQUIVALENT]
+    for mutant in survivors:
+        sys.stdout.write(f"issuer/core/{mutant.file}.py:{mutant.line}: survived: {mutant.changed}\n")
+    sys.stdout.write(f"{len(tried)} mutants, {len(survivors)} survived, {len(alive) - len(survivors)} equivalent\n")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -66,6 +66,9 @@ def main() -> None:
     except TlsFilesError as error:
         reporter.send(Report("failed", str(error)))
         sys.exit(1)
+    except Exception:
+        logging.getLogger(__name__).exception("a defect of the public HTTP process")
+        sys.exit(1)
 
 
 def _take_over_stdout() -> int:
@@ -92,6 +95,9 @@ async def _serve(setup: Setup, state: State, source: FileIO, reporter: Reporter)
     await server.serve(sockets=[socket.socket(fileno=setup.listener)])
     for task in following:
         task.cancel()
+    for outcome in await asyncio.gather(*following, return_exceptions=True):
+        if isinstance(outcome, Exception):  # which a cancellation is not
+            raise outcome
 
 
 async def _follow_parent(source: FileIO, board: Board, server: PublicServer) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from issuer.public_http.settings import PublicHttpSettings
 
 BACKLOG = 512
+MAX_PORT = 65535
 _REMEDIES = {
     errno.EADDRINUSE: "another program listens there: stop it, or choose another port",
     errno.EACCES: "this user may not use that port: choose one above 1023",
@@ -28,12 +29,19 @@ def open_listener(settings: PublicHttpSettings) -> socket.socket:
     """
     host, _, port = settings.listen.rpartition(":")
     try:
-        family, address = _resolve(host.strip("[]"), int(port))
+        family, address = _resolve(host.strip("[]"), _port(port))
         _refuse_plain_http(settings, address[0])
         return socket.create_server(address, family=family, backlog=BACKLOG)
-    except (OSError, OverflowError, ValueError) as error:
+    except (OSError, ValueError) as error:
         remedy = _REMEDIES.get(getattr(error, "errno", None) or 0, str(error))
         raise PublicHttpError(f"[http] listen: cannot listen on {settings.listen}: {remedy}") from error
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= MAX_PORT:
+        raise ValueError(f"a port is at most {MAX_PORT}")
+    return port
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

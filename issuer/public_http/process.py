@@ -143,6 +143,7 @@ class PublicHttpProcess:
             fault = self._take(report) or fault
         with self._lock:
             self._child = None
+            child.leave()
         code = child.wait()
         return fault or f"the public HTTP process ended with exit code {code}"
 
@@ -212,7 +213,7 @@ class _Child:
                 yield Report.from_line(line)
 
     def leave(self) -> None:
-        """Tell it to leave: its input ends."""
+        """Tell it to leave, for its input ends. Harmless when it is gone."""
         with suppress(OSError):
             self._input.close()
 

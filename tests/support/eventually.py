@@ -1,0 +1,28 @@
+"""Waiting for something to become true, with a deadline."""
+
+from __future__ import annotations
+
+from threading import Event
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], *, within: float = 20.0) -> T:
+    """Return the first result of ``look`` that is true. A look that raises OSError or AssertionError is tried again."""
+    deadline = monotonic() + within
+    pause = Event()
+    while True:
+        try:
+            if result := look():
+                return result
+            fault: Exception = AssertionError(f"still {result!r}")
+        except (OSError, AssertionError) as error:
+            fault = error
+        if monotonic() > deadline:
+            raise AssertionError(f"not within {within} s") from fault
+        pause.wait(0.02)

@@ -1,0 +1,130 @@
+"""The answers themselves, asked over ASGI."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from issuer.core.metadata import ServerMetadata
+from issuer.public_http.documents import Board
+from issuer.public_http.messages import Setup, State
+from issuer.public_http.routes import public_app
+
+METADATA = ServerMetadata("https://prod.example/sts")
+JWKS = '{"keys":[]}'
+SETUP = Setup(
+    listener=-1,
+    metadata=METADATA.document.decode(),
+    metadata_paths=list(METADATA.document_paths()),
+    jwks_paths=list(METADATA.jwks_paths()),
+    max_age=300,
+    tls_certificate=None,
+    tls_key=None,
+)
+ALL_PATHS = ["/livez", "/readyz", *SETUP.jwks_paths, *SETUP.metadata_paths]
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board(State(JWKS, ready=True, reason=""), SETUP.max_age)
+
+
+@pytest.fixture
+async def client(board: Board) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(public_app(SETUP, board), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://issuer") as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", SETUP.metadata_paths)
+async def test_metadata_is_the_same_under_every_name(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["issuer"] == "https://prod.example/sts"
+
+
+@pytest.mark.parametrize("path", SETUP.jwks_paths)
+async def test_key_set_is_the_published_bytes(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert (answer.status_code, answer.text) == (200, JWKS)
+    assert answer.headers["cache-control"] == "public, max-age=300"
+
+
+async def test_a_published_key_set_replaces_the_one_before(client: httpx.AsyncClient, board: Board) -> None:
+    before = await client.get("/.well-known/jwks.json")
+    board.post(State('{"keys":[{}]}', ready=True, reason=""))
+    after = await client.get("/.well-known/jwks.json")
+    assert after.text == '{"keys":[{}]}'
+    assert after.headers["etag"] != before.headers["etag"]
+
+
+@pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/.well-known/openid-configuration"])
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [
+        ("{tag}", 304),
+        ("W/{tag}", 304),
+        ('"other", {tag}', 304),
+        ("*", 304),
+        ('"other"', 200),
+        ("", 200),
+        ("{tag}," * 100, 200),  # longer than anything we ever gave out
+    ],
+)
+async def test_who_has_the_document_is_told_so(client: httpx.AsyncClient, path: str, known: str, status: int) -> None:
+    tag = (await client.get(path)).headers["etag"]
+    answer = await client.get(path, headers={"if-none-match": known.format(tag=tag)})
+    assert answer.status_code == status
+    assert answer.headers["etag"] == tag
+    assert bool(answer.content) == (status == 200)
+
+
+async def test_an_unready_issuer_says_why_and_is_still_alive(client: httpx.AsyncClient, board: Board) -> None:
+    assert (await client.get("/readyz")).json() == {"ready": True}
+    board.post(State(JWKS, ready=False, reason="no valid SVID"))
+    answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "reason": "no valid SVID"})
+    assert (await client.get("/livez")).json() == {"alive": True}
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+async def test_health_is_never_cached(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+async def test_head_is_answered_with_the_headers_of_get(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.head(path)).headers == (await client.get(path)).headers
+
+
+@pytest.mark.parametrize("path", ALL_PATHS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+async def test_nothing_can_be_changed(client: httpx.AsyncClient, path: str, method: str) -> None:
+    answer = await client.request(method, path)
+    assert (answer.status_code, answer.json()) == (405, {"error": "method_not_allowed"})
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/livez/", "/.well-known/jwks.json/", "/metrics", "/%2e%2e/etc/passwd", "/\u00fc"]
+)
+async def test_other_paths_are_not_there_and_never_redirect(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.get(path, headers={"host": "evil.example"})
+    assert (answer.status_code, answer.json()) == (404, {"error": "not_found"})
+
+
+async def test_a_defect_is_a_small_answer_that_tells_nothing(client: httpx.AsyncClient, board: Board) -> None:
+    del board.jwks
+    answer = await client.get("/.well-known/jwks.json")
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal_server_error"})
+
+
+async def test_an_issuer_whose_path_has_escapes_is_found() -> None:
+    metadata = ServerMetadata("https://prod.example/sts%20eu")
+    setup = replace(SETUP, metadata=metadata.document.decode(), metadata_paths=list(metadata.document_paths()))
+    transport = httpx.ASGITransport(public_app(setup, Board(State(JWKS, ready=True, reason=""), 300)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://issuer") as client:
+        answer = await client.get("/sts%20eu/.well-known/openid-configuration")
+    assert answer.json()["issuer"] == "https://prod.example/sts%20eu"

@@ -35,11 +35,11 @@ dev: $(VENV)/.dev ## Make the development environment in .venv
 
 .PHONY: demo
 demo: $(VENV)/.testing ## Show the product working, in a minute; on the embedded authority where no SPIRE is at hand
-	@$(PY) -m issuer_testing.demo
+	@$(PY) examples/demo.py
 
 .PHONY: demo-spire
 demo-spire: $(VENV)/.testing ## The demo on a real SPIRE, which is built first where there is none (about 6 minutes, once)
-	@$(PY) -m issuer_testing.demo --spire
+	@$(PY) examples/demo.py --source spire
 
 .PHONY: test
 test: $(VENV)/.dev ## Run every test on a real SPIRE: as host processes, then in containers

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from agent_client import SyncIssuerClient
-
 if TYPE_CHECKING:
     import signal
     from collections.abc import Mapping
+
+    from agent_client import SyncIssuerClient
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -112,6 +112,8 @@ class IssuerProcess:
 
     def client(self, workload: Identity, **options: Any) -> SyncIssuerClient:  # noqa: ANN401 - those of the client
         """Return a client of this issuer that calls as ``workload``. Close it, or use it as a context manager."""
+        from agent_client import SyncIssuerClient  # noqa: PLC0415 - who only starts an issuer needs no client
+
         return SyncIssuerClient(
             self.address,
             workload_api=workload.socket,

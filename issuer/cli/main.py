@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from issuer.cli.dev import dev_app
 from issuer.cli.init import init
 from issuer.cli.keys import keys_app
 from issuer.cli.policy import policy_app
@@ -24,6 +25,7 @@ app.command()(serve)
 app.command()(init)
 app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
+app.add_typer(dev_app, name="dev")
 
 
 def main() -> None:

@@ -1,0 +1,166 @@
+"""Verification of a caller's X.509-SVID, after TLS and independent of it (X509-SVID sections 3 to 5).
+
+TLS checks a certificate against one flat pool of roots over all trust domains that may call. That lets trust domain B
+certify ``spiffe://A/admin``. So everything is verified again here, against the bundle of the SPIFFE ID's own trust
+domain and no other.
+
+1. The leaf can be parsed, and every critical extension of it is one that is understood (RFC 5280 section 4.2).
+2. It has exactly one URI SAN; the extension is critical where the subject is empty (RFC 5280 section 4.2.1.6).
+3. That URI is the SPIFFE ID of a workload, in canonical form.
+4. It is not the issuer's own.
+5. Its trust domain may call, and has a bundle that is not empty.
+6. The leaf is no CA, has a critical key usage with digitalSignature and without keyCertSign and cRLSign, and, where it
+   has an extended key usage, both of TLS's.
+7. It is valid at the time of the request; the first and the last second of its validity are part of it (RFC 5280
+   section 4.1.2.5).
+8. It leads to an authority of its own trust domain's bundle (:mod:`issuer.core.chain`).
+
+Not checked: revocation of single certificates, for which SPIFFE has short lifetimes instead; who holds the private key,
+which TLS has proved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+
+from issuer.core.caller import Caller
+from issuer.core.chain import verify_chain
+from issuer.core.errors import CallerNotVerified, Reason
+from issuer.core.spiffe_id import SpiffeId, TrustDomain
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+    from datetime import datetime
+
+    from cryptography.x509 import Certificate, Extensions
+
+    from issuer.core.trust_bundles import TrustBundles
+
+Kind = TypeVar("Kind", bound=x509.ExtensionType)
+
+_UNDERSTOOD = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
+
+
+def verify_svid(
+    leaf: Certificate,
+    intermediates: Sequence[Certificate],
+    *,
+    bundles: TrustBundles,
+    allowed: Container[TrustDomain],
+    now: datetime,
+) -> Caller:
+    """Verify what a caller presented; the steps are those of the module's docstring.
+
+    Args:
+        leaf: The certificate whose key TLS has proved.
+        intermediates: The rest of what was presented, in any order.
+        bundles: The authorities of each trust domain.
+        allowed: The trust domains that may call.
+        now: The time of the request, UTC.
+
+    Raises:
+        CallerNotVerified: With the reason of the first rule that is broken.
+        TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no identity of its own.
+    """
+    extensions = _extensions(leaf)  # 1
+    spiffe_id = SpiffeId.parse(_only_uri(leaf, extensions))  # 2, 3
+    if spiffe_id == bundles.own_id():  # 4
+        raise CallerNotVerified(Reason.CALLER_IS_ISSUER, "the SVID is the issuer's own")
+    authorities = _authorities(spiffe_id.trust_domain, bundles, allowed)  # 5
+    _check_usage(extensions)  # 6
+    _check_validity(leaf, now)  # 7
+    not_after = verify_chain(  # 8
+        leaf, intermediates, trust_domain=spiffe_id.trust_domain, authorities=authorities, bundles=bundles, now=now
+    )
+    return Caller(spiffe_id, leaf.fingerprint(SHA256()), leaf.serial_number, not_after)
+
+
+def _extensions(leaf: Certificate) -> Extensions:
+    try:
+        extensions = leaf.extensions
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise CallerNotVerified(Reason.SVID_MALFORMED, "the certificate's extensions cannot be parsed") from error
+    for extension in extensions:
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            message = f"the certificate has a critical extension that is not understood: {extension.oid.dotted_string}"
+            raise CallerNotVerified(Reason.SVID_MALFORMED, message)
+    return extensions
+
+
+def _only_uri(leaf: Certificate, extensions: Extensions) -> str:
+    try:
+        extension = extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        raise CallerNotVerified(Reason.SVID_URI_SAN_MISSING, "the certificate has no subjectAltName") from None
+    uris = extension.value.get_values_for_type(x509.UniformResourceIdentifier)
+    if not uris:
+        raise CallerNotVerified(Reason.SVID_URI_SAN_MISSING, "the certificate has no URI SAN")
+    if len(uris) > 1:
+        raise CallerNotVerified(Reason.SVID_URI_SAN_MULTIPLE, "the certificate has more than one URI SAN")
+    if not extension.critical and not list(leaf.subject):
+        message = "the certificate has an empty subject, so its subjectAltName must be critical"
+        raise CallerNotVerified(Reason.SVID_URI_SAN_NOT_CRITICAL, message)
+    return uris[0]
+
+
+def _authorities(
+    trust_domain: TrustDomain, bundles: TrustBundles, allowed: Container[TrustDomain]
+) -> tuple[Certificate, ...]:
+    if trust_domain not in allowed:
+        message = f"the issuer does not let the trust domain {trust_domain} call"
+        raise CallerNotVerified(Reason.TRUST_DOMAIN_NOT_ALLOWED, message)
+    authorities = bundles.authorities(trust_domain)
+    if authorities is None:
+        raise CallerNotVerified(Reason.TRUST_BUNDLE_MISSING, f"the issuer knows no bundle of {trust_domain}")
+    if not authorities:
+        raise CallerNotVerified(Reason.TRUST_BUNDLE_EMPTY, f"the bundle of {trust_domain} is empty")
+    return authorities
+
+
+def _check_usage(extensions: Extensions) -> None:
+    constraints = _optional(extensions, x509.BasicConstraints)
+    if constraints is not None and constraints.value.ca:
+        raise CallerNotVerified(Reason.SVID_IS_CA, "the certificate is one of a CA")
+    usage = _optional(extensions, x509.KeyUsage)
+    if usage is None:
+        raise CallerNotVerified(Reason.SVID_KEY_USAGE_MISSING, "the certificate has no key usage")
+    if not usage.critical:
+        raise CallerNotVerified(Reason.SVID_KEY_USAGE_NOT_CRITICAL, "the certificate's key usage is not critical")
+    if usage.value.key_cert_sign:
+        raise CallerNotVerified(Reason.SVID_KEY_USAGE_CERT_SIGN, "the certificate may sign certificates")
+    if usage.value.crl_sign:
+        raise CallerNotVerified(Reason.SVID_KEY_USAGE_CRL_SIGN, "the certificate may sign revocation lists")
+    if not usage.value.digital_signature:
+        message = "the certificate's key usage lacks digitalSignature"
+        raise CallerNotVerified(Reason.SVID_KEY_USAGE_NO_DIGITAL_SIGNATURE, message)
+    purposes = _optional(extensions, x509.ExtendedKeyUsage)
+    if purposes is not None and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= set(
+        purposes.value
+    ):
+        message = "the certificate's extended key usage lacks serverAuth or clientAuth"
+        raise CallerNotVerified(Reason.SVID_EXTENDED_KEY_USAGE, message)
+
+
+def _optional(extensions: Extensions, kind: type[Kind]) -> x509.Extension[Kind] | None:
+    try:
+        return extensions.get_extension_for_class(kind)
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _check_validity(leaf: Certificate, now: datetime) -> None:
+    if now < leaf.not_valid_before_utc:
+        raise CallerNotVerified(Reason.SVID_NOT_YET_VALID, "the certificate is not valid yet")
+    if now > leaf.not_valid_after_utc:
+        raise CallerNotVerified(Reason.SVID_EXPIRED, "the certificate has expired")

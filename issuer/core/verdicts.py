@@ -1,0 +1,109 @@
+"""Verdicts about callers, remembered, since a caller sends the same certificate with every call.
+
+A verdict is used again only for the very same bytes, the same bundles and the same identity of the issuer, and never
+past the end of a certificate of its chain: a connection outlives what was true at its handshake.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from issuer.core.errors import CallerNotVerified, Reason
+from issuer.core.svid import verify_svid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from cryptography.x509 import Certificate
+
+    from issuer.core.caller import Caller
+    from issuer.core.spiffe_id import SpiffeId, TrustDomain
+    from issuer.core.trust_bundles import TrustBundles
+
+DEFAULT_CACHE_SIZE = 4096
+"""Callers at once; a verdict takes about 2 KiB, most of it the certificate's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    caller: Caller
+    bundle_version: int
+    own_id: SpiffeId
+
+
+class CallerVerifier:
+    """Verifies callers by what their connection presented. For one thread, that of the event loop.
+
+    Args:
+        bundles: The authorities, and the issuer's own identity.
+        allowed: Asked for the trust domains that may call, whenever a certificate is verified.
+        cache_size: How many good verdicts are kept; the one unused for longest makes room. Refusals are not kept.
+    """
+
+    def __init__(
+        self,
+        bundles: TrustBundles,
+        allowed: Callable[[], frozenset[TrustDomain]],
+        cache_size: int = DEFAULT_CACHE_SIZE,
+    ) -> None:
+        self._bundles = bundles
+        self._allowed = allowed
+        self._cache_size = cache_size
+        self._verdicts: OrderedDict[tuple[bytes, bytes | None], _Verdict] = OrderedDict()
+
+    def verify(self, leaf_pem: bytes | None, intermediates_pem: bytes | None, now: datetime) -> Caller:
+        """Return who calls.
+
+        Args:
+            leaf_pem: The certificate whose key TLS has proved; ``None`` when none was presented.
+            intermediates_pem: The rest of what was presented, as concatenated PEM.
+            now: The time of the request, UTC.
+
+        Raises:
+            CallerNotVerified: With the reason.
+            TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no valid identity of its own.
+        """
+        own_id = self._bundles.own_id()
+        if leaf_pem is None:
+            raise CallerNotVerified(Reason.SVID_MISSING, "the connection presented no certificate")
+        key = (leaf_pem, intermediates_pem)
+        # Read before verifying: a bundle that changes meanwhile makes this verdict one of the past.
+        version = self._bundles.version
+        known = self._verdicts.get(key)
+        if known and known.bundle_version == version and known.own_id == own_id and now <= known.caller.not_after:
+            self._verdicts.move_to_end(key)
+            return known.caller
+        caller = self._verify(leaf_pem, intermediates_pem, now, known)
+        self._remember(key, _Verdict(caller, version, own_id))
+        return caller
+
+    def _verify(
+        self, leaf_pem: bytes, intermediates_pem: bytes | None, now: datetime, known: _Verdict | None
+    ) -> Caller:
+        leaf, intermediates = _parse(leaf_pem, intermediates_pem)
+        try:
+            return verify_svid(leaf, intermediates, bundles=self._bundles, allowed=self._allowed(), now=now)
+        except CallerNotVerified as error:
+            if known and error.reason is Reason.CHAIN_INCOMPLETE:
+                message = "the authority that the chain leads to was removed from the bundle"
+                raise CallerNotVerified(Reason.CHAIN_AUTHORITY_REMOVED, message) from error
+            raise
+
+    def _remember(self, key: tuple[bytes, bytes | None], verdict: _Verdict) -> None:
+        self._verdicts[key] = verdict
+        self._verdicts.move_to_end(key)
+        if len(self._verdicts) > self._cache_size:
+            self._verdicts.popitem(last=False)
+
+
+def _parse(leaf_pem: bytes, intermediates_pem: bytes | None) -> tuple[Certificate, list[Certificate]]:
+    try:
+        leaf = x509.load_pem_x509_certificate(leaf_pem)
+        return leaf, x509.load_pem_x509_certificates(intermediates_pem) if intermediates_pem else []
+    except ValueError as error:
+        raise CallerNotVerified(Reason.SVID_MALFORMED, "a presented certificate cannot be parsed") from error

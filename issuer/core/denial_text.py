@@ -15,6 +15,7 @@ _TEXTS = {
     Reason.APPLICATION_NOT_ALLOWED: "policy does not let this caller act for this application at this audience",
     Reason.APPLICATION_REQUIRED: "this caller serves several applications at this audience: name one",
     Reason.GRANT_EXPIRED: "the grant for this is outside its dates",
+    Reason.REQUEST_INVALID: "the lifetime asked for is below the shortest that this issuer gives",
     Reason.SVID_EXPIRES_SOON: "the caller's SVID expires too soon: ask again once it was rotated",
 }
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 MAX_FAULTS: Final = 50
 """How many faults are told at once; nobody reads more, and a hostile file must not make a report of its own size."""
 _MAX_QUOTED: Final = 80
+_MAX_MESSAGE: Final = 500
 
 
 class Position(NamedTuple):
@@ -62,7 +63,7 @@ class FaultList:
         if self.is_full:
             self._more += 1
         else:
-            self._faults.append(PolicyFault(position, message))
+            self._faults.append(PolicyFault(position, _presentable(message)))
 
     def raise_if_any(self) -> None:
         """Raise what was found.
@@ -77,3 +78,9 @@ class FaultList:
 def quoted(text: str) -> str:
     """Return ``text`` for a message: in quotes, escaped, cut when it is long."""
     return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")
+
+
+def _presentable(message: str) -> str:
+    """Return ``message`` on one line, bounded, whatever of a hostile file has found its way into it."""
+    cut = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
+    return "".join(character if character.isprintable() else "?" for character in cut)

@@ -34,6 +34,16 @@ def test_only_so_many_faults_are_kept_and_the_rest_counted() -> None:
     assert (len(caught.value.faults), caught.value.more) == (MAX_FAULTS, 3)
 
 
+def test_a_message_is_one_bounded_line_whatever_it_quotes() -> None:
+    faults = FaultList()
+    faults.add(Position("a", 1, 1), "a\n\x1b[2J\u202eb")
+    faults.add(Position("a", 2, 1), "x" * 500)
+    faults.add(Position("a", 3, 1), "x" * 501)
+    with pytest.raises(PolicyInvalid) as caught:
+        faults.raise_if_any()
+    assert [fault.message for fault in caught.value.faults] == ["a??[2J?b", "x" * 500, "x" * 500 + "..."]
+
+
 def test_quoted_text_is_escaped_and_cut() -> None:
     assert quoted("a\x1b'") == '"a\\x1b\'"'
     assert quoted("x" * 80) == f"'{'x' * 80}'"

@@ -1,10 +1,14 @@
-"""The pytest plugin of ``spiffe-issuer[testing]``: a real SPIRE for any integration suite.
+"""The pytest plugin of ``spiffe-issuer[testing]``: a real SPIRE and a real issuer for any integration suite.
 
 ::
 
-    def test_the_settler_has_an_identity(workload):
+    def test_the_settler_gets_a_token(issuer, workload):
         settler = workload("spiffe://prod.example/ns/payments/sa/settler")
-        with X509Source(socket_path=settler.socket) as source: ...
+        with issuer.client(settler) as client:
+            assert client.issue_token("https://ledger.prod.example", ["ledger.read"]).scopes == ("ledger.read",)
+
+``issuer`` is one issuer for the whole session, with the policy that ``issuer_policy`` returns; a suite overrides that
+one in its own conftest.
 
 ``spire`` is one SPIRE for the whole session; ``workload`` registers an entry and waits for its SVID; ``spire_for``
 starts another trust domain, for federation. ``--spire=host|containers`` says how SPIRE runs; the default takes what
@@ -21,7 +25,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from issuer_testing.deadline import DeadlineExceeded
+from issuer_testing.development import EXAMPLE_POLICY
+from issuer_testing.issuer_process import IssuerProcess, IssuerSettings
 from issuer_testing.spire.binaries import UnusableSpire
+from issuer_testing.spire.development_files import development_entries
 from issuer_testing.spire.entry import Entry
 from issuer_testing.spire.environment import Spire, SpireEnded, Workload
 from issuer_testing.spire.server_commands import SpireRefused
@@ -29,6 +36,7 @@ from issuer_testing.spire.sources import Kind, SpireNotFound, start_spire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 TRUST_DOMAIN = "prod.example"
 
@@ -139,6 +147,27 @@ def workload(spire: Spire) -> Iterator[WorkloadMaker]:
     maker = WorkloadMaker(spire)
     yield maker
     maker.remove()
+
+
+@pytest.fixture(scope="session")
+def issuer_policy() -> Path:
+    """Return the policy folder or file of the fixture ``issuer``. Override it with your own."""
+    return EXAMPLE_POLICY
+
+
+@pytest.fixture(scope="session")
+def issuer(spire: Spire, issuer_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IssuerProcess]:
+    """A real issuer in the trust domain of ``spire``, one for the session."""
+    identity = spire.workload(development_entries(spire.trust_domain)["issuer"])
+    settings = IssuerSettings(
+        folder=tmp_path_factory.mktemp("issuer"),
+        policy=issuer_policy,
+        workload_api=identity.socket,
+        spiffe_id=identity.spiffe_id,
+    )
+    with IssuerProcess(settings) as running:
+        yield running
+    spire.delete_entry(identity.entry_id)
 
 
 def _progress(config: pytest.Config) -> Callable[[str], None]:

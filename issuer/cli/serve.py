@@ -14,9 +14,7 @@ from issuer.log import open_log
 
 GRPC_SETTINGS = {
     # Measured on grpcio 1.85: without its newer event engine a call costs a third less CPU (docs/adr/0004).
-    "GRPC_EXPERIMENTS": (
-        "-event_engine_listener,-event_engine_client,-event_engine_poller_for_python,-event_engine_callback_cq"
-    ),
+    "GRPC_EXPERIMENTS": ("-event_engine_listener,-event_engine_client,-event_engine_callback_cq"),
     # The server never forks; gRPC's handlers for it cost locks on every call.
     "GRPC_ENABLE_FORK_SUPPORT": "0",
     # gRPC's own log lines are not structured and may quote peers; what matters is in ours.

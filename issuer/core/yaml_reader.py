@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 import yaml
 from yaml.events import (
@@ -169,11 +169,10 @@ class _Reader:
 
     def _next(self) -> Event:
         try:
-            event = self._parser.get_event()
+            # None only after the event that ends the stream, and nobody reads on from there.
+            event = cast("Event", self._parser.get_event())
         except yaml.MarkedYAMLError as error:
             raise self._syntax_fault(error) from error
-        if event is None:  # pragma: no cover - libyaml ends every stream with an event, at which we stop
-            raise YamlFault(1, 1, "the file ends unexpectedly")
         if getattr(event, "anchor", None) is not None:
             what = "an alias" if isinstance(event, AliasEvent) else "an anchor"
             raise _fault(event, f"{what} is not allowed in policy: what a rule says must stand where it is read")

@@ -2,6 +2,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -218,6 +219,14 @@ def test_a_process_that_cannot_run_is_told_at_start(
 ) -> None:
     monkeypatch.setattr(process_module, "_COMMAND", command)
     with pytest.raises(PublicHttpError, match=fault):
+        Running().start()
+
+
+def test_a_child_that_went_silent_but_lingers_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    lingering = "import os, time; os.close(1); time.sleep(1000)"
+    monkeypatch.setattr(process_module, "_COMMAND", (sys.executable, "-c", lingering))
+    monkeypatch.setattr(process_module, "STOP_SECONDS", 0.3)
+    with pytest.raises(PublicHttpError, match="ended with exit code -9"):
         Running().start()
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from issuer.cli.failure import ExitCode, fail
+from issuer.cli.output import Output
+from issuer.cli.policy_reach import what_can, who_can
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.policy_files.directory import load_policy
 from issuer.policy_files.excerpt import excerpt
@@ -17,19 +18,12 @@ from issuer.policy_files.excerpt import excerpt
 if TYPE_CHECKING:
     from issuer.core.policy import Policy
 
-policy_app = typer.Typer(help="Check policy files.", no_args_is_help=True)
-
-
-class Output(StrEnum):
-    """How a command prints its result."""
-
-    TEXT = "text"
-    JSON = "json"
+policy_app = typer.Typer(help="Check policy files, and see what they allow.", no_args_is_help=True)
 
 
 @policy_app.callback()
 def policy() -> None:
-    """Check policy files."""
+    """Check policy files, and see what they allow."""
 
 
 @policy_app.command()
@@ -79,3 +73,7 @@ def _print_faults(path: Path, error: PolicyInvalid, output: Output) -> NoReturn:
     found = len(error.faults) + error.more
     more = f", the first {len(error.faults)} of them shown" if error.more else ""
     fail(f"the policy has {found} fault{'s' if found > 1 else ''}{more}")
+
+
+policy_app.command("what-can")(what_can)
+policy_app.command("who-can")(who_can)

@@ -1,4 +1,4 @@
-"""The outcomes of :func:`issuer.core.decide.decide`: plain values, so that a test, a record or a report can hold them."""
+"""The outcomes of :func:`issuer.core.decide.decide`: plain values, which a test, a record or a report can hold."""
 
 from __future__ import annotations
 

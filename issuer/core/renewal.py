@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONG_LIVED_SECONDS = 300
-"""Tokens from this lifetime on are renewed early, so that an outage of the issuer is survived for most of their life."""
+"""Tokens from this lifetime on are renewed early, so that an outage of the issuer is survived for most of it."""
 
 
 def renew_at(issued_at: int, expires_at: int) -> int:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    import grpc.aio
     from structlog.typing import FilteringBoundLogger
 
-    Context = grpc.aio.ServicerContext[Any, Any]
+
+class Context(Protocol):
+    """What is asked of a call's context."""
+
+    def peer(self) -> str:
+        """Return the network peer."""
+        ...
 
 
 def logged_unary(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -124,7 +124,7 @@ class RpcServer:
             try:
                 return await self._pipeline.answer(method, message, call_from_context(full_name, context))
             except RpcFailed as failure:
-                return await _abort(context, failure.status)
+                await _abort(context, failure.status)
             finally:
                 self._in_flight -= 1
 
@@ -155,9 +155,10 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: Status) -> Message:
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: Status) -> NoReturn:
     details = (("grpc-status-details-bin", status.SerializeToString()),)
     await context.abort(_STATUS_CODES[status.code], status.message, details)
+    raise AssertionError("abort() always raises")
 
 
 def server_options(settings: RpcSettings) -> list[tuple[str, int]]:

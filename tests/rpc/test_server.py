@@ -51,7 +51,7 @@ def test_a_workload_gets_a_token_that_verifies_from_the_metadata_alone(deploymen
     assert claims["jti"] == answer.token_id
     assert claims["exp"] == answer.expire_time.seconds
     assert answer.token_type == "Bearer"
-    assert claims["iat"] < answer.renew_time.seconds < answer.expire_time.seconds  # type: ignore[operator]
+    assert int(str(claims["iat"])) < answer.renew_time.seconds < answer.expire_time.seconds
 
 
 def test_a_token_is_bound_to_the_certificate_when_asked_for(deployment: Deployment) -> None:

@@ -107,7 +107,7 @@ class Deployment:
 
 def reason_of(error: grpc.RpcError) -> str:
     """Return the reason of an error that the issuer sent; ``""`` for one that it did not."""
-    return info_of(error).reason
+    return str(info_of(error).reason)
 
 
 def info_of(error: grpc.RpcError) -> error_details_pb2.ErrorInfo:

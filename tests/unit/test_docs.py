@@ -48,7 +48,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_every_command_exists_with_its_options(command: list[str]) -> None:
-    words = []
+    words: list[str] = []
     for word in command[1:]:
         if word.startswith("-") or not re.fullmatch(r"[a-z-]+", word) or len(words) == 2:
             break

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from datetime import UTC, datetime
+
+_74_BITS = (1 << 74) - 1
 
 
 class SystemClock:
@@ -24,7 +27,7 @@ class RandomIds:
     def decision_id(self, now: datetime) -> str:
         """Return a UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then 74 random bits."""
         milliseconds = int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
-        random = secrets.randbits(74)
+        random = int.from_bytes(os.urandom(10)) & _74_BITS
         value = (milliseconds << 80) | (0x7 << 76) | ((random >> 62) << 64) | (0b10 << 62) | (random & (1 << 62) - 1)
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -1,0 +1,55 @@
+import io
+import json
+
+import pytest
+
+from issuer.log import LogFormat, open_log
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def fail_with_a_secret() -> None:
+    token = "eyJ.secret.token"
+    raise RuntimeError(f"no {len(token)}")
+
+
+def test_a_line_is_one_json_object() -> None:
+    stream = io.StringIO()
+    open_log("auto", stream).info("rpc", code="OK", scopes=["a"])
+    (line,) = stream.getvalue().splitlines()
+    fields = json.loads(line)
+    assert fields.pop("timestamp").endswith("Z")
+    assert fields == {"event": "rpc", "level": "info", "code": "OK", "scopes": ["a"]}
+
+
+def test_a_value_that_json_cannot_hold_is_shown_as_text() -> None:
+    stream = io.StringIO()
+    open_log("json", stream).info("rpc", peer=object)
+    assert "object" in json.loads(stream.getvalue())["peer"]
+
+
+@pytest.mark.parametrize(("log_format", "stream"), [("auto", Terminal()), ("console", io.StringIO())])
+def test_a_person_gets_a_readable_line(log_format: LogFormat, stream: io.StringIO) -> None:
+    open_log(log_format, stream).info("serving", grpc="127.0.0.1:8443")
+    assert "serving" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_colours_are_for_terminals_only() -> None:
+    stream = io.StringIO()
+    open_log("console", stream).info("serving")
+    assert "\x1b[" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_a_traceback_never_shows_the_values_of_variables(log_format: LogFormat) -> None:
+    stream = io.StringIO()
+    try:
+        fail_with_a_secret()
+    except RuntimeError:
+        open_log(log_format, stream).exception("rpc_fault")
+    assert "fail_with_a_secret" in stream.getvalue()
+    assert "eyJ.secret.token" not in stream.getvalue().replace('token = "eyJ.secret.token"', "")

@@ -6,16 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from issuer.core.policy import RiskTier, TierRules
+from issuer.core.policy_faults import Position
 from issuer.core.policy_values import SharedValues
 
 if TYPE_CHECKING:
     from issuer.core.policy import AudienceRule, GrantRule, ProhibitionRule
-    from issuer.core.policy_faults import FaultList, Position
+    from issuer.core.policy_faults import FaultList
     from issuer.core.policy_fields import Source
     from issuer.core.yaml_reader import Scalar
 
 DEFAULT_MIN_TTL: Final = timedelta(seconds=10)
-MAX_MIN_TTL: Final = timedelta(minutes=5)
+MAX_MIN_TTL: Final = timedelta(minutes=1)
 """More would refuse the short lifetimes that high tiers are about."""
 
 DEFAULT_TIERS: Final = {
@@ -28,7 +29,7 @@ DEFAULT_TIERS: Final = {
 
 
 class GrantReferences(NamedTuple):
-    """What a grant refers to, with its places."""
+    """What a grant refers to, with its places; kept only while its audience is not declared yet, to save memory."""
 
     source: Source
     audience: Scalar | None
@@ -49,19 +50,21 @@ class PolicyDraft:
     def __init__(self, faults: FaultList) -> None:
         self.faults = faults
         self.values = SharedValues()
-        self.rule_ids: dict[str, Position] = {}
+        self.rules: dict[str, GrantRule | ProhibitionRule] = {}
         self.audiences: dict[str, AudienceRule] = {}
-        self.grants: list[tuple[GrantRule, GrantReferences]] = []
+        self.grants: list[GrantRule] = []
+        self.open_grants: list[GrantReferences] = []
         self.prohibitions: list[tuple[ProhibitionRule, ProhibitionReferences]] = []
         self.tiers: dict[RiskTier, tuple[TierRules, Position]] = {}
         self.min_ttl: tuple[timedelta, Position] | None = None
         self.short_ttls: list[tuple[timedelta, Position]] = []
 
-    def add_rule_id(self, rule_id: str, position: Position) -> None:
-        """Take an id, or report that another rule has it."""
-        first = self.rule_ids.setdefault(rule_id, position)
-        if first is not position:
-            self.faults.add(position, f"the id {rule_id!r} is taken by the rule at {first}")
+    def add_rule(self, rule: GrantRule | ProhibitionRule, rule_id: Scalar | None) -> None:
+        """Take a rule's id, or report that another rule has it."""
+        first = self.rules.setdefault(rule.id, rule)
+        if first is not rule and rule.id and rule_id is not None:
+            position = Position(rule.source.file, rule_id.line, rule_id.column)
+            self.faults.add(position, f"the id {rule.id!r} is taken by the rule at {first.source}")
 
     def ttl(self, source: Source, node: Scalar | None, what: str) -> timedelta | None:
         """Return a lifetime, remembered if it could turn out to be below ``min_ttl``."""

@@ -42,7 +42,7 @@ def parse_policy(files: Iterable[PolicyFile]) -> Policy:
     check_references(draft)
     faults.raise_if_any()
     tiers, min_ttl = draft.merged_tiers(), draft.merged_min_ttl()
-    grants = tuple(rule for rule, _ in draft.grants)
+    grants = tuple(draft.grants)
     prohibitions = tuple(rule for rule, _ in draft.prohibitions)
     digest = policy_digest(
         audiences=draft.audiences, risk_tiers=tiers, min_ttl=min_ttl, grants=grants, prohibitions=prohibitions

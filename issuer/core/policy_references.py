@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 def check_references(draft: PolicyDraft) -> None:
     """Report every use of a name that nothing declares, and every lifetime below ``min_ttl``."""
-    for _, references in draft.grants:
-        _check_grant(draft, references)
+    for references in draft.open_grants:
+        check_grant(draft, references)
     for _, prohibited in draft.prohibitions:
         _check_prohibition(draft, prohibited)
     _check_ttls(draft)
 
 
-def _check_grant(draft: PolicyDraft, references: GrantReferences) -> None:
+def check_grant(draft: PolicyDraft, references: GrantReferences) -> None:
+    """Report an audience of a grant that nothing declares, or scopes that its audience does not."""
     if references.audience is None:
         return
     declared = draft.audiences.get(references.audience.text)
@@ -71,11 +72,3 @@ def _check_ttls(draft: PolicyDraft) -> None:
             draft.faults.add(
                 position, f"{format_duration(duration)} is below 'min_ttl' ({least}), the least a token lives"
             )
-    if draft.min_ttl is None:
-        return
-    for tier, rules in draft.merged_tiers().items():
-        if tier not in draft.tiers and rules.max_ttl < shortest:
-            text = (
-                f"'min_ttl' is above the default 'max_ttl' of risk tier {tier.value!r}; set that tier in 'risk_tiers'"
-            )
-            draft.faults.add(draft.min_ttl[1], text)

@@ -14,6 +14,7 @@ from issuer.core.policy import AudienceRule, GrantRule, GrantType, ProhibitionRu
 from issuer.core.policy_draft import DEFAULT_TIERS, GrantReferences, ProhibitionReferences
 from issuer.core.policy_faults import quoted
 from issuer.core.policy_fields import Fields
+from issuer.core.policy_references import check_grant
 from issuer.core.yaml_reader import SequenceNode
 
 if TYPE_CHECKING:
@@ -87,8 +88,9 @@ def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
     values = draft.values
     audience = fields.required("audience")
     scopes = fields.required_scalars("scopes")
+    id_node = fields.required("id")
     rule = GrantRule(
-        id=_rule_id(draft, fields),
+        id=_rule_id(fields, id_node),
         workloads=_workloads(draft, fields),
         application=source.converted(fields.scalar("application"), "grant: 'application'", values.application),
         audience=source.converted(audience, "grant: 'audience'", values.audience) or "",
@@ -103,16 +105,17 @@ def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
     )
     if expires and rule.expires and rule.not_before and rule.expires <= rule.not_before:
         source.report(expires, "grant: 'expires' is not after 'not_before': the grant would never apply")
-    draft.grants.append((rule, GrantReferences(source, audience, scopes)))
+    draft.grants.append(rule)
+    draft.add_rule(rule, id_node)
+    references = GrantReferences(source, audience, scopes)
+    if rule.audience in draft.audiences:
+        check_grant(draft, references)
+    else:
+        draft.open_grants.append(references)
 
 
-def _rule_id(draft: PolicyDraft, fields: Fields) -> str:
-    node = fields.required("id")
-    rule_id = fields.source.converted(node, f"{fields.what}: 'id'", policy_values.rule_id)
-    if node is None or rule_id is None:
-        return ""
-    draft.add_rule_id(rule_id, fields.source.position(node))
-    return rule_id
+def _rule_id(fields: Fields, node: Scalar | None) -> str:
+    return fields.source.converted(node, f"{fields.what}: 'id'", policy_values.rule_id) or ""
 
 
 def _workloads(draft: PolicyDraft, fields: Fields) -> tuple[WorkloadPattern, ...]:
@@ -133,8 +136,9 @@ def read_prohibition(draft: PolicyDraft, source: Source, node: Node) -> None:
     values = draft.values
     audiences = fields.required_scalars("audiences")
     scopes = fields.scalars("scopes")
+    id_node = fields.required("id")
     rule = ProhibitionRule(
-        id=_rule_id(draft, fields),
+        id=_rule_id(fields, id_node),
         workloads=_workloads(draft, fields),
         audiences=_prohibited_audiences(source, audiences),
         scopes=frozenset(scope.text for scope in scopes) if scopes else None,
@@ -143,6 +147,7 @@ def read_prohibition(draft: PolicyDraft, source: Source, node: Node) -> None:
         source=source.position(node),
     )
     draft.prohibitions.append((rule, ProhibitionReferences(source, audiences, scopes)))
+    draft.add_rule(rule, id_node)
 
 
 def _prohibited_audiences(source: Source, nodes: list[Scalar]) -> tuple[str, ...]:

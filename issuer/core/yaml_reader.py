@@ -115,10 +115,11 @@ def read_entries(content: bytes, report: Callable[[int, int, str], None]) -> Ite
     Raises:
         YamlFault: At the first fault after which it cannot go on.
     """
-    yield from _Reader(_decode(content), report).entries()
+    _check_text(content)
+    yield from _Reader(content, report).entries()
 
 
-def _decode(content: bytes) -> str:
+def _check_text(content: bytes) -> None:
     if len(content) > MAX_FILE_BYTES:
         raise YamlFault(1, 1, f"the file is larger than {MAX_FILE_BYTES // 1024 // 1024} MiB: split it")
     try:
@@ -129,7 +130,6 @@ def _decode(content: bytes) -> str:
     if found := _NOT_ALLOWED.search(text):
         line, column = _place(text[: found.start()])
         raise YamlFault(line, column, f"character {found.group()!a} is not allowed in YAML")
-    return text
 
 
 def _place(before: str) -> tuple[int, int]:
@@ -137,9 +137,9 @@ def _place(before: str) -> tuple[int, int]:
 
 
 class _Reader:
-    def __init__(self, text: str, report: Callable[[int, int, str], None]) -> None:
-        self._text = text
-        self._parser = CParser(text)
+    def __init__(self, content: bytes, report: Callable[[int, int, str], None]) -> None:
+        self._content = content
+        self._parser = CParser(content)
         self._report = report
 
     def entries(self) -> Iterator[Entry]:
@@ -181,9 +181,10 @@ class _Reader:
         return event
 
     def _syntax_fault(self, error: yaml.MarkedYAMLError) -> YamlFault:
-        line, column, index = _at_mark(error.problem_mark)
+        line, column = _at_mark(error.problem_mark)
         message = " ".join(filter(None, ("not valid YAML:", error.problem, error.context)))
-        if "tab character" in message or self._text[index : index + 1] == "\t":
+        there = self._content.decode("utf-8-sig").split("\n")[line - 1 : line]
+        if "tab character" in message or "".join(there)[column - 1 : column] == "\t":
             message = "a tab cannot indent YAML: use spaces"
         return YamlFault(line, column, message)
 
@@ -221,13 +222,12 @@ class _Reader:
 
 
 def _at(event: Event) -> tuple[int, int]:
-    line, column, _ = _at_mark(event.start_mark)
-    return line, column
+    return _at_mark(event.start_mark)
 
 
-def _at_mark(mark: Mark | _Mark | None) -> tuple[int, int, int]:
-    """Return line and column, counted from 1, and the index into the text. libyaml gives every event its mark."""
-    return (mark.line + 1, mark.column + 1, mark.index) if mark else (1, 1, 0)
+def _at_mark(mark: Mark | _Mark | None) -> tuple[int, int]:
+    """Return line and column, counted from 1. libyaml gives every event and every error its mark."""
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
 def _fault(event: Event, message: str) -> YamlFault:

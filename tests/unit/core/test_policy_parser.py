@@ -8,6 +8,7 @@ import pytest
 from support.policies import AUDIENCES, LEDGER, SETTLER, grant, grants, policy, prohibition, prohibitions
 
 from issuer.core.policy import GrantType, RiskTier, ScopeRule, TierRules
+from issuer.core.policy_draft import DEFAULT_TIERS
 from issuer.core.policy_faults import MAX_FAULTS, PolicyInvalid, Position
 from issuer.core.policy_parser import PolicyFile, parse_policy
 
@@ -167,7 +168,7 @@ def changed(old: str, new: str) -> str:
         # min_ttl and risk tiers.
         (line("min_ttl: 10"), "p.yaml:2:10: 'min_ttl': '10' is not a duration: write it as in '90s', '10m' or '1h30m'"),
         (line("min_ttl: [10s]"), "p.yaml:2:10: 'min_ttl' must be a single value, as in '10s'"),
-        (line("min_ttl: 301s"), "p.yaml:2:10: 'min_ttl' is at most 5m"),
+        (line("min_ttl: 61s"), "p.yaml:2:10: 'min_ttl' is at most 1m"),
         (line("risk_tiers: []"), "p.yaml:2:13: 'risk_tiers' must be a mapping of tiers"),
         (line("risk_tiers: {hihg: {}}"), "p.yaml:2:14: a risk tier is one of low, moderate, high, critical, not 'hihg'; did you mean 'high'?"),
         (line("risk_tiers: {high: 5m}"), "p.yaml:2:20: risk tier 'high' must be a mapping, not a single value"),
@@ -176,7 +177,7 @@ def changed(old: str, new: str) -> str:
         (line("risk_tiers: {high: {proof_binding: requird}}"), "p.yaml:2:36: risk tier 'high': 'proof_binding' must be one of optional, required, not 'requird'; did you mean 'required'?"),
         (line("risk_tiers: {high: {proof_binding: true}}"), "p.yaml:2:36: risk tier 'high': 'proof_binding' must be one of optional, required, not 'true'"),
         (line("risk_tiers: {low: {max_ttl: 9s}}"), "p.yaml:2:29: 9s is below 'min_ttl' (10s), the least a token lives"),
-        (line("min_ttl: 121s"), "p.yaml:2:10: 'min_ttl' is above the default 'max_ttl' of risk tier 'critical'; set that tier in 'risk_tiers'"),
+        (line("min_ttl: 3m"), "p.yaml:2:10: 'min_ttl' is at most 1m"),
         # Audiences.
         (one_audience("x"), "p.yaml:3:3: audience must be a mapping, not a single value"),
         (one_audience("[]"), "p.yaml:3:3: audience must be a mapping, not a list"),
@@ -209,7 +210,7 @@ def changed(old: str, new: str) -> str:
         (changed("max_ttl: 90s", "max_ttl: 90"), "p.yaml:21:14: grant: 'max_ttl': '90' is not a duration: write it as in '90s', '10m' or '1h30m'"),
         (changed("max_ttl: 90s", "max_ttl: 9s"), "p.yaml:21:14: 9s is below 'min_ttl' (10s), the least a token lives"),
         (changed("max_ttl: 90s", "max_ttl: 90s\n    max_ttl: 80s"), "p.yaml:22:5: 'max_ttl' is given twice; first at line 21"),
-        (changed("id: freeze", "id: settlement-writes-ledger"), "p.yaml:27:9: the id 'settlement-writes-ledger' is taken by the rule at p.yaml:15:9"),
+        (changed("id: freeze", "id: settlement-writes-ledger"), "p.yaml:27:9: the id 'settlement-writes-ledger' is taken by the rule at p.yaml:15:5"),
         (changed("id: freeze", "id: no spaces"), "p.yaml:27:9: prohibition: 'id': an id is 1 to 128 letters, digits, '.', '_', '-' and '/', first a letter or digit"),
         (changed('sa/settler", "spiffe', 'sa/set*", "spiffe'), "p.yaml:16:55: grant: 'workloads': '*' stands for one whole segment and cannot be part of 'set*'"),
         (changed('["spiffe://prod.example/**"]', "[spiffe://prod.example/**/x]"), "p.yaml:28:39: prohibition: 'workloads': '**' can only be the last segment"),
@@ -252,7 +253,7 @@ def test_every_fault_has_its_place_and_remedy(text: str | bytes, expected: str) 
         changed("[read, write]", "[read, wirte]"),
         changed("id: freeze", "id: settlement-writes-ledger"),
         changed("expires: 2027-06-30", "expires: 2026-01-01T06:00:00Z"),
-        line("min_ttl: 121s"),
+        line("min_ttl: 61s"),
         line("zzz: [1, 2]"),
         one_audience("x"),
         one_grant("x"),
@@ -262,10 +263,8 @@ def test_one_mistake_is_one_fault(text: str) -> None:
     assert len(faults(text)) == 1
 
 
-def test_the_largest_min_ttl_is_possible_with_tiers_that_allow_it() -> None:
-    rules = policy("min_ttl: 5m", "risk_tiers: {critical: {max_ttl: 5m}}", audiences="version: 1\n")
-    assert rules.min_ttl == timedelta(minutes=5)
-    assert policy("min_ttl: 2m", audiences="version: 1\n").min_ttl == timedelta(minutes=2)
+def test_the_largest_min_ttl_is_below_every_default_of_the_tiers() -> None:
+    assert policy("min_ttl: 1m").min_ttl == timedelta(minutes=1) < min(tier.max_ttl for tier in DEFAULT_TIERS.values())
 
 
 def test_a_lifetime_equal_to_min_ttl_is_possible() -> None:

@@ -85,7 +85,7 @@ def _select(
         return _Refused(Reason.AUDIENCE_NOT_ALLOWED, (), frozen)
     if not grants:  # 4
         return _Refused(Reason.AUDIENCE_NOT_ALLOWED, (), ())
-    applications = sorted({grant.application for grant in grants if grant.application is not None})  # 5
+    applications = {grant.application for grant in grants if grant.application is not None}  # 5
     if request.application is None and len(applications) > 1:
         return _Refused(Reason.APPLICATION_REQUIRED, (), [grant.id for grant in grants])
     if request.application is not None and request.application not in applications:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from issuer.core.policy_faults import quoted
 from issuer.core.spiffe_id import SCHEME, SpiffeId, SpiffeIdError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _star_positions(trust_domain: str, segments: Sequence[str]) -> tuple[int, ..
         elif segment == _REST and position < len(segments) - 1:
             raise PatternError("'**' can only be the last segment", offset)
         elif "*" in segment and segment != _REST:
-            raise PatternError(f"'*' stands for one whole segment and cannot be part of {segment[:80]!r}", offset)
+            raise PatternError(f"'*' stands for one whole segment and cannot be part of {quoted(segment)}", offset)
         offset += len(segment) + 1
     return tuple(stars)
 

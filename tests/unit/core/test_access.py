@@ -40,6 +40,16 @@ def test_lists_each_application_by_itself_with_the_grants_of_none() -> None:
     assert names(rules) == [(LEDGER, "x", ["read", "report"]), (LEDGER, "y", ["read", "write"])]
 
 
+def test_lists_audiences_in_the_order_of_their_names() -> None:
+    names_of_audiences = [f"https://{letter}.example" for letter in "hgfedcba"]
+    declared = [
+        f"  - {{name: {name}, application: a, scopes: [{{name: s, risk: low}}]}}\n" for name in names_of_audiences
+    ]
+    granted = [grant(f"g{number}", "[s]", audience=name) for number, name in enumerate(names_of_audiences)]
+    rules = policy(grants(*granted), audiences="version: 1\naudiences:\n" + "".join(declared))
+    assert [each.audience for each in list_access(rules, caller(), NOW)] == sorted(names_of_audiences)
+
+
 def test_a_scope_with_one_grant_without_end_has_no_end() -> None:
     rules = policy(grants(grant("a", expires="2026-07-01"), grant("b", max_ttl="20s")))
     assert list_access(rules, caller(), NOW)[0].scopes[0].expire_time is None

@@ -231,6 +231,7 @@ class TestScopes:
         assert granted(rules, request("read", allow_partial=True)) == granted(rules, request("read"))
 
     def test_a_denial_names_a_bounded_number_of_rules(self) -> None:
+        assert MAX_RULE_IDS == 16
         rules = policy(grants(*(grant(f"g{number:02}") for number in range(MAX_RULE_IDS + 1))))
         assert denied(rules, request("write")).rule_ids == tuple(f"g{number:02}" for number in range(MAX_RULE_IDS))
 

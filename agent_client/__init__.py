@@ -1,1 +1,138 @@
-"""What a workload uses to ask spiffe-issuer for tokens."""
+"""What a workload uses to ask spiffe-issuer for tokens.
+
+::
+
+    from agent_client import SyncIssuerClient
+
+    with SyncIssuerClient() as issuer:      # addresses from SPIFFE_ENDPOINT_SOCKET and SPIFFE_ISSUER_ADDRESS
+        issued = issuer.issue_token("https://ledger.prod.example", ["ledger.read"])
+        headers = {"Authorization": f"Bearer {issued.token.reveal()}"}
+
+:class:`IssuerClient` is the same for asyncio. Errors are drawn in :mod:`agent_client.errors`; identities come from the
+SPIFFE Workload API, whose errors are :class:`WorkloadApiError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent_client.access_token import AccessToken
+    from agent_client.aio import IssuerClient
+    from agent_client.answers import Access, AccessScope, IssuedToken, KeySet
+    from agent_client.credentials import SpiffeIdNotGiven, SvidOutdated, TrustBundleMissing
+    from agent_client.endpoint import ISSUER_DNS_NAME
+    from agent_client.errors import (
+        AccessDenied,
+        AnswerRejected,
+        ApplicationNotAllowed,
+        ApplicationRequired,
+        AudienceNotAllowed,
+        ChainRejected,
+        ClientClosed,
+        ClientNotConfigured,
+        GrantExpired,
+        InvalidTokenRequest,
+        IssuerFault,
+        IssuerNotTrusted,
+        IssuerRequestError,
+        IssuerTimedOut,
+        IssuerUnavailable,
+        LimitExceeded,
+        NotAuthenticated,
+        PolicyDenied,
+        PreconditionFailed,
+        RpcNotAllowed,
+        ScopeNotAllowed,
+        SvidExpiresSoon,
+        SvidRejected,
+        TrustDomainRejected,
+        Violation,
+    )
+    from agent_client.requests import TokenRequest
+    from agent_client.sync import SyncIssuerClient
+    from agent_client.workload_api_errors import (
+        NoIdentityIssued,
+        WorkloadApiError,
+        WorkloadApiForbidden,
+        WorkloadApiNotConfigured,
+        WorkloadApiUnavailable,
+    )
+
+__all__ = [
+    "ISSUER_DNS_NAME",
+    "Access",
+    "AccessDenied",
+    "AccessScope",
+    "AccessToken",
+    "AnswerRejected",
+    "ApplicationNotAllowed",
+    "ApplicationRequired",
+    "AudienceNotAllowed",
+    "ChainRejected",
+    "ClientClosed",
+    "ClientNotConfigured",
+    "GrantExpired",
+    "InvalidTokenRequest",
+    "IssuedToken",
+    "IssuerClient",
+    "IssuerFault",
+    "IssuerNotTrusted",
+    "IssuerRequestError",
+    "IssuerTimedOut",
+    "IssuerUnavailable",
+    "KeySet",
+    "LimitExceeded",
+    "NoIdentityIssued",
+    "NotAuthenticated",
+    "PolicyDenied",
+    "PreconditionFailed",
+    "RpcNotAllowed",
+    "ScopeNotAllowed",
+    "SpiffeIdNotGiven",
+    "SvidExpiresSoon",
+    "SvidOutdated",
+    "SvidRejected",
+    "SyncIssuerClient",
+    "TokenRequest",
+    "TrustBundleMissing",
+    "TrustDomainRejected",
+    "Violation",
+    "WorkloadApiError",
+    "WorkloadApiForbidden",
+    "WorkloadApiNotConfigured",
+    "WorkloadApiUnavailable",
+]
+
+_HOMES = {
+    "access_token": ("AccessToken",),
+    "aio": ("IssuerClient",),
+    "answers": ("Access", "AccessScope", "IssuedToken", "KeySet"),
+    "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
+    "endpoint": ("ISSUER_DNS_NAME",),
+    "requests": ("TokenRequest",),
+    "sync": ("SyncIssuerClient",),
+    "workload_api_errors": (
+        "NoIdentityIssued",
+        "WorkloadApiError",
+        "WorkloadApiForbidden",
+        "WorkloadApiNotConfigured",
+        "WorkloadApiUnavailable",
+    ),
+}
+"""Where each name lives; those that are not here are errors. A name is imported when it is first used: gRPC and
+py-spiffe take a third of a second, which the server's start and ``spiffe-token --help`` need not pay."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "errors")
+    value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

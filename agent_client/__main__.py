@@ -1,0 +1,5 @@
+"""``python -m agent_client``: the ``spiffe-token`` command."""
+
+from agent_client.cli import main
+
+main()

@@ -1,0 +1,196 @@
+"""The issuer's client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from agent_client import exchanges
+from agent_client.client import ClientCore
+from agent_client.clock import utc_now
+from agent_client.endpoint import ISSUER_DNS_NAME
+from agent_client.errors import ClientClosed, IssuerUnavailable
+from agent_client.failures import CallStatus, failure_of_call
+from agent_client.requests import TokenRequest
+from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from google.protobuf.message import Message
+
+    from agent_client.answers import Access, IssuedToken, KeySet
+    from agent_client.credentials import ChannelMaterial
+    from agent_client.errors import IssuerRequestError
+    from agent_client.exchanges import Exchange
+    from agent_client.workload_api import X509Context, X509Svid
+
+Answer = TypeVar("Answer")
+
+
+class IssuerClient:
+    """Asks the issuer for tokens, as the workload that this process is. For one event loop.
+
+    Usable as soon as it is made; close it, or use it with ``async with``. The first call waits for the Workload API. A
+    new SVID and new trust bundles are taken up by the next call, and calls under way end on the connection they have.
+
+    Each call takes ``timeout`` seconds at most, retries included. Only an issuer that is unavailable is asked again,
+    which is safe. Besides what each method names, a call raises
+
+    - :class:`~agent_client.errors.IssuerRequestError`: a subclass says why there is no answer, and what to do;
+    - :class:`~agent_client.workload_api_errors.WorkloadApiError`: there is no identity to call with;
+    - :class:`~agent_client.errors.ClientClosed`: the client was closed before or during the call.
+
+    Args:
+        address: ``host:port`` of the issuer; without it, ``SPIFFE_ISSUER_ADDRESS`` decides.
+        workload_api: The Workload API's socket, ``unix:///path``; without it, ``SPIFFE_ENDPOINT_SOCKET`` decides.
+        spiffe_id: Which identity to call with, where there are several: its exact SPIFFE ID. Without it, the default.
+        issuer_dns_name: The DNS name by which the issuer is recognised: that of its registration entry.
+        issuer_trust_domain: The issuer's trust domain, where the caller's own is another.
+        timeout: Seconds for a call that names none.
+
+    Raises:
+        ClientNotConfigured: The issuer's address, name or trust domain is missing or malformed.
+        WorkloadApiNotConfigured: The socket is.
+        ValueError: The timeout is not positive.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workload_api: str | None = None,
+        spiffe_id: str | None = None,
+        issuer_dns_name: str = ISSUER_DNS_NAME,
+        issuer_trust_domain: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._core: ClientCore[grpc.aio.Channel] = ClientCore(
+            address,
+            grpc.aio.secure_channel,
+            workload_api=workload_api,
+            spiffe_id=spiffe_id,
+            issuer_dns_name=issuer_dns_name,
+            issuer_trust_domain=issuer_trust_domain,
+            timeout=timeout,
+        )
+        self._first_context = asyncio.Event()
+
+    @property
+    def svid(self) -> X509Svid:
+        """The identity that the next call is made with.
+
+        Raises:
+            WorkloadApiError: There is none yet.
+        """
+        return self._core.svid(utc_now())
+
+    async def issue_token(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        allow_partial: bool = False,
+        validate_only: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - it bounds the retries too, and travels to the issuer
+    ) -> IssuedToken:
+        """Ask for one token; the arguments are those of :class:`~agent_client.requests.TokenRequest`.
+
+        The token is checked to be the one asked for. Its signature is **not** verified.
+        """
+        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only)
+        return await self._call(exchanges.issue_token(request), timeout)
+
+    async def issue_tokens(
+        self,
+        requests: Sequence[TokenRequest],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> list[IssuedToken | IssuerRequestError]:
+        """Ask for 1 to 256 tokens in one call. Each has its own result, in order: a token, or why there is none."""
+        return await self._call(exchanges.issue_tokens(tuple(requests)), timeout)
+
+    async def list_access(self, *, timeout: float | None = None) -> list[Access]:  # noqa: ASYNC109 - as above
+        """Return what this workload may ask for, by the policy in force."""
+        return await self._call(exchanges.list_access(), timeout)
+
+    async def get_key_set(self, *, timeout: float | None = None) -> KeySet:  # noqa: ASYNC109 - as above
+        """Return the public keys that verify the issuer's tokens."""
+        return await self._call(exchanges.get_key_set(), timeout)
+
+    async def close(self) -> None:
+        """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
+        # In a thread, since the core waits for the watcher's.
+        for channel in await asyncio.to_thread(self._core.close):
+            await channel.close()
+        self._first_context.set()  # whoever waits for it learns that the client is closed
+
+    async def __aenter__(self) -> Self:
+        self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def arrived(_: X509Context) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(self._first_context.set)
+
+        self._core.start(arrived)
+
+    async def _call(self, exchange: Exchange[Answer], timeout: float | None) -> Answer:  # noqa: ASYNC109 - as above
+        end = time.monotonic() + self._core.timeout(timeout)
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt(exchange, end)
+            except IssuerUnavailable as failure:
+                pause = pause_after(failure, attempt, end - time.monotonic())
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
+            attempt += 1
+
+    async def _attempt(self, exchange: Exchange[Answer], end: float) -> Answer:
+        material = await self._material(end)
+        lease = self._core.channels.lease(material)
+        try:
+            response = await self._send(lease.channel, exchange, end)
+        finally:
+            for channel in self._core.channels.release(lease):
+                await channel.close()
+        return exchange.read(response, material.caller, utc_now())
+
+    async def _send(self, channel: grpc.aio.Channel, exchange: Exchange[Answer], end: float) -> Message:
+        method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)
+        try:
+            response: Message = await method(exchange.message, timeout=max(end - time.monotonic(), SHORTEST_DEADLINE))
+        except grpc.aio.AioRpcError as error:
+            ended = CallStatus(error.code().value[0], error.details() or "", tuple(error.trailing_metadata()))
+            raise failure_of_call(ended, self._core.endpoint.address) from error
+        except asyncio.CancelledError as error:
+            # gRPC ends the calls of a closed channel as if their tasks had been cancelled.
+            task = asyncio.current_task()
+            if self._core.channels.closed and task is not None and not task.cancelling():
+                raise ClientClosed("this client was closed during the call") from error
+            raise
+        return response
+
+    async def _material(self, end: float) -> ChannelMaterial:
+        self._start()
+        if not self._first_context.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._first_context.wait(), end - time.monotonic())
+        return self._core.material(utc_now())

@@ -1,0 +1,74 @@
+"""What is asked, as a value, and as the message that carries it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf.duration_pb2 import Duration
+
+from agent_client.errors import InvalidTokenRequest
+from issuer_api.v1 import issuer_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """One token that a workload asks for. The issuer checks it; only types are looked at here.
+
+    Attributes:
+        audience: The one API that the token is for, exactly as policy names it.
+        scopes: What it should allow there, 1 to 32 names. Kept as a tuple.
+        ttl: The lifetime asked for; ``None`` asks for the longest that policy allows.
+        application: On whose behalf the workload acts; needed where policy lets it serve several.
+        bind_certificate: Ask for a token that only works together with this workload's certificate (RFC 8705).
+        allow_partial: Take the scopes that are granted rather than all or nothing.
+        validate_only: Decide, but issue nothing.
+
+    Raises:
+        TypeError: ``scopes`` is one string: its letters would be taken for scopes.
+    """
+
+    audience: str
+    scopes: Sequence[str]
+    ttl: timedelta | None = None
+    application: str | None = None
+    bind_certificate: bool = False
+    allow_partial: bool = False
+    validate_only: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.scopes, str):
+            raise TypeError(f"scopes is a list: write [{self.scopes!r}]")
+        object.__setattr__(self, "scopes", tuple(self.scopes))
+
+
+def token_request_to_proto(request: TokenRequest) -> pb.IssueTokenRequest:
+    """Return the message of a request.
+
+    Raises:
+        InvalidTokenRequest: A text of it cannot be sent, being no Unicode.
+    """
+    try:
+        message = pb.IssueTokenRequest(
+            audience=request.audience,
+            scopes=request.scopes,
+            application=request.application or "",
+            allow_partial=request.allow_partial,
+            validate_only=request.validate_only,
+        )
+    except UnicodeEncodeError as error:
+        raise InvalidTokenRequest("the request has a text that is no Unicode") from error
+    if request.ttl is not None:
+        message.ttl.CopyFrom(_duration(request.ttl))
+    if request.bind_certificate:
+        message.proof_binding = pb.PROOF_BINDING_TLS_CERTIFICATE
+    return message
+
+
+def _duration(ttl: timedelta) -> Duration:
+    # Not FromTimedelta, which raises for what the issuer answers with the name of the field.
+    return Duration(seconds=ttl.days * 86_400 + ttl.seconds, nanos=ttl.microseconds * 1000)

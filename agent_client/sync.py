@@ -1,0 +1,162 @@
+"""The issuer's client for threads: what :mod:`agent_client.aio` is for asyncio."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import grpc
+
+from agent_client import exchanges
+from agent_client.client import ClientCore
+from agent_client.clock import utc_now
+from agent_client.endpoint import ISSUER_DNS_NAME
+from agent_client.errors import ClientClosed, IssuerUnavailable
+from agent_client.failures import CallStatus, failure_of_call
+from agent_client.requests import TokenRequest
+from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
+from agent_client.workload_api_errors import WorkloadApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from google.protobuf.message import Message
+
+    from agent_client.answers import Access, IssuedToken, KeySet
+    from agent_client.credentials import ChannelMaterial
+    from agent_client.errors import IssuerRequestError
+    from agent_client.exchanges import Exchange
+    from agent_client.workload_api import X509Svid
+
+Answer = TypeVar("Answer")
+
+
+class SyncIssuerClient:
+    """Asks the issuer for tokens, as the workload that this process is. Thread-safe.
+
+    Arguments, methods and errors are those of :class:`~agent_client.aio.IssuerClient`. Close it, or use it with
+    ``with``; make it after a fork, not before, since gRPC's connections do not survive one.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        workload_api: str | None = None,
+        spiffe_id: str | None = None,
+        issuer_dns_name: str = ISSUER_DNS_NAME,
+        issuer_trust_domain: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        self._core: ClientCore[grpc.Channel] = ClientCore(
+            address,
+            grpc.secure_channel,
+            workload_api=workload_api,
+            spiffe_id=spiffe_id,
+            issuer_dns_name=issuer_dns_name,
+            issuer_trust_domain=issuer_trust_domain,
+            timeout=timeout,
+        )
+
+    @property
+    def svid(self) -> X509Svid:
+        """The identity that the next call is made with.
+
+        Raises:
+            WorkloadApiError: There is none yet.
+        """
+        return self._core.svid(utc_now())
+
+    def issue_token(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        allow_partial: bool = False,
+        validate_only: bool = False,
+        timeout: float | None = None,
+    ) -> IssuedToken:
+        """Ask for one token; the arguments are those of :class:`~agent_client.requests.TokenRequest`.
+
+        The token is checked to be the one asked for. Its signature is **not** verified.
+        """
+        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only)
+        return self._call(exchanges.issue_token(request), timeout)
+
+    def issue_tokens(
+        self, requests: Sequence[TokenRequest], *, timeout: float | None = None
+    ) -> list[IssuedToken | IssuerRequestError]:
+        """Ask for 1 to 256 tokens in one call. Each has its own result, in order: a token, or why there is none."""
+        return self._call(exchanges.issue_tokens(tuple(requests)), timeout)
+
+    def list_access(self, *, timeout: float | None = None) -> list[Access]:
+        """Return what this workload may ask for, by the policy in force."""
+        return self._call(exchanges.list_access(), timeout)
+
+    def get_key_set(self, *, timeout: float | None = None) -> KeySet:
+        """Return the public keys that verify the issuer's tokens."""
+        return self._call(exchanges.get_key_set(), timeout)
+
+    def close(self) -> None:
+        """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
+        for channel in self._core.close():
+            channel.close()
+
+    def __enter__(self) -> Self:
+        self._core.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _call(self, exchange: Exchange[Answer], timeout: float | None) -> Answer:
+        end = time.monotonic() + self._core.timeout(timeout)
+        attempt = 0
+        while True:
+            try:
+                return self._attempt(exchange, end)
+            except IssuerUnavailable as failure:
+                pause = pause_after(failure, attempt, end - time.monotonic())
+                if pause is None:
+                    raise
+            time.sleep(pause)
+            attempt += 1
+
+    def _attempt(self, exchange: Exchange[Answer], end: float) -> Answer:
+        material = self._material(end)
+        lease = self._core.channels.lease(material)
+        try:
+            response = self._send(lease.channel, exchange, end)
+        finally:
+            for channel in self._core.channels.release(lease):
+                channel.close()
+        return exchange.read(response, material.caller, utc_now())
+
+    def _send(self, channel: grpc.Channel, exchange: Exchange[Answer], end: float) -> Message:
+        try:
+            method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)
+            response: Message = method(exchange.message, timeout=max(end - time.monotonic(), SHORTEST_DEADLINE))
+        except grpc.RpcError as error:
+            if self._core.channels.closed:
+                raise ClientClosed("this client was closed during the call") from error
+            ended = CallStatus(error.code().value[0], error.details() or "", tuple(error.trailing_metadata() or ()))
+            raise failure_of_call(ended, self._core.endpoint.address) from error
+        except ValueError as error:
+            # gRPC's answer to a call on a channel that was closed since it was leased.
+            if self._core.channels.closed:
+                raise ClientClosed("this client was closed during the call") from error
+            raise
+        return response
+
+    def _material(self, end: float) -> ChannelMaterial:
+        try:
+            self._core.start().wait_for_first(max(end - time.monotonic(), 0))
+        except WorkloadApiError as error:
+            if self._core.channels.closed:
+                raise ClientClosed("this client was closed during the call") from error
+            raise
+        return self._core.material(utc_now())

@@ -21,7 +21,7 @@ class Caller:
         spiffe_id: The canonical SPIFFE ID of the leaf's only URI SAN.
         certificate_sha256: SHA-256 over the leaf's DER (RFC 8705 section 3.1, before base64url), 32 bytes.
         serial_number: The leaf's serial number.
-        not_after: The first moment (UTC) at which the leaf or a certificate of its chain is no longer valid.
+        not_after: The last moment (UTC) at which the leaf and every certificate of its chain are valid.
     """
 
     spiffe_id: SpiffeId

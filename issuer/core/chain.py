@@ -1,9 +1,11 @@
 """The chain from a leaf to an authority of one trust domain's bundle (RFC 5280 section 6, X509-SVID section 5).
 
 1. No more intermediates were presented than a chain may have.
-2. Each of them is valid now, and belongs to the leaf's trust domain where it names one.
-3. Signatures, CA flags, path lengths and algorithms hold, up to an authority of the bundle.
-4. Name constraints hold, where a certificate of the chain carries them.
+2. The keys and signatures of what was presented are strong.
+3. Every intermediate is a CA, of the leaf's trust domain where it names one (X509-SVID section 3.1), and valid now.
+4. The authorities that count are those of the bundle that are CAs, have strong keys and are valid now.
+5. A path leads to one of them: signatures, path lengths and critical extensions hold (:mod:`issuer.core.path`).
+6. It keeps to its name constraints.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
-from OpenSSL import crypto
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from issuer.core.errors import CallerNotVerified, Reason
+from issuer.core.extensions import extensions_of, optional, uris_of
+from issuer.core.path import NameConstraintsViolated, PathNotFound, find_path
+from issuer.core.path_diagnosis import why_no_path
 from issuer.core.spiffe_id import SCHEME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from cryptography.x509 import Certificate
+    from cryptography.x509 import Certificate, Extensions
 
     from issuer.core.spiffe_id import TrustDomain
     from issuer.core.trust_bundles import TrustBundles
@@ -31,9 +35,10 @@ if TYPE_CHECKING:
 MAX_INTERMEDIATES = 5
 """Deployed hierarchies have one to three; each one more is work that a caller makes us do."""
 MIN_RSA_BITS = 2048
+"""NIST SP 800-131A: less was retired in 2014."""
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
-_NAME_CONSTRAINT_FAULTS = frozenset({47, 48, 49, 51, 52, 53, 54})
-"""OpenSSL's X509_V_ERR_PERMITTED_VIOLATION, EXCLUDED_VIOLATION, SUBTREE_MINMAX and the UNSUPPORTED_... that follow."""
+_CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+_CA_PURPOSES = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 
 
 def verify_chain(
@@ -64,124 +69,78 @@ def verify_chain(
     if len(intermediates) > MAX_INTERMEDIATES:  # 1
         message = f"more than {MAX_INTERMEDIATES} intermediates were presented"
         raise CallerNotVerified(Reason.CHAIN_TOO_LONG, message)
-    for intermediate in intermediates:  # 2
+    for certificate in (leaf, *intermediates):  # 2
+        _check_strength(certificate)
+    for intermediate in intermediates:  # 3
         _check_intermediate(intermediate, trust_domain, now)
-    verify = _path_with_name_constraints if _constrained([*intermediates, *authorities]) else _path_without
+    usable = [authority for authority in authorities if _is_usable(authority, now)]  # 4
     try:
-        chain = verify(leaf, intermediates, authorities, now)  # 3, 4
-    except (VerificationError, ValueError) as error:
-        reason, message = _why_refused(leaf, intermediates, trust_domain, authorities, bundles)
-        raise CallerNotVerified(reason, message) from error
-    if any(map(_is_weak, chain[:-1])):
-        raise CallerNotVerified(Reason.CHAIN_INVALID, "the chain has a signature or a key that is too weak")
-    return min(certificate.not_valid_after_utc for certificate in chain)
+        path = find_path(leaf, intermediates, usable, now=now, max_intermediates=MAX_INTERMEDIATES)  # 5, 6
+    except NameConstraintsViolated as error:
+        message = "a name of the certificate is outside the name constraints of its chain"
+        raise CallerNotVerified(Reason.CHAIN_NAME_CONSTRAINTS, message) from error
+    except PathNotFound as error:
+        raise CallerNotVerified(*why_no_path(leaf, intermediates, trust_domain, bundles)) from error
+    return min(certificate.not_valid_after_utc for certificate in path)
+
+
+def _check_strength(certificate: Certificate) -> None:
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        algorithm = None
+    if algorithm is None or algorithm.name not in _HASHES:
+        raise CallerNotVerified(Reason.CHAIN_INVALID, "a signature of the chain uses none of SHA-256, -384 and -512")
+    _check_key(certificate)
+
+
+def _check_key(certificate: Certificate) -> None:
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    strong_rsa = isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS
+    known_curve = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES
+    if not strong_rsa and not known_curve:
+        message = f"a key of the chain is neither RSA of {MIN_RSA_BITS} bits or more nor on P-256, P-384 or P-521"
+        raise CallerNotVerified(Reason.CHAIN_INVALID, message)
 
 
 def _check_intermediate(intermediate: Certificate, trust_domain: TrustDomain, now: datetime) -> None:
-    if not intermediate.not_valid_before_utc <= now <= intermediate.not_valid_after_utc:
+    extensions = extensions_of(intermediate, "an intermediate")
+    _check_ca(extensions)
+    if any(uri != f"{SCHEME}{trust_domain}" for uri in uris_of(extensions)):
+        message = f"an intermediate has another URI SAN than that of the leaf's trust domain, {SCHEME}{trust_domain}"
+        raise CallerNotVerified(Reason.CHAIN_INTERMEDIATE_FOREIGN, message)
+    if not _is_valid(intermediate, now):
         message = "an intermediate is outside its validity period"
         raise CallerNotVerified(Reason.CHAIN_INTERMEDIATE_EXPIRED, message)
-    # X509-SVID section 3.1: a signing certificate that names a SPIFFE ID names its trust domain.
-    if any(uri != f"{SCHEME}{trust_domain}" for uri in _uris(intermediate)):
-        message = "an intermediate belongs to another trust domain than the leaf"
-        raise CallerNotVerified(Reason.CHAIN_INTERMEDIATE_FOREIGN, message)
 
 
-def _uris(certificate: Certificate) -> list[str]:
+def _check_ca(extensions: Extensions) -> None:
+    """Check that a certificate may sign those of TLS clients (RFC 5280 sections 4.2.1.9, 4.2.1.3 and 4.2.1.12)."""
+    constraints = optional(extensions, x509.BasicConstraints)
+    usage = optional(extensions, x509.KeyUsage)
+    purposes = optional(extensions, x509.ExtendedKeyUsage)
+    if (
+        constraints is None
+        or not (constraints.critical and constraints.value.ca)
+        or usage is None
+        or not usage.value.key_cert_sign
+        or (purposes is not None and _CA_PURPOSES.isdisjoint(purposes.value))
+    ):
+        raise CallerNotVerified(Reason.CHAIN_INVALID, "a certificate of the chain may not sign those of TLS clients")
+
+
+def _is_valid(certificate: Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
+
+def _is_usable(authority: Certificate, now: datetime) -> bool:
+    """Return whether a path may end here. A bundle's unusable authority costs only those who depend on it."""
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise CallerNotVerified(Reason.SVID_MALFORMED, "an intermediate's extensions cannot be parsed") from error
-    return names.get_values_for_type(x509.UniformResourceIdentifier)
-
-
-def _path_without(
-    leaf: Certificate, intermediates: Sequence[Certificate], authorities: Sequence[Certificate], now: datetime
-) -> Sequence[Certificate]:
-    verifier = (
-        PolicyBuilder()
-        .store(Store(list(authorities)))
-        .time(now)
-        .max_chain_depth(MAX_INTERMEDIATES)
-        # The leaf's extensions are checked by our own rules, which are SPIFFE's and not those of the Web PKI.
-        .extension_policies(ca_policy=ExtensionPolicy.webpki_defaults_ca(), ee_policy=ExtensionPolicy.permit_all())
-        .build_client_verifier()
-    )
-    return verifier.verify(leaf, list(intermediates)).chain
-
-
-def _path_with_name_constraints(
-    leaf: Certificate, intermediates: Sequence[Certificate], authorities: Sequence[Certificate], now: datetime
-) -> Sequence[Certificate]:
-    # `cryptography` knows no name constraints on URIs and refuses even a chain that keeps to them; OpenSSL knows them.
-    store = crypto.X509Store()
-    for authority in authorities:
-        store.add_cert(crypto.X509.from_cryptography(authority))
-    store.set_flags(crypto.X509StoreFlags.X509_STRICT | crypto.X509StoreFlags.PARTIAL_CHAIN)
-    store.set_time(now.replace(tzinfo=None))
-    presented = [crypto.X509.from_cryptography(intermediate) for intermediate in intermediates]
-    context = crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), presented)
-    try:
-        return [certificate.to_cryptography() for certificate in context.get_verified_chain()]
-    except crypto.X509StoreContextError as error:
-        if error.errors[0] in _NAME_CONSTRAINT_FAULTS:
-            message = "the SPIFFE ID is outside the name constraints of its chain"
-            raise CallerNotVerified(Reason.CHAIN_NAME_CONSTRAINTS, message) from error
-        raise ValueError(str(error)) from error
-
-
-def _constrained(certificates: Iterable[Certificate]) -> bool:
-    return any(
-        extension.oid == x509.OID_NAME_CONSTRAINTS
-        for certificate in certificates
-        for extension in certificate.extensions
-    )
-
-
-def _is_weak(certificate: Certificate) -> bool:
-    """Return whether a certificate's signature or key is one that RFC 9155 and NIST SP 800-131A retired."""
-    algorithm = certificate.signature_hash_algorithm
-    key = certificate.public_key()
-    return (algorithm is not None and algorithm.name not in _HASHES) or (
-        isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS
-    )
-
-
-def _why_refused(
-    leaf: Certificate,
-    intermediates: Sequence[Certificate],
-    trust_domain: TrustDomain,
-    authorities: Sequence[Certificate],
-    bundles: TrustBundles,
-) -> tuple[Reason, str]:
-    """Return the reason for a chain that was refused. Only words depend on it: the refusal stands."""
-    if _leads_to(leaf, intermediates, authorities):
-        return Reason.CHAIN_INVALID, "a certificate of the chain breaks a rule of RFC 5280"
-    for other in bundles.trust_domains() - {trust_domain}:
-        if _leads_to(leaf, intermediates, bundles.authorities(other) or ()):
-            message = f"the SPIFFE ID is of {trust_domain}, but the chain leads to the bundle of another trust domain"
-            return Reason.TRUST_DOMAIN_MISMATCH, message
-    message = f"the chain does not lead to an authority in the bundle of {trust_domain}"
-    return Reason.CHAIN_INCOMPLETE, message
-
-
-def _leads_to(leaf: Certificate, intermediates: Sequence[Certificate], authorities: Iterable[Certificate]) -> bool:
-    """Return whether signatures lead from ``leaf`` to one of ``authorities``, whatever else is wrong."""
-    authorities, current, unused = tuple(authorities), leaf, list(intermediates)
-    while not any(_signed(current, authority) for authority in authorities):
-        issuer = next((candidate for candidate in unused if _signed(current, candidate)), None)
-        if issuer is None:
-            return False
-        unused.remove(issuer)
-        current = issuer
-    return True
-
-
-def _signed(certificate: Certificate, issuer: Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+        _check_key(authority)
+        _check_ca(extensions_of(authority, "an authority"))
+    except CallerNotVerified:
         return False
-    return True
+    return _is_valid(authority, now)

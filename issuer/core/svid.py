@@ -7,13 +7,13 @@ domain and no other.
 1. The leaf can be parsed, and every critical extension of it is one that is understood (RFC 5280 section 4.2).
 2. It has exactly one URI SAN; the extension is critical where the subject is empty (RFC 5280 section 4.2.1.6).
 3. That URI is the SPIFFE ID of a workload, in canonical form.
-4. It is not the issuer's own.
-5. Its trust domain may call, and has a bundle that is not empty.
-6. The leaf is no CA, has a critical key usage with digitalSignature and without keyCertSign and cRLSign, and, where it
+4. Its trust domain may call, and has a bundle that is not empty.
+5. The leaf is no CA, has a critical key usage with digitalSignature and without keyCertSign and cRLSign, and, where it
    has an extended key usage, both of TLS's.
-7. It is valid at the time of the request; the first and the last second of its validity are part of it (RFC 5280
-   section 4.1.2.5).
-8. It leads to an authority of its own trust domain's bundle (:mod:`issuer.core.chain`).
+6. It is valid at the time of the request: notBefore and notAfter are part of the validity period (RFC 5280 section
+   4.1.2.5), the rest of the second after notAfter is not.
+7. It leads to an authority of its own trust domain's bundle (:mod:`issuer.core.chain`).
+8. It is not the issuer's own.
 
 Not checked: revocation of single certificates, for which SPIFFE has short lifetimes instead; who holds the private key,
 which TLS has proved.
@@ -21,7 +21,7 @@ which TLS has proved.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -30,6 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from issuer.core.caller import Caller
 from issuer.core.chain import verify_chain
 from issuer.core.errors import CallerNotVerified, Reason
+from issuer.core.extensions import extensions_of, optional, uris_of
 from issuer.core.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
     from issuer.core.trust_bundles import TrustBundles
 
-Kind = TypeVar("Kind", bound=x509.ExtensionType)
-
 _UNDERSTOOD = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -50,6 +49,7 @@ _UNDERSTOOD = frozenset(
         ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
     }
 )
+_BOTH_SIDES_OF_TLS = frozenset({ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH})
 
 
 def verify_svid(
@@ -73,24 +73,24 @@ def verify_svid(
         CallerNotVerified: With the reason of the first rule that is broken.
         TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no identity of its own.
     """
-    extensions = _extensions(leaf)  # 1
+    extensions = _understood(leaf)  # 1
     spiffe_id = SpiffeId.parse(_only_uri(leaf, extensions))  # 2, 3
-    if spiffe_id == bundles.own_id():  # 4
-        raise CallerNotVerified(Reason.CALLER_IS_ISSUER, "the SVID is the issuer's own")
-    authorities = _authorities(spiffe_id.trust_domain, bundles, allowed)  # 5
-    _check_usage(extensions)  # 6
-    _check_validity(leaf, now)  # 7
-    not_after = verify_chain(  # 8
-        leaf, intermediates, trust_domain=spiffe_id.trust_domain, authorities=authorities, bundles=bundles, now=now
+    trust_domain = spiffe_id.trust_domain
+    authorities = _authorities(trust_domain, bundles, allowed)  # 4
+    _check_no_ca(extensions)  # 5
+    _check_key_usage(extensions)  # 5
+    _check_extended_key_usage(extensions)  # 5
+    _check_validity(leaf, now)  # 6
+    not_after = verify_chain(  # 7
+        leaf, intermediates, trust_domain=trust_domain, authorities=authorities, bundles=bundles, now=now
     )
+    if spiffe_id == bundles.own_id():  # 8
+        raise CallerNotVerified(Reason.CALLER_IS_ISSUER, "the SVID is the issuer's own")
     return Caller(spiffe_id, leaf.fingerprint(SHA256()), leaf.serial_number, not_after)
 
 
-def _extensions(leaf: Certificate) -> Extensions:
-    try:
-        extensions = leaf.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise CallerNotVerified(Reason.SVID_MALFORMED, "the certificate's extensions cannot be parsed") from error
+def _understood(leaf: Certificate) -> Extensions:
+    extensions = extensions_of(leaf, "the certificate")
     for extension in extensions:
         if extension.critical and extension.oid not in _UNDERSTOOD:
             message = f"the certificate has a critical extension that is not understood: {extension.oid.dotted_string}"
@@ -99,16 +99,13 @@ def _extensions(leaf: Certificate) -> Extensions:
 
 
 def _only_uri(leaf: Certificate, extensions: Extensions) -> str:
-    try:
-        extension = extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        raise CallerNotVerified(Reason.SVID_URI_SAN_MISSING, "the certificate has no subjectAltName") from None
-    uris = extension.value.get_values_for_type(x509.UniformResourceIdentifier)
+    uris = uris_of(extensions)
     if not uris:
         raise CallerNotVerified(Reason.SVID_URI_SAN_MISSING, "the certificate has no URI SAN")
     if len(uris) > 1:
         raise CallerNotVerified(Reason.SVID_URI_SAN_MULTIPLE, "the certificate has more than one URI SAN")
-    if not extension.critical and not list(leaf.subject):
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    if not names.critical and not list(leaf.subject):
         message = "the certificate has an empty subject, so its subjectAltName must be critical"
         raise CallerNotVerified(Reason.SVID_URI_SAN_NOT_CRITICAL, message)
     return uris[0]
@@ -128,11 +125,14 @@ def _authorities(
     return authorities
 
 
-def _check_usage(extensions: Extensions) -> None:
-    constraints = _optional(extensions, x509.BasicConstraints)
+def _check_no_ca(extensions: Extensions) -> None:
+    constraints = optional(extensions, x509.BasicConstraints)
     if constraints is not None and constraints.value.ca:
         raise CallerNotVerified(Reason.SVID_IS_CA, "the certificate is one of a CA")
-    usage = _optional(extensions, x509.KeyUsage)
+
+
+def _check_key_usage(extensions: Extensions) -> None:
+    usage = optional(extensions, x509.KeyUsage)
     if usage is None:
         raise CallerNotVerified(Reason.SVID_KEY_USAGE_MISSING, "the certificate has no key usage")
     if not usage.critical:
@@ -144,19 +144,13 @@ def _check_usage(extensions: Extensions) -> None:
     if not usage.value.digital_signature:
         message = "the certificate's key usage lacks digitalSignature"
         raise CallerNotVerified(Reason.SVID_KEY_USAGE_NO_DIGITAL_SIGNATURE, message)
-    purposes = _optional(extensions, x509.ExtendedKeyUsage)
-    if purposes is not None and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= set(
-        purposes.value
-    ):
+
+
+def _check_extended_key_usage(extensions: Extensions) -> None:
+    purposes = optional(extensions, x509.ExtendedKeyUsage)
+    if purposes is not None and not set(purposes.value) >= _BOTH_SIDES_OF_TLS:
         message = "the certificate's extended key usage lacks serverAuth or clientAuth"
         raise CallerNotVerified(Reason.SVID_EXTENDED_KEY_USAGE, message)
-
-
-def _optional(extensions: Extensions, kind: type[Kind]) -> x509.Extension[Kind] | None:
-    try:
-        return extensions.get_extension_for_class(kind)
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _check_validity(leaf: Certificate, now: datetime) -> None:

@@ -1,7 +1,8 @@
 """Verdicts about callers, remembered, since a caller sends the same certificate with every call.
 
-A verdict is used again only for the very same bytes, the same bundles and the same identity of the issuer, and never
-past the end of a certificate of its chain: a connection outlives what was true at its handshake.
+A connection outlives what was true at its handshake. So a verdict is used again only for the very same bytes, the same
+bundles, the same identity of the issuer and a trust domain that still may call, and only between the moment at which it
+was reached and the end of the first certificate of its chain.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     from issuer.core.spiffe_id import SpiffeId, TrustDomain
     from issuer.core.trust_bundles import TrustBundles
 
+    Presented = tuple[bytes, bytes | None]
+
 DEFAULT_CACHE_SIZE = 4096
 """Callers at once; a verdict takes about 2 KiB, most of it the certificate's text."""
+MAX_REMEMBERED_BYTES = 16 * 1024
+"""Who presents more is verified anew each time: one caller must not fill the memory with its own chains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,23 @@ class _Verdict:
     caller: Caller
     bundle_version: int
     own_id: SpiffeId
+    reached_at: datetime
+
+    def holds(self, bundle_version: int, own_id: SpiffeId, allowed: frozenset[TrustDomain], now: datetime) -> bool:
+        return (
+            self.bundle_version == bundle_version
+            and self.reached_at <= now <= self.caller.not_after
+            and self.own_id == own_id
+            and self.caller.spiffe_id.trust_domain in allowed
+        )
 
 
 class CallerVerifier:
     """Verifies callers by what their connection presented. For one thread, that of the event loop.
 
     Args:
-        bundles: The authorities, and the issuer's own identity.
-        allowed: Asked for the trust domains that may call, whenever a certificate is verified.
+        bundles: The authorities, and the issuer's own identity. May change in another thread.
+        allowed: Asked for the trust domains that may call, at each call.
         cache_size: How many good verdicts are kept; the one unused for longest makes room. Refusals are not kept.
     """
 
@@ -54,7 +68,7 @@ class CallerVerifier:
         self._bundles = bundles
         self._allowed = allowed
         self._cache_size = cache_size
-        self._verdicts: OrderedDict[tuple[bytes, bytes | None], _Verdict] = OrderedDict()
+        self._verdicts: OrderedDict[Presented, _Verdict] = OrderedDict()
 
     def verify(self, leaf_pem: bytes | None, intermediates_pem: bytes | None, now: datetime) -> Caller:
         """Return who calls.
@@ -71,39 +85,42 @@ class CallerVerifier:
         own_id = self._bundles.own_id()
         if leaf_pem is None:
             raise CallerNotVerified(Reason.SVID_MISSING, "the connection presented no certificate")
-        key = (leaf_pem, intermediates_pem)
+        presented = (leaf_pem, intermediates_pem)
+        allowed = self._allowed()
         # Read before verifying: a bundle that changes meanwhile makes this verdict one of the past.
         version = self._bundles.version
-        known = self._verdicts.get(key)
-        if known and known.bundle_version == version and known.own_id == own_id and now <= known.caller.not_after:
-            self._verdicts.move_to_end(key)
+        known = self._verdicts.get(presented)
+        if known and known.holds(version, own_id, allowed, now):
+            self._verdicts.move_to_end(presented)
             return known.caller
-        caller = self._verify(leaf_pem, intermediates_pem, now, known)
-        self._remember(key, _Verdict(caller, version, own_id))
+        caller = self._verify_anew(presented, allowed, now, known)
+        self._remember(presented, _Verdict(caller, version, own_id, now))
         return caller
 
-    def _verify(
-        self, leaf_pem: bytes, intermediates_pem: bytes | None, now: datetime, known: _Verdict | None
+    def _verify_anew(
+        self, presented: Presented, allowed: frozenset[TrustDomain], now: datetime, known: _Verdict | None
     ) -> Caller:
-        leaf, intermediates = _parse(leaf_pem, intermediates_pem)
+        leaf, intermediates = _parse(*presented)
         try:
-            return verify_svid(leaf, intermediates, bundles=self._bundles, allowed=self._allowed(), now=now)
+            return verify_svid(leaf, intermediates, bundles=self._bundles, allowed=allowed, now=now)
         except CallerNotVerified as error:
             if known and error.reason is Reason.CHAIN_INCOMPLETE:
                 message = "the authority that the chain leads to was removed from the bundle"
                 raise CallerNotVerified(Reason.CHAIN_AUTHORITY_REMOVED, message) from error
             raise
 
-    def _remember(self, key: tuple[bytes, bytes | None], verdict: _Verdict) -> None:
-        self._verdicts[key] = verdict
-        self._verdicts.move_to_end(key)
+    def _remember(self, presented: Presented, verdict: _Verdict) -> None:
+        if sum(len(part or b"") for part in presented) > MAX_REMEMBERED_BYTES:
+            return
+        self._verdicts[presented] = verdict
+        self._verdicts.move_to_end(presented)
         if len(self._verdicts) > self._cache_size:
             self._verdicts.popitem(last=False)
 
 
 def _parse(leaf_pem: bytes, intermediates_pem: bytes | None) -> tuple[Certificate, list[Certificate]]:
     try:
-        leaf = x509.load_pem_x509_certificate(leaf_pem)
+        (leaf,) = x509.load_pem_x509_certificates(leaf_pem)
         return leaf, x509.load_pem_x509_certificates(intermediates_pem) if intermediates_pem else []
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise CallerNotVerified(Reason.SVID_MALFORMED, "a presented certificate cannot be parsed") from error

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from issuer_testing.deadline import DeadlineExceeded
-from issuer_testing.development import EXAMPLE_POLICY
 from issuer_testing.issuer_process import IssuerProcess, IssuerSettings
 from issuer_testing.spire.binaries import UnusableSpire
 from issuer_testing.spire.development_files import development_entries
@@ -152,6 +151,9 @@ def workload(spire: Spire) -> Iterator[WorkloadMaker]:
 @pytest.fixture(scope="session")
 def issuer_policy() -> Path:
     """Return the policy folder or file of the fixture ``issuer``. Override it with your own."""
+    # Not at the top: every pytest run loads this plugin, and that module loads gRPC, which does not survive a fork.
+    from issuer_testing.development import EXAMPLE_POLICY  # noqa: PLC0415
+
     return EXAMPLE_POLICY
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from issuer_testing.spire.binaries import VERSION, SpireBinaries, UnusableSpire, binaries_in
 from issuer_testing.spire.go_toolchain import find_go
+from issuer_testing.spire.guarded_process import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,16 +92,24 @@ def _build(settings: SpireSettings, say: Callable[[str], None]) -> None:
 
 
 def _run_go(command: list[str], folder: Path, environment: dict[str, str], say: Callable[[str], None]) -> None:
+    """Run the compiler, which ends with this process: an orphan would work on for minutes, for nobody."""
     started = time.monotonic()
     last: list[str] = []
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        guarded(command, folder.parent),
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as go:
         try:
             for line in _reported(go.stderr, started, say):
                 last = [*last, line][-_LAST_LINES:]
         except BaseException:
-            go.terminate()
+            if go.stdin:
+                go.stdin.close()
             raise
     if go.returncode != 0:
         raise UnusableSpire("SPIRE could not be built; the compiler's last words:\n  " + "\n  ".join(last))

@@ -15,6 +15,11 @@ _GUARD = Path(__file__).with_name("guard.py")
 STOP_SECONDS = 10.0
 
 
+def guarded(command: Sequence[str], folder: Path) -> list[str]:
+    """Return a command that runs ``command`` and ends it, and removes ``folder``, when its standard input ends."""
+    return [sys.executable, "-I", str(_GUARD), str(folder), *command]
+
+
 class GuardedProcess:
     """One running program. It is stopped, and its folder removed, even when this Python process is killed."""
 
@@ -29,7 +34,7 @@ class GuardedProcess:
         """
         with log_file.open("ab") as log:
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", str(_GUARD), str(folder), *command],
+                guarded(command, folder),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import socket
 import tarfile
 import tempfile
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import docker
 import requests
 from docker.errors import DockerException, ImageNotFound
+from docker.utils import kwargs_from_env
 
 from issuer_testing.spire.binaries import VERSION, SpireBinaries
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OFFICIAL = "ghcr.io/spiffe"
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 LOCAL = "spiffe-issuer-dev"
 # A registry that cannot be reached says so at once; a slow one is not worth more than this, as building is there too.
 PULL_SECONDS = 180.0
@@ -44,17 +47,17 @@ class SpireImages:
 
 def engine(say: Callable[[str], None]) -> docker.DockerClient | None:
     """Return a client of this host's Docker engine; ``None`` where none answers, or it is another host's."""
+    where = kwargs_from_env().get("base_url") or DEFAULT_ENGINE
+    if not where.startswith("unix://"):
+        say(f"Docker: the engine at {where} may be another host's: an agent there could not attest our processes")
+        return None
     try:
-        client = docker.from_env(timeout=ENGINE_SECONDS)
-        client.ping()
-    except (DockerException, requests.RequestException) as error:
-        say(f"Docker: no engine answers ({str(error).splitlines()[0][:160]})")
+        with socket.socket(socket.AF_UNIX) as probe:  # for the client leaks its socket when nobody answers
+            probe.connect(where.removeprefix("unix://"))
+        return docker.from_env(timeout=ENGINE_SECONDS)
+    except (OSError, DockerException, requests.RequestException) as error:
+        say(f"Docker: no engine answers at {where} ({str(error).splitlines()[0][:160]})")
         return None
-    if not client.api.base_url.startswith("http+docker://"):
-        say(f"Docker: the engine at {client.api.base_url} is not this host's: its agent could not attest our processes")
-        client.close()
-        return None
-    return client
 
 
 def official_images(client: docker.DockerClient, say: Callable[[str], None]) -> SpireImages | None:

@@ -57,7 +57,7 @@ def _print_good(loaded: Policy, output: Output) -> None:
     if output is Output.JSON:
         typer.echo(json.dumps({"ok": True, "digest": loaded.digest, **counts}))
         return
-    typer.echo(f"good: {', '.join(f'{count} {what}' for what, count in counts.items())}")
+    typer.echo(f"good: {', '.join(f'{count} {what[: -1 if count == 1 else None]}' for what, count in counts.items())}")
     typer.echo(f"digest {loaded.digest}")
 
 

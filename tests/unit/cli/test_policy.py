@@ -42,6 +42,11 @@ def test_a_good_policy_is_counted_and_named(good: Path) -> None:
     assert result.stdout.splitlines()[1].startswith("digest sha256:")
 
 
+def test_one_of_a_kind_is_counted_as_one(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(AUDIENCES + grants(grant("a")))
+    assert run("check", str(tmp_path)).stdout.startswith("good: 2 audiences, 1 grant, 0 prohibitions\n")
+
+
 def test_a_good_policy_as_json(good: Path) -> None:
     result = run("check", str(good), "--output", "json")
     assert result.exit_code == 0

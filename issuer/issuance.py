@@ -13,7 +13,7 @@ from issuer.core.claims_check import check_claims
 from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
 from issuer.core.denial_text import explain
-from issuer.core.errors import PolicyDenied
+from issuer.core.errors import FieldViolation, InvalidTokenRequest, IssuerError, PolicyDenied, Reason
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
 
@@ -87,6 +87,7 @@ class Issuance:
 
         Raises:
             PolicyDenied: With its reason; nothing was issued.
+            InvalidTokenRequest: The lifetime asked for is below the shortest that policy issues.
             TemporarilyUnavailable: The policy or the key is away; nothing was issued.
             ClaimsMismatchError: Step 4 found a difference: a defect of this program, and no token.
         """
@@ -95,7 +96,7 @@ class Issuance:
         decision = decide(self._policies.current(), caller, request, now)
         log_fields |= {"policy": decision.policy_digest, "rules": list(decision.rule_ids)}
         if isinstance(decision, Denial):
-            raise PolicyDenied(decision.reason, explain(decision), decision_id=decision_id, scopes=decision.scopes)
+            raise _refusal(decision, decision_id)
         token_id = self._ids.token_id()
         claims = build_claims(decision, caller, self._profile, token_id, now)
         token = None if validate_only else self._mint(claims, decision, caller, request, now)
@@ -121,6 +122,13 @@ class Issuance:
             now=now,
         )
         return compact_token(to_sign, self._signer.sign(to_sign))
+
+
+def _refusal(denial: Denial, decision_id: str) -> IssuerError:
+    if denial.reason is Reason.REQUEST_INVALID:
+        # Only a ttl below the policy's shortest makes a well-formed request invalid.
+        return InvalidTokenRequest((FieldViolation("ttl", explain(denial)),))
+    return PolicyDenied(denial.reason, explain(denial), decision_id=decision_id, scopes=denial.scopes)
 
 
 def _outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:

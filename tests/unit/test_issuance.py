@@ -12,7 +12,7 @@ from issuer.core import claims
 from issuer.core.caller import Caller
 from issuer.core.claims import TokenProfile
 from issuer.core.claims_check import ClaimsMismatch
-from issuer.core.errors import PolicyDenied, Reason, TemporarilyUnavailable
+from issuer.core.errors import InvalidTokenRequest, PolicyDenied, Reason, TemporarilyUnavailable
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import TokenRequest
 from issuer.issuance import Issuance, IssuedToken, LogFields
@@ -92,6 +92,12 @@ async def test_a_denial_names_its_decision_in_the_error_and_in_the_log(tmp_path:
     assert denied.value.reason is Reason.SCOPE_NOT_ALLOWED
     assert denied.value.decision_id == fields["decision_id"]
     assert "token_id" not in fields
+
+
+async def test_a_ttl_below_the_shortest_is_a_fault_of_that_field(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTokenRequest) as refused:
+        await issue(issuance(tmp_path), TokenRequest(AUDIENCE, ("ledger.read",), ttl=timedelta(seconds=9)))
+    assert [violation.field for violation in refused.value.violations] == ["ttl"]
 
 
 async def test_validating_signs_nothing(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class LimitExceeded(IssuerRequestError):
 
 
 class IssuerUnavailable(IssuerRequestError):
-    """The issuer cannot be reached or cannot decide; nothing was issued. Was retried until the deadline."""
+    """The issuer cannot be reached, or cannot decide right now. The call was retried until its deadline."""
 
     retryable = True
     _remedy = "See that the issuer runs, that its address is right, and that it accepts this workload's SVID."

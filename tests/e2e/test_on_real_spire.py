@@ -58,6 +58,7 @@ def test_a_scope_too_many_and_a_workload_too_many_are_refused_each_with_its_reas
 
 def test_a_callers_svid_rotates_and_no_call_fails(issuer: IssuerProcess, workload: WorkloadMaker) -> None:
     with issuer.client(workload(SETTLER, x509_svid_ttl=20)) as client:
+        client.issue_token(LEDGER, ["ledger.read"])
         first = client.svid.certificates[0].serial_number
 
         def called_under_another_svid() -> bool:

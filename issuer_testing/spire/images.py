@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import docker
-import requests
+import urllib3
 from docker.errors import DockerException, ImageNotFound
 from docker.utils import kwargs_from_env
 
@@ -55,7 +55,7 @@ def engine(say: Callable[[str], None]) -> docker.DockerClient | None:
         with socket.socket(socket.AF_UNIX) as probe:  # for the client leaks its socket when nobody answers
             probe.connect(where.removeprefix("unix://"))
         return docker.from_env(timeout=ENGINE_SECONDS)
-    except (OSError, DockerException, requests.RequestException) as error:
+    except (OSError, DockerException) as error:
         say(f"Docker: no engine answers at {where} ({str(error).splitlines()[0][:160]})")
         return None
 
@@ -67,7 +67,7 @@ def official_images(client: docker.DockerClient, say: Callable[[str], None]) -> 
     for name in names.values():
         try:
             _pull(client, name, deadline, say)
-        except (DockerException, requests.RequestException, TimeoutError) as error:
+        except (DockerException, urllib3.exceptions.HTTPError, OSError) as error:
             say(f"Docker: {name} cannot be pulled ({str(error)[:200]})")
             return None
     return SpireImages(names["spire-server"], names["spire-agent"], f"the official images ({OFFICIAL}, {VERSION})")

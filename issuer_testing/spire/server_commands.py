@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from issuer_testing.spire.entry import Entry, entries_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ALREADY_EXISTS = 6
@@ -46,7 +48,8 @@ class ServerCommands:
         Raises:
             SpireRefused: The server refuses it; a similar entry (same parent, ID and selectors) that is there too.
         """
-        return _entry_id(self._run("entry", "create", "-data", self._data_file(entry), "-output", "json"), entry)
+        with self._file(entries_json([entry])) as data:
+            return _entry_id(self._run("entry", "create", "-data", data, "-output", "json"), entry)
 
     def update_entry(self, entry_id: str, entry: Entry) -> None:
         """Replace an entry's fields.
@@ -54,7 +57,9 @@ class ServerCommands:
         Raises:
             SpireRefused: The server refuses it, or has no such entry.
         """
-        _entry_id(self._run("entry", "update", "-data", self._data_file(entry, entry_id), "-output", "json"), entry)
+        document = json.dumps({"entries": [{**entry.as_json(), "entry_id": entry_id}]})
+        with self._file(document) as data:
+            _entry_id(self._run("entry", "update", "-data", data, "-output", "json"), entry)
 
     def delete_entry(self, entry_id: str) -> None:
         """Remove an entry.
@@ -83,21 +88,20 @@ class ServerCommands:
 
     def set_federated_bundle(self, trust_domain: str, bundle: str) -> None:
         """Set the bundle of another trust domain, in SPIFFE's form."""
-        file = self._exchange / "federated-bundle.json"
-        file.write_text(bundle, encoding="utf-8")
-        self._run("bundle", "set", "-id", f"spiffe://{trust_domain}", "-path", str(file), "-format", "spiffe")
+        with self._file(bundle) as path:
+            self._run("bundle", "set", "-id", f"spiffe://{trust_domain}", "-path", path, "-format", "spiffe")
 
     def delete_federated_bundle(self, trust_domain: str) -> None:
         """Forget another trust domain; entries that federated with it no longer do."""
         self._run("bundle", "delete", "-id", f"spiffe://{trust_domain}", "-mode", "dissociate")
 
-    def _data_file(self, entry: Entry, entry_id: str = "") -> str:
-        document = json.loads(entries_json([entry]))
-        if entry_id:
-            document["entries"][0]["entry_id"] = entry_id
-        file = self._exchange / "entry.json"
-        file.write_text(json.dumps(document), encoding="utf-8")
-        return str(file)
+    @contextmanager
+    def _file(self, text: str) -> Iterator[str]:
+        """Keep a text in a file of its own for one command: two threads may register at the same time."""
+        with NamedTemporaryFile("w", encoding="utf-8", suffix=".json", dir=self._exchange) as file:
+            file.write(text)
+            file.flush()
+            yield file.name
 
 
 def entries_from_json(text: str) -> tuple[RegisteredEntry, ...]:

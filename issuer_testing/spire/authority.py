@@ -227,8 +227,7 @@ class Authority:
         subject = _leaf_subject(names) if subject is None else subject
         key = key or new_key()
         builder = _certificate(subject, self.certificate.subject, key, _leaf_times(ttl, not_before, not_after))
-        san = [x509.UniformResourceIdentifier(uri) for uri in ([spiffe_id] if uris is None else uris)]
-        san_names: list[x509.GeneralName] = [*san, *map(x509.DNSName, names)]
+        san_names = _general_names([spiffe_id] if uris is None else uris, names)
         if san_names:
             critical = not list(subject) if san_critical is None else san_critical
             builder = builder.add_extension(x509.SubjectAlternativeName(san_names), critical=critical)
@@ -275,6 +274,10 @@ def _leaf_subject(dns_names: Sequence[str]) -> x509.Name:
     # A common name holds 64 characters at most (RFC 5280 appendix A.1, ub-common-name); the SAN is what counts.
     common_name = [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in dns_names[:1] if len(name) <= 64]  # noqa: PLR2004
     return x509.Name([*SPIRE_SUBJECT, *common_name])
+
+
+def _general_names(uris: Iterable[str], dns_names: Iterable[str]) -> list[x509.GeneralName]:
+    return [*map(x509.UniformResourceIdentifier, uris), *map(x509.DNSName, dns_names)]
 
 
 def _ca_subject(organization: str) -> x509.Name:

@@ -74,11 +74,10 @@ def test_the_issuers_svid_rotates_and_no_call_fails(spire: Spire, workload: Work
     identity = workload(entry.spiffe_id + "/short", dns_names=entry.dns_names, x509_svid_ttl=20)
     settings = IssuerSettings(tmp_path, EXAMPLE_POLICY, identity.socket, spiffe_id=identity.spiffe_id)
     with IssuerProcess(settings) as issuer, issuer.client(workload(SETTLER)) as client:
-        updates = 0
 
         def called_after_two_updates() -> bool:
             client.issue_token(LEDGER, ["ledger.read"])
-            return sum(line["event"] == "svid_updated" for line in issuer.log()) >= updates + 2
+            return [line["event"] for line in issuer.log()].count("svid_updated") > 1
 
         wait_until(called_after_two_updates, what="the issuer's SVID rotates twice", seconds=60)
 

@@ -8,6 +8,9 @@ import pytest
 from support.minting import AUDIENCE
 from support.published import Published
 
+from issuer_testing.spire.go_toolchain import find_go
+from issuer_testing.spire.settings import SpireSettings
+
 pytestmark = pytest.mark.interop
 
 SOURCE = Path(__file__).with_name("go")
@@ -17,7 +20,8 @@ SOURCE = Path(__file__).with_name("go")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The verifier, built. Go keeps modules and objects in its own caches, so that only the first build is slow."""
     program = tmp_path_factory.mktemp("go") / "verify"
-    subprocess.run(["go", "build", "-o", str(program), "."], cwd=SOURCE, check=True, timeout=280)
+    go = find_go(SpireSettings.from_environment(), print)
+    subprocess.run([str(go), "build", "-o", str(program), "."], cwd=SOURCE, check=True, timeout=280)
     return program
 
 

@@ -114,11 +114,11 @@ class App:
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
         spire = self._config.spire
-        watcher = WorkloadApiWatcher(spire.socket)
-        watcher.start()
-        stack.callback(watcher.close)
-        self._log.info("waiting_for_spire", socket=watcher.socket, at_most=str(spire.startup_timeout))
         try:
+            watcher = WorkloadApiWatcher(spire.socket)
+            watcher.start()
+            stack.callback(watcher.close)
+            self._log.info("waiting_for_spire", socket=watcher.socket, at_most=str(spire.startup_timeout))
             await _unless_stopped(
                 asyncio.to_thread(watcher.wait_for_first, spire.startup_timeout.total_seconds()), self._stop
             )

@@ -35,6 +35,19 @@ def open_log(log_format: LogFormat, stream: TextIO = sys.stderr) -> FilteringBou
     )
 
 
+class StandardLogging(logging.Handler):
+    """Brings what libraries write through :mod:`logging` into our log, from warnings up."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line. Tracebacks stay out: they are not known to be free of values."""
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write("library", logger=record.name, message=record.getMessage())
+
+
 def _processors(*, console: bool, colors: bool) -> list[Processor]:
     shared: list[Processor] = [
         structlog.processors.add_log_level,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ import typer
 
 from issuer.cli.failure import ExitCode, fail
 from issuer.config import Config, ConfigError, load_config
-from issuer.log import open_log
+from issuer.log import StandardLogging, open_log
 
 GRPC_SETTINGS = {
     # Measured on grpcio 1.85: without its newer event engine a call costs a third less CPU (docs/adr/0004).
@@ -58,6 +59,7 @@ def _run(settings: Config, *, insecure_dev: bool) -> None:
     from issuer.app import STARTUP_FAULTS, App  # noqa: PLC0415
 
     log = open_log(settings.log.format)
+    logging.getLogger().addHandler(StandardLogging(log))
 
     async def run() -> None:
         await App(settings, insecure_dev=insecure_dev, log=log).run()

@@ -297,6 +297,13 @@ def test_says_that_there_is_no_workload_api(tmp_path: Path) -> None:
         assert f"{tmp_path}/no" in start_fails(deployment.issuer)
 
 
+def test_says_that_nobody_told_it_where_the_workload_api_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPIFFE_ENDPOINT_SOCKET", raising=False)
+    deployment = Deployment(tmp_path, options={"spire": {"socket": ""}})
+    with deployment._stack:
+        assert "set SPIFFE_ENDPOINT_SOCKET" in start_fails(deployment.issuer)
+
+
 def test_waits_for_a_spire_that_comes_later(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path)
     with deployment._stack:

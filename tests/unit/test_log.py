@@ -1,9 +1,10 @@
 import io
 import json
+import logging
 
 import pytest
 
-from issuer.log import LogFormat, open_log
+from issuer.log import LogFormat, StandardLogging, open_log
 
 
 class Terminal(io.StringIO):
@@ -53,3 +54,21 @@ def test_a_traceback_never_shows_the_values_of_variables(log_format: LogFormat) 
         open_log(log_format, stream).exception("rpc_fault")
     assert "fail_with_a_secret" in stream.getvalue()
     assert "eyJ.secret.token" not in stream.getvalue().replace('token = "eyJ.secret.token"', "")
+
+
+def test_what_a_library_reports_is_a_line_like_the_others() -> None:
+    stream = io.StringIO()
+    logger = logging.getLogger("test.of.a.library")
+    handler = StandardLogging(open_log("json", stream))
+    logger.addHandler(handler)
+    try:
+        logger.info("not told")
+        logger.warning("the %s is away", "agent")
+        logger.error("gone")
+    finally:
+        logger.removeHandler(handler)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["logger"], line["message"]) for line in lines] == [
+        ("warning", "test.of.a.library", "the agent is away"),
+        ("error", "test.of.a.library", "gone"),
+    ]

@@ -37,6 +37,7 @@ EQUIVALENT = {
         "index",
         "if True:\n    shapes.setdefault(audience, {}).setdefault(pattern.trust_domain, set()).add(pattern.shape)",
     ): "an exact shape finds what the exact look-up has found already; leaving it out is speed",
+    ("decide", "rule.scopes"): "a prohibition without scopes has ended _select; `or ...` is for the types",
     ("access", "rule.scopes"): "a prohibition without scopes has ended the function above; `or ()` is for the types",
     ("access", " for end in ends"): "no end is None there, by the condition before; the filter is for the types",
 }

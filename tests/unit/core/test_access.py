@@ -50,6 +50,11 @@ def test_lists_audiences_in_the_order_of_their_names() -> None:
     assert [each.audience for each in list_access(rules, caller(), NOW)] == sorted(names_of_audiences)
 
 
+def test_lists_applications_in_the_order_of_their_names() -> None:
+    rules = policy(grants(*(grant(f"g{letter}", application=letter) for letter in "hgfedcba")))
+    assert [each.application for each in list_access(rules, caller(), NOW)] == list("abcdefgh")
+
+
 def test_a_scope_with_one_grant_without_end_has_no_end() -> None:
     rules = policy(grants(grant("a", expires="2026-07-01"), grant("b", max_ttl="20s")))
     assert list_access(rules, caller(), NOW)[0].scopes[0].expire_time is None

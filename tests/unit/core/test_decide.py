@@ -86,6 +86,14 @@ def test_a_grant_says_all_that_the_token_may_be() -> None:
     )
 
 
+def test_the_rules_of_a_grant_are_sorted() -> None:
+    scopes = "hgfedcba"
+    declared = ", ".join(f"{{name: {scope}, risk: low}}" for scope in scopes)
+    audiences = f"version: 1\naudiences:\n  - {{name: {LEDGER}, application: a, scopes: [{declared}]}}\n"
+    rules = policy(grants(*(grant(f"g{scope}", f"[{scope}]") for scope in scopes)), audiences=audiences)
+    assert granted(rules, request(*scopes)).rule_ids == tuple(f"g{scope}" for scope in sorted(scopes))
+
+
 class TestProhibitions:
     def test_one_without_scopes_refuses_the_audience(self) -> None:
         rules = policy(grants(grant()), prohibitions(prohibition("freeze")))

@@ -130,7 +130,10 @@ def test_the_guard_is_a_program_of_its_own() -> None:
         except SystemExit as end: assert end.code == 0, end.code
         assert not [name for name in sys.modules if name.startswith("issuer_testing")]
     """)
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program], stdin=subprocess.PIPE, check=False, capture_output=True
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    # The pipe stays open until it has ended: its closing would be an order to stop.
+    with subprocess.Popen(
+        [sys.executable, "-I", "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as guarded:
+        assert guarded.stderr is not None
+        said = guarded.stderr.read()
+        assert guarded.wait(30) == 0, said

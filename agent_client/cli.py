@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -178,6 +179,8 @@ def _duration(option: str, text: str) -> timedelta:
 
 def main() -> NoReturn:
     """Run the command line. Whatever happens, the user gets a message and an exit code, never a traceback."""
+    # Ctrl-C ends the process on the spot, also while it waits for a lock; there is nothing to tidy up.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(format="warning: %(message)s", level=logging.ERROR)
     try:
         app()

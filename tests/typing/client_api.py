@@ -1,0 +1,88 @@
+"""The client as its users' type checkers see it. Never run: mypy reads it, and an unused ignore is an error too."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, assert_type
+
+from agent_client import (
+    Access,
+    AccessToken,
+    IssuedToken,
+    IssuerClient,
+    IssuerRequestError,
+    KeySet,
+    PolicyDenied,
+    ScopeNotAllowed,
+    SyncIssuerClient,
+    TokenRequest,
+    Violation,
+    WorkloadApiError,
+)
+
+
+def everything_by_thread() -> str:
+    with SyncIssuerClient() as client:
+        issued = client.issue_token("https://api.test", ["read"])
+        assert_type(issued, IssuedToken)
+        assert_type(issued.token, AccessToken)
+        assert_type(issued.expires_at, datetime)
+        assert_type(issued.renew_at, datetime)
+        assert_type(issued.scopes, tuple[str, ...])
+        assert_type(issued.application, str | None)
+        assert_type(client.list_access(), list[Access])
+        assert_type(client.get_key_set(timeout=2), KeySet)
+        assert_type(client.svid.spiffe_id, str)
+        return issued.token.reveal()
+
+
+async def everything_by_task() -> str:
+    async with IssuerClient("issuer:8443", workload_api="unix:///a", spiffe_id="spiffe://a/b", timeout=2.5) as client:
+        issued = await client.issue_token(
+            "https://api.test",
+            ("read", "write"),
+            ttl=timedelta(minutes=5),
+            application="payments",
+            bind_certificate=True,
+            allow_partial=True,
+            validate_only=False,
+            timeout=1,
+        )
+        assert_type(issued, IssuedToken)
+        assert_type(await client.list_access(), list[Access])
+        assert_type((await client.get_key_set()).jwks["keys"], Any)
+        return issued.token.reveal()
+
+
+def a_batch_is_told_apart(client: SyncIssuerClient) -> list[str]:
+    tokens = []
+    for result in client.issue_tokens([TokenRequest("https://api.test", ["read"])]):
+        if isinstance(result, IssuerRequestError):
+            assert_type(result.remedy, str)
+            continue
+        assert_type(result, IssuedToken)
+        tokens.append(result.token.reveal())
+    return tokens
+
+
+def errors_are_typed(client: SyncIssuerClient) -> None:
+    try:
+        client.issue_token("https://api.test", ["read"])
+    except ScopeNotAllowed as error:
+        assert_type(error.scopes, tuple[str, ...])
+    except PolicyDenied as error:
+        assert_type(error.decision_id, str | None)
+    except IssuerRequestError as error:
+        assert_type(error.reason, str | None)
+        assert_type(error.violations, tuple[Violation, ...])
+        assert_type(error.retryable, bool)
+    except WorkloadApiError:
+        pass
+
+
+def mistakes_are_found(client: SyncIssuerClient, issued: IssuedToken) -> None:
+    client.issue_token("https://api.test")  # type: ignore[call-arg]
+    client.issue_token("https://api.test", ["read"], 60)  # type: ignore[call-arg, arg-type]
+    client.issue_token("https://api.test", ["read"], ttl=60)  # type: ignore[arg-type]
+    issued.scopes = ()  # type: ignore[misc]
+    str.upper(issued.token)  # type: ignore[arg-type]

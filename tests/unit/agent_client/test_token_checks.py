@@ -1,0 +1,191 @@
+# ruff: noqa: ANN401 - changes to messages and claims
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from agent_client.requests import TokenRequest
+from agent_client.token_checks import MAX_TOKEN_BYTES, CallerIdentity, token_faults
+from issuer_api.v1 import issuer_service_pb2 as pb
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+SECONDS = int(NOW.timestamp())
+CALLER = CallerIdentity("spiffe://prod.example/settler", bytes(32))
+REQUEST = TokenRequest("https://a.test", ["read", "write"], timedelta(seconds=60))
+THUMBPRINT = "A" * 43
+HEADER = {"alg": "ES256", "typ": "at+jwt"}
+CLAIMS = {
+    "aud": "https://a.test",
+    "sub": CALLER.spiffe_id,
+    "client_id": CALLER.spiffe_id,
+    "scope": "read write",
+    "iat": SECONDS,
+    "exp": SECONDS + 60,
+    "jti": "id",
+}
+
+
+def encoded(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def token(claims: object = CLAIMS, header: object = HEADER) -> str:
+    return f"{encoded(header)}.{encoded(claims)}.c2ln"
+
+
+def answer(**changes: Any) -> pb.IssueTokenResponse:
+    fields = {"token": token(), "scopes": ["read", "write"], "token_id": "id"}
+    return pb.IssueTokenResponse(**({"expire_time": Timestamp(seconds=SECONDS + 60)} | fields | changes))
+
+
+def faults(
+    message: pb.IssueTokenResponse,
+    request: TokenRequest = REQUEST,
+    caller: CallerIdentity = CALLER,
+    now: datetime = NOW,
+) -> list[str]:
+    return list(token_faults(message, request, caller, now))
+
+
+def with_claims(**changes: Any) -> pb.IssueTokenResponse:
+    return answer(token=token({name: value for name, value in (CLAIMS | changes).items() if value is not ...}))
+
+
+def test_the_token_that_was_asked_for_has_no_faults() -> None:
+    assert faults(answer()) == []
+
+
+@pytest.mark.parametrize("name", sorted(CLAIMS))
+def test_every_claim_is_needed(name: str) -> None:
+    assert faults(with_claims(**{name: ...}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("aud", "https://a.test/"),
+        ("aud", ["https://a.test"]),
+        ("sub", "spiffe://prod.example/Settler"),
+        ("client_id", None),
+        ("scope", "write read"),
+        ("scope", ["read", "write"]),
+        ("exp", str(SECONDS + 60)),
+        ("exp", SECONDS + 61),
+        ("iat", True),
+        ("iat", float(SECONDS)),
+        ("jti", ""),
+        ("application", "payroll"),
+    ],
+)
+def test_a_claim_with_another_value_is_a_fault(name: str, value: object) -> None:
+    assert faults(with_claims(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a.b",
+        "a.b.c",
+        "a.b.c.d",
+        token().rpartition(".")[0] + ".",
+        token(header=HEADER | {"typ": "JWT"}),
+        token(header=HEADER | {"alg": "none"}),
+        token(header={"typ": "at+jwt"}),
+        token(claims=[]),
+        token(header=[]),
+        token(claims={"a": "b" * MAX_TOKEN_BYTES}),
+        f"{encoded(HEADER)}.{base64.urlsafe_b64encode(b'[' * 9000).decode()}.c2ln",
+        f"{encoded(HEADER)}.\xff\xff.c2ln",
+    ],
+    ids=lambda text: text[:12] or "empty",
+)
+def test_what_is_no_access_token_is_a_fault(text: str) -> None:
+    assert faults(answer(token=text)) == ["its token is no signed access token (RFC 9068)"]
+
+
+def test_no_fault_shows_the_token() -> None:
+    odd = with_claims(aud="https://secret.test")
+    assert odd.token not in " ".join(faults(odd))
+    assert "secret" not in " ".join(faults(odd))
+
+
+@pytest.mark.parametrize(
+    ("granted", "refused", "partial", "fine"),
+    [
+        (["read", "write"], [], False, True),
+        (["read", "write"], [], True, True),
+        (["read"], ["write"], True, True),
+        (["read"], ["write"], False, False),
+        (["read"], [], True, False),
+        (["write", "read"], [], False, False),
+        (["read", "read", "write"], [], False, False),
+        (["read", "admin"], [], False, False),
+        (["read", "write", "admin"], [], True, False),
+        ([], ["read", "write"], True, False),
+        (["read", "write"], ["write"], True, False),
+    ],
+)
+def test_scopes_are_those_asked_for(granted: list[str], refused: list[str], partial: bool, fine: bool) -> None:  # noqa: FBT001
+    message = answer(token=token(CLAIMS | {"scope": " ".join(granted)}), scopes=granted, refused_scopes=refused)
+    assert (faults(message, replace(REQUEST, allow_partial=partial)) == []) is fine
+
+
+@pytest.mark.parametrize(("ahead", "fine"), [(60, True), (64, True), (65, False), (66, False)])
+def test_a_token_may_have_expired_by_the_leeway_at_most(ahead: int, fine: bool) -> None:  # noqa: FBT001
+    assert (faults(answer(), now=NOW + timedelta(seconds=ahead)) == []) is fine
+
+
+@pytest.mark.parametrize(("asked", "fine"), [(None, True), (61, True), (60, True), (59.5, True), (59, False)])
+def test_a_token_lives_no_longer_than_asked(asked: float | None, fine: bool) -> None:  # noqa: FBT001
+    ttl = None if asked is None else timedelta(seconds=asked)
+    assert (faults(answer(), replace(REQUEST, ttl=ttl)) == []) is fine
+
+
+@pytest.mark.parametrize(
+    ("asked", "confirmation", "fine"),
+    [
+        (False, ..., True),
+        (True, ..., False),
+        (True, {"x5t#S256": THUMBPRINT}, True),
+        (False, {"x5t#S256": THUMBPRINT}, True),
+        (False, {"x5t#S256": "B" * 43}, False),
+        (True, {"x5t#S256": "B" * 43}, False),
+        (False, {"jkt": THUMBPRINT}, False),
+        (False, THUMBPRINT, False),
+    ],
+)
+def test_a_binding_is_to_the_callers_certificate(asked: bool, confirmation: object, fine: bool) -> None:  # noqa: FBT001
+    message = with_claims(cnf=confirmation)
+    assert (faults(message, replace(REQUEST, bind_certificate=asked)) == []) is fine
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "claimed", "fine"),
+    [
+        (None, "", ..., True),
+        (None, "payments", "payments", True),
+        ("payments", "payments", "payments", True),
+        ("payments", "", ..., False),
+        ("payments", "payroll", "payroll", False),
+        (None, "payments", ..., False),
+        (None, "", "payments", False),
+    ],
+)
+def test_the_application_is_the_same_everywhere(asked: str | None, said: str, claimed: object, fine: bool) -> None:  # noqa: FBT001
+    message = with_claims(application=claimed)
+    message.application = said
+    assert (faults(message, replace(REQUEST, application=asked)) == []) is fine
+
+
+def test_a_validation_has_no_token() -> None:
+    request = replace(REQUEST, validate_only=True)
+    assert faults(answer(token="", token_id=""), request) == []
+    assert faults(answer(), request) == ["it has a token although none was to be issued"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from agent_client import (
     ISSUER_DNS_NAME,
     AccessDenied,
     AnswerRejected,
+    ClientClosed,
     IssuerFault,
     IssuerNotTrusted,
     IssuerRequestError,
@@ -31,6 +33,7 @@ from agent_client import (
     LimitExceeded,
     SyncIssuerClient,
     TokenRequest,
+    exchanges,
 )
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
@@ -291,6 +294,32 @@ def test_an_issuer_that_does_not_answer_times_out_once(world: World) -> None:
     error = error_of(world, liar, timeout=0.5)
     assert type(error) is IssuerTimedOut
     assert liar.calls == 1
+
+
+def test_closing_ends_a_call_that_waits_for_its_answer(world: World) -> None:
+    arrived = threading.Event()
+
+    def waits_for_the_caller_to_go(context: grpc.ServicerContext) -> None:
+        arrived.set()
+        while context.is_active():
+            time.sleep(0.02)
+
+    liar = Liar(behaviour=waits_for_the_caller_to_go)
+    with world.client(world.issuer_svid(), liar, timeout=60) as client, ThreadPoolExecutor() as pool:
+        call = pool.submit(client.issue_token, API, ["read"])
+        assert arrived.wait(20)
+        client.close()
+        with pytest.raises(ClientClosed):
+            call.result(timeout=20)
+
+
+def test_a_channel_that_was_closed_before_its_call_began_is_a_closed_client(world: World) -> None:
+    with world.client(world.issuer_svid(), Liar()) as client:
+        client.issue_token(API, ["read"])
+        channel = client._core.channels.lease(client._core.material(utc_now())).channel
+        client.close()
+        with pytest.raises(ClientClosed):
+            client._send(channel, exchanges.get_key_set(), time.monotonic() + 10)
 
 
 def test_the_deadline_reaches_the_issuer(world: World) -> None:

@@ -64,6 +64,10 @@ class Figures:
     cpu_us_per_request: float
 
 
+Rows = dict[tuple[str, int], Figures]
+"""Figures by kind of work and number of callers."""
+
+
 def measure(server: Server, folder: Path, work: str, callers: int, seconds: float) -> Figures:
     """Put load on a server and return what it cost it."""
     command = [sys.executable, "-m", "bench.load", server.address, str(folder), work, str(callers), str(seconds)]
@@ -118,30 +122,32 @@ def _write_credentials(folder: Path, authority: DevelopmentAuthority) -> None:
     (folder / "roots.pem").write_bytes(pem_bundle([authority.authority.root]))
 
 
-def table(rows: dict[str, Figures], signature: float) -> Table:
+def table(rows: Rows, signature: float) -> Table:
     """Return the figures for people, with the ratios that the targets are given in."""
-    shown = Table(
-        "work", "requests/s", "p50 ms", "p99 ms", "CPU us/request", "ratio", title="IssueToken over mutual TLS"
-    )
-    for name, figures in rows.items():
+    shown = Table(title="Over mutual TLS; CPU of the server's processes alone", title_justify="left")
+    for heading in ("work", "callers", "calls/s", "p50 ms", "p99 ms", "CPU us", "ratio"):
+        shown.add_column(heading, justify="left" if heading in {"work", "ratio"} else "right", no_wrap=True)
+    for (work, callers), figures in rows.items():
         shown.add_row(
-            name,
+            work,
+            str(callers),
             f"{figures.requests_per_second:,.0f}",
             f"{figures.p50_ms:.2f}",
             f"{figures.p99_ms:.2f}",
-            f"{figures.cpu_us_per_request:.0f}",
-            _ratio(name, rows, signature),
+            f"{figures.cpu_us_per_request:,.0f}",
+            ratio(rows, work, callers, signature),
         )
-    shown.add_row("bare ES256 signature", "", "", "", f"{signature:.1f}", "")
+    shown.add_row("ES256 signature", "", "", "", "", f"{signature:.1f}", "")
     return shown
 
 
-def _ratio(name: str, rows: dict[str, Figures], signature: float) -> str:
-    work, _, callers = name.partition(", ")
+def ratio(rows: Rows, work: str, callers: int, signature: float) -> str:
+    """Return what a row costs beside its reference; nothing for a reference."""
+    cost = rows[work, callers].cpu_us_per_request
     if work == "token":
-        return f"{rows[name].cpu_us_per_request / rows[f'null, {callers}'].cpu_us_per_request:.2f} x null"
+        return f"{cost / rows['null', callers].cpu_us_per_request:.2f} x null"
     if work == "batch":
-        return f"{rows[name].cpu_us_per_request / BATCH_ITEMS / signature:.2f} x signature, each token"
+        return f"{cost / BATCH_ITEMS / signature:.2f} x sign"
     return ""
 
 
@@ -152,7 +158,7 @@ def main(
 ) -> None:
     """Measure IssueToken at 1, 16 and 64 callers and batches of 64, beside a null RPC and a bare signature."""
     console = Console()
-    rows: dict[str, list[Figures]] = {}
+    rows: dict[tuple[str, int], list[Figures]] = {}
     signatures: list[float] = []
     with tempfile.TemporaryDirectory() as name, servers(Path(name)) as (null, issuer):
         for run in range(1, runs + 1):
@@ -160,10 +166,11 @@ def main(
             for server, work, callers in _plan(null, issuer):
                 console.print(f"run {run} of {runs}: {work}, {callers} callers", style="dim")
                 figures = measure(server, Path(name), work, callers, seconds)
-                rows.setdefault(f"{work}, {callers} callers", []).append(figures)
+                rows.setdefault((work, callers), []).append(figures)
     medians = {key: median(values) for key, values in rows.items()}
     signature = statistics.median(signatures)
     console.print(table(medians, signature))
+    console.print(f"batch: {BATCH_ITEMS} tokens in one call; its ratio is for each token", style="dim")
     _write(output, medians, signature, runs=runs, seconds=seconds)
     console.print(f"wrote {output}", style="dim")
 
@@ -173,14 +180,17 @@ def _plan(null: Server, issuer: Server) -> list[tuple[Server, str, int]]:
     return [*plan, (issuer, "batch", 1), (issuer, "batch", 16)]
 
 
-def _write(output: Path, rows: dict[str, Figures], signature: float, *, runs: int, seconds: float) -> None:
+def _write(output: Path, rows: Rows, signature: float, *, runs: int, seconds: float) -> None:
     document = {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "grpcio": grpc.__version__},
         "runs": runs,
         "seconds": seconds,
         "batch_items": BATCH_ITEMS,
         "es256_signature_us": signature,
-        "figures": {name: asdict(figures) | {"ratio": _ratio(name, rows, signature)} for name, figures in rows.items()},
+        "figures": [
+            {"work": work, "callers": callers, **asdict(figures), "ratio": ratio(rows, work, callers, signature)}
+            for (work, callers), figures in rows.items()
+        ],
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")

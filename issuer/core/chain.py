@@ -2,7 +2,7 @@
 
 1. No more intermediates were presented than a chain may have.
 2. The keys and signatures of what was presented are strong.
-3. Every intermediate is a CA, of the leaf's trust domain where it names one (X509-SVID section 3.1), and valid now.
+3. Every intermediate is a CA, of the leaf's trust domain where it names one (X509-SVID section 3.2), and valid now.
 4. The authorities that count are those of the bundle that are CAs, have strong keys and are valid now.
 5. A path leads to one of them: signatures, path lengths and critical extensions hold (:mod:`issuer.core.path`).
 6. It keeps to its name constraints.

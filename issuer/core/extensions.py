@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind", bound=x509.ExtensionType)
 
+UNPARSABLE = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion)
+"""What `cryptography` raises where it cannot make sense of a certificate or a part of it."""
+
 
 def extensions_of(certificate: Certificate, whose: str) -> Extensions:
     """Return the extensions of a certificate.
@@ -26,7 +29,7 @@ def extensions_of(certificate: Certificate, whose: str) -> Extensions:
     """
     try:
         return certificate.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except UNPARSABLE as error:
         raise CallerNotVerified(Reason.SVID_MALFORMED, f"the extensions of {whose} cannot be parsed") from error
 
 

@@ -84,16 +84,24 @@ def _has_name_constraints(certificate: Certificate) -> bool:
 def _openssl_path(
     leaf: Certificate, intermediates: Iterable[Certificate], authorities: Iterable[Certificate], now: datetime
 ) -> Sequence[Certificate]:
+    try:
+        chain = _openssl_context(leaf, intermediates, authorities, now).get_verified_chain()
+        return [certificate.to_cryptography() for certificate in chain]
+    except crypto.X509StoreContextError as error:
+        if error.errors[0] in _NAME_CONSTRAINT_FAULTS:
+            raise NameConstraintsViolated(str(error)) from error
+        raise PathNotFound(str(error)) from error
+    except crypto.Error as error:
+        raise PathNotFound(f"OpenSSL cannot parse a certificate: {error}") from error
+
+
+def _openssl_context(
+    leaf: Certificate, intermediates: Iterable[Certificate], authorities: Iterable[Certificate], now: datetime
+) -> crypto.X509StoreContext:
     store = crypto.X509Store()
     for authority in authorities:
         store.add_cert(crypto.X509.from_cryptography(authority))
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     store.set_time(now.replace(tzinfo=None))
     presented = [crypto.X509.from_cryptography(intermediate) for intermediate in intermediates]
-    context = crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), presented)
-    try:
-        return [certificate.to_cryptography() for certificate in context.get_verified_chain()]
-    except crypto.X509StoreContextError as error:
-        if error.errors[0] in _NAME_CONSTRAINT_FAULTS:
-            raise NameConstraintsViolated(str(error)) from error
-        raise PathNotFound(str(error)) from error
+    return crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf), presented)

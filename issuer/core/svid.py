@@ -4,7 +4,8 @@ TLS checks a certificate against one flat pool of roots over all trust domains t
 certify ``spiffe://A/admin``. So everything is verified again here, against the bundle of the SPIFFE ID's own trust
 domain and no other.
 
-1. The leaf can be parsed, and every critical extension of it is one that is understood (RFC 5280 section 4.2).
+1. The leaf can be parsed, its serial number is positive and of 20 bytes at most (RFC 5280 section 4.1.2.2), and every
+   critical extension of it is one that is understood (section 4.2).
 2. It has exactly one URI SAN; the extension is critical where the subject is empty (RFC 5280 section 4.2.1.6).
 3. That URI is the SPIFFE ID of a workload, in canonical form.
 4. Its trust domain may call, and has a bundle that is not empty.
@@ -30,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from issuer.core.caller import Caller
 from issuer.core.chain import verify_chain
 from issuer.core.errors import CallerNotVerified, Reason
-from issuer.core.extensions import extensions_of, optional, uris_of
+from issuer.core.extensions import UNPARSABLE, extensions_of, optional, uris_of
 from issuer.core.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from issuer.core.trust_bundles import TrustBundles
 
+_SERIAL_NUMBERS = 1 << 159
+"""Where positive INTEGERs of 20 bytes end; the first bit is the sign."""
 _UNDERSTOOD = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -73,6 +76,7 @@ def verify_svid(
         CallerNotVerified: With the reason of the first rule that is broken.
         TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no identity of its own.
     """
+    _check_serial_number(leaf)  # 1
     extensions = _understood(leaf)  # 1
     spiffe_id = SpiffeId.parse(_only_uri(leaf, extensions))  # 2, 3
     trust_domain = spiffe_id.trust_domain
@@ -87,6 +91,12 @@ def verify_svid(
     if spiffe_id == bundles.own_id():  # 8
         raise CallerNotVerified(Reason.CALLER_IS_ISSUER, "the SVID is the issuer's own")
     return Caller(spiffe_id, leaf.fingerprint(SHA256()), leaf.serial_number, not_after)
+
+
+def _check_serial_number(leaf: Certificate) -> None:
+    if not 0 < leaf.serial_number < _SERIAL_NUMBERS:
+        message = "the certificate's serial number is not positive, or longer than 20 bytes"
+        raise CallerNotVerified(Reason.SVID_MALFORMED, message)
 
 
 def _understood(leaf: Certificate) -> Extensions:
@@ -105,10 +115,17 @@ def _only_uri(leaf: Certificate, extensions: Extensions) -> str:
     if len(uris) > 1:
         raise CallerNotVerified(Reason.SVID_URI_SAN_MULTIPLE, "the certificate has more than one URI SAN")
     names = extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    if not names.critical and not list(leaf.subject):
+    if not names.critical and _has_empty_subject(leaf):
         message = "the certificate has an empty subject, so its subjectAltName must be critical"
         raise CallerNotVerified(Reason.SVID_URI_SAN_NOT_CRITICAL, message)
     return uris[0]
+
+
+def _has_empty_subject(leaf: Certificate) -> bool:
+    try:
+        return not list(leaf.subject)
+    except UNPARSABLE as error:
+        raise CallerNotVerified(Reason.SVID_MALFORMED, "the certificate's subject cannot be parsed") from error
 
 
 def _authorities(

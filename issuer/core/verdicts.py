@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from issuer.core.errors import CallerNotVerified, Reason
+from issuer.core.extensions import UNPARSABLE
 from issuer.core.svid import verify_svid
 
 if TYPE_CHECKING:
@@ -122,5 +123,5 @@ def _parse(leaf_pem: bytes, intermediates_pem: bytes | None) -> tuple[Certificat
     try:
         (leaf,) = x509.load_pem_x509_certificates(leaf_pem)
         return leaf, x509.load_pem_x509_certificates(intermediates_pem) if intermediates_pem else []
-    except (ValueError, x509.InvalidVersion) as error:
+    except UNPARSABLE as error:
         raise CallerNotVerified(Reason.SVID_MALFORMED, "a presented certificate cannot be parsed") from error

@@ -81,6 +81,7 @@ class IssuerClient:
             timeout=timeout,
         )
         self._first_context = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def svid(self) -> X509Svid:
@@ -143,6 +144,9 @@ class IssuerClient:
 
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise RuntimeError("this client was used in another event loop: make one in each")
+        self._loop = loop
 
         def arrived(_: X509Context) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits

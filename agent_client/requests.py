@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,7 +13,6 @@ from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class TokenRequest:
         validate_only: Decide, but issue nothing.
 
     Raises:
-        TypeError: ``scopes`` is one string: its letters would be taken for scopes.
+        TypeError: ``scopes`` is one string, whose letters would be taken for scopes, or ``ttl`` is a bare number.
     """
 
     audience: str
@@ -43,6 +43,9 @@ class TokenRequest:
     def __post_init__(self) -> None:
         if isinstance(self.scopes, str):
             raise TypeError(f"scopes is a list: write [{self.scopes!r}]")
+        ttl: object = self.ttl
+        if not isinstance(ttl, timedelta | None):
+            raise TypeError(f"ttl is a timedelta: write timedelta(seconds={ttl!r})")
         object.__setattr__(self, "scopes", tuple(self.scopes))
 
 

@@ -12,6 +12,7 @@ import logging
 import random
 import threading
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import grpc
 from spiffe._proto import workload_pb2, workload_pb2_grpc
@@ -32,6 +33,10 @@ __all__ = ["WorkloadApiError", "WorkloadApiWatcher", "X509Context", "X509Svid"]
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+_CHANNEL_OPTIONS = (
+    # A connection of its own: the pauses of the process-wide pool would outlast ours.
+    ("grpc.use_local_subchannel_pool", 1),
+)
 _METADATA = (("workload.spiffe.io", "true"),)  # SPIFFE Workload Endpoint section 3: without it, the call is refused
 _logger = logging.getLogger("agent_client.workload_api")
 
@@ -95,7 +100,9 @@ class WorkloadApiWatcher:
         Raises:
             WorkloadApiError: There has been none yet.
         """
-        return self.wait_for_first(0)
+        if self._context is None:
+            raise self._error or WorkloadApiUnavailable(f"{self._target} has not answered yet")
+        return self._context
 
     def subscribe(self, callback: Callable[[X509Context], None]) -> None:
         """Call ``callback`` with every new context from now on, in the watcher's thread. It must not block."""
@@ -131,7 +138,8 @@ class WorkloadApiWatcher:
     def _follow_one_stream(self) -> bool:
         """Follow one stream to its end; return whether it brought a context."""
         brought = False
-        with grpc.insecure_channel(self._target) as channel:
+        # gRPC reads the target as a URI: without the quoting, "#" in a path would end it.
+        with grpc.insecure_channel(quote(self._target, safe="/:"), _CHANNEL_OPTIONS) as channel:
             stub = workload_pb2_grpc.SpiffeWorkloadAPIStub(channel)  # type: ignore[no-untyped-call]
             try:
                 for answer in self._open(stub):
@@ -142,6 +150,10 @@ class WorkloadApiWatcher:
                 self._fail(error)
             except grpc.RpcError as error:
                 self._fail(diagnose(error, self._target))
+            except Exception as error:
+                # The last resort: a watcher that ended here would look alive, and its context would silently grow old.
+                _logger.exception("following the Workload API failed")
+                self._fail(WorkloadApiUnavailable(f"{self._target} gave what cannot be read: {type(error).__name__}"))
         return brought
 
     def _open(self, stub: workload_pb2_grpc.SpiffeWorkloadAPIStub) -> Iterator[workload_pb2.X509SVIDResponse]:
@@ -158,9 +170,12 @@ class WorkloadApiWatcher:
         if not context.svids:
             raise NoIdentityIssued(f"{self._target} answered without an identity that can be used")
         with self._news:
+            back = self._error is not None
             self._context, self._error = context, None
             subscribers = tuple(self._subscribers)
             self._news.notify_all()
+        if back:
+            _logger.info("the Workload API is back: %s", self._target)
         for callback in subscribers:
             with _logged():
                 callback(context)

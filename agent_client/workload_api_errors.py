@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import grpc
 
@@ -35,9 +36,23 @@ def diagnose(error: grpc.RpcError, target: str) -> WorkloadApiError:
             f"{target} has no identity for this process: no registration entry matches it; "
             "compare the selectors of its entry with `ps -o uid,gid,cmd` of the process"
         )
-    path = target.removeprefix("unix:")
-    if not os.path.exists(path):  # noqa: PTH110 - the target is text, and stays so
+    path = Path(target.removeprefix("unix:"))
+    return _socket_fault(path) or WorkloadApiUnavailable(
+        f"{path} is there, but no Workload API answers on it ({code.name if code else 'no status'})"
+    )
+
+
+def _socket_fault(path: Path) -> WorkloadApiError | None:
+    """Return why nobody could connect to this socket; ``None`` when that is not the reason."""
+    forbidden = f"{path} may not be opened by uid {os.geteuid()}: mind its mode and that of its folders"
+    try:
+        path.stat()
+    except PermissionError:
+        return WorkloadApiForbidden(forbidden)
+    except FileNotFoundError:
         return WorkloadApiUnavailable(f"{path} does not exist: is the SPIRE agent running, and is this its socket?")
-    if not os.access(path, os.W_OK):
-        return WorkloadApiForbidden(f"{path} may not be opened by uid {os.geteuid()}: mind its mode and its folder's")
-    return WorkloadApiUnavailable(f"{path} is there, but no Workload API answers on it ({code})")
+    except OSError as error:
+        return WorkloadApiUnavailable(f"{path} cannot be reached: {error.strerror}")
+    # Connecting needs the right to write (unix(7)), of the user that the process acts as.
+    allowed = os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    return None if allowed else WorkloadApiForbidden(forbidden)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from agent_client.settings import SPIFFE_ENDPOINT_SOCKET, from_environment
 from agent_client.workload_api_errors import WorkloadApiNotConfigured
+
+LONGEST_PATH = 107
+"""Bytes that the kernel takes for the path of a UNIX socket (unix(7): ``sun_path``, less the closing zero)."""
 
 
 def socket_target(socket: str | None) -> str:
@@ -23,4 +28,6 @@ def socket_target(socket: str | None) -> str:
     path = address.removeprefix("unix:").removeprefix("//")
     if not address.startswith("unix:/") or not path.startswith("/"):
         raise WorkloadApiNotConfigured(f"{address!r} is no Workload API address: write it as in unix:///run/agent.sock")
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise WorkloadApiNotConfigured(f"{path} is too long for a UNIX socket, which has {LONGEST_PATH} bytes at most")
     return f"unix:{path}"

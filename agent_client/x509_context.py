@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -11,7 +12,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from spiffe import TrustDomain, X509Bundle
 from spiffe import X509Svid as ParsedSvid
-from spiffe.errors import PySpiffeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,12 +81,12 @@ def parse_answer(answer: workload_pb2.X509SVIDResponse) -> X509Context:
     for raw in answer.svids:
         try:
             svid = _svid(raw)
-        except (PySpiffeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - DuplicateExtension, for one, is no ValueError
             _logger.error("an SVID of the Workload API cannot be used: %s: %s", raw.spiffe_id, error)
             continue
         svids.append(svid)
         bundles[svid.trust_domain] = _bundle(svid.trust_domain, raw.bundle)
-    return X509Context(tuple(svids), bundles)
+    return X509Context(tuple(svids), MappingProxyType(bundles))
 
 
 def _svid(raw: workload_pb2.X509SVID) -> X509Svid:
@@ -104,7 +104,7 @@ def _bundle(trust_domain: str, der: bytes) -> tuple[Certificate, ...]:
         return ()
     try:
         authorities = X509Bundle.parse_raw(TrustDomain(trust_domain), der).x509_authorities
-    except (PySpiffeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - as for SVIDs
         _logger.error("the bundle of %s cannot be read, so nobody of it is trusted: %s", trust_domain, error)
         return ()
     # py-spiffe gives a set; in a fixed order, equal bundles compare as equal.

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
@@ -179,6 +181,21 @@ def test_a_server_of_the_trust_domain_that_is_not_the_issuer_is_refused(
         client.issue_token(API, ["read"])
     assert liar.calls == 0
     assert error.value.remedy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dns_names": ("*.workload.internal",)},
+        {"subject": x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER_DNS_NAME)])},
+    ],
+    ids=["a wildcard above it", "a common name without a DNS name"],
+)
+def test_what_else_passes_for_the_issuers_name(world: World, changes: dict[str, Any]) -> None:
+    """Not wanted, and gRPC's: whoever issues certificates must know. If this fails, gRPC became stricter; see
+    docs/THREAT_MODEL.md."""
+    with world.client(world.authority.issue("spiffe://dev.test/another", **changes), Liar()) as client:
+        assert client.issue_token(API, ["read"])
 
 
 @pytest.mark.parametrize("federated", [False, True], ids=["unknown", "federated"])

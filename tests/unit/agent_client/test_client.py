@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from agent_client import ClientClosed, ClientNotConfigured, IssuerClient, SyncIssuerClient, WorkloadApiNotConfigured
+from agent_client import (
+    ClientClosed,
+    ClientNotConfigured,
+    IssuerClient,
+    SyncIssuerClient,
+    WorkloadApiError,
+    WorkloadApiNotConfigured,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +47,15 @@ def test_a_timeout_of_one_call_is_checked_too(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="timeout"),
     ):
         client.list_access(timeout=-1)
+
+
+def test_an_asyncio_client_is_for_one_loop(tmp_path: Path) -> None:
+    client = IssuerClient("issuer.test:443", workload_api=f"unix://{tmp_path}/agent.sock", timeout=0.1)
+    with pytest.raises(WorkloadApiError):
+        asyncio.run(client.list_access())
+    with pytest.raises(RuntimeError, match="another event loop"):
+        asyncio.run(client.list_access())
+    asyncio.run(client.close())
 
 
 def test_a_client_that_was_never_used_can_be_closed() -> None:

@@ -37,6 +37,11 @@ def test_one_string_is_not_taken_for_a_list_of_scopes() -> None:
         TokenRequest("a", "ledger.read")
 
 
+def test_a_bare_number_is_not_taken_for_a_ttl() -> None:
+    with pytest.raises(TypeError, match=r"timedelta\(seconds=60\)"):
+        TokenRequest("a", ["r"], 60)  # type: ignore[arg-type]
+
+
 def test_scopes_are_kept_as_they_were() -> None:
     scopes = ["read"]
     request = TokenRequest("a", scopes)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
+import tempfile
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,10 +26,10 @@ from agent_client.x509_context import parse_answer
 from issuer_testing.spire.authority import Authority
 from issuer_testing.spire.embedded import DevelopmentAuthority
 from issuer_testing.spire.entry import Entry
+from issuer_testing.spire.workload_api import Answer, WorkloadApiServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from issuer_testing.spire.embedded import EmbeddedWorkload
 
@@ -146,9 +151,29 @@ def test_what_cannot_be_read_costs_only_itself() -> None:
     assert context.bundles == {"dev.test": (), "partner.test": ()}
 
 
+def test_an_svid_whose_extensions_cannot_be_read_costs_only_itself() -> None:
+    """cryptography's DuplicateExtension is no ValueError."""
+    svid = Authority("dev.test").issue("spiffe://dev.test/a")
+    subject_key_id, authority_key_id = bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d23")
+    twice = svid.chain_der().replace(subject_key_id, authority_key_id)
+    answer = workload_pb2.X509SVIDResponse(
+        svids=[workload_pb2.X509SVID(x509_svid=twice, x509_svid_key=svid.key_der())],
+    )
+    assert parse_answer(answer).svids == ()
+
+
+def test_a_context_cannot_be_changed(watcher: WorkloadApiWatcher) -> None:
+    with pytest.raises(TypeError):
+        watcher.current().bundles["evil.test"] = ()  # type: ignore[index]
+
+
 def test_keeps_its_context_while_the_agent_is_away_and_comes_back_by_itself(
-    authority: DevelopmentAuthority, workload: EmbeddedWorkload, watcher: WorkloadApiWatcher
+    authority: DevelopmentAuthority,
+    workload: EmbeddedWorkload,
+    watcher: WorkloadApiWatcher,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "agent_client.workload_api")
     contexts = Contexts(watcher)
     workload.api.stop()
     assert isinstance(wait_until_down(watcher), WorkloadApiUnavailable)
@@ -157,6 +182,26 @@ def test_keeps_its_context_while_the_agent_is_away_and_comes_back_by_itself(
     workload.api.start()
     contexts.wait_for(lambda context: context.svids[0].certificates[0].serial_number == serial)
     assert watcher.last_error is None
+    assert "away" in caplog.messages[0]
+    assert "back" in caplog.messages[-1]
+
+
+class FailsOnce(WorkloadApiWatcher):
+    """A defect of ours, at the first answer."""
+
+    failed = False
+
+    def _take(self, answer: workload_pb2.X509SVIDResponse) -> None:
+        if not self.failed:
+            self.failed = True
+            raise ZeroDivisionError("a defect")
+        super()._take(answer)
+
+
+def test_a_defect_does_not_end_the_watch(workload: EmbeddedWorkload, caplog: pytest.LogCaptureFixture) -> None:
+    with FailsOnce(workload.socket) as watcher:
+        assert watcher.wait_for_first(SECONDS).svids
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_an_entry_that_is_withdrawn_and_given_back_is_noticed(
@@ -194,19 +239,65 @@ def test_says_that_nothing_answers_on_the_socket(tmp_path: Path) -> None:
     assert "no Workload API answers" in str(error)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become someone who may not open the socket")
-def test_says_that_the_socket_may_not_be_opened(tmp_path: Path) -> None:
-    path = tmp_path / "agent.sock"
-    path.touch(mode=0o600)
-    os.chmod(tmp_path, 0o755)  # noqa: PTH101, S103 - the folder may be searched, the socket not be opened
-    uid = os.geteuid()
-    os.seteuid(65534)
+def test_says_that_the_agent_has_not_answered_yet(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent.sock"))
+        silent.listen()
+        with WorkloadApiWatcher(f"unix://{tmp_path}/silent.sock") as watcher:
+            with pytest.raises(WorkloadApiUnavailable, match="within 1 s"):
+                watcher.wait_for_first(1)
+            with pytest.raises(WorkloadApiUnavailable, match="not answered yet"):
+                watcher.current()
+
+
+@contextmanager
+def acting_as(uid: int) -> Iterator[None]:
+    before = os.geteuid()
+    os.seteuid(uid)
     try:
-        searchable = os.path.exists(path)  # noqa: PTH110
-        error = error_of(WorkloadApiWatcher(f"unix://{path}"))
+        yield
     finally:
-        os.seteuid(uid)
-    assert isinstance(error, WorkloadApiForbidden if searchable else WorkloadApiUnavailable)
+        os.seteuid(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become someone who may not open the socket")
+@pytest.mark.parametrize(("of_folder", "of_socket"), [(0o755, 0o700), (0o700, 0o777)], ids=["socket", "folder"])
+def test_says_that_the_socket_may_not_be_opened(of_folder: int, of_socket: int) -> None:
+    svid = (authority := Authority("dev.test")).issue("spiffe://dev.test/a")
+    with tempfile.TemporaryDirectory() as name:  # not tmp_path, whose parents nobody else may search
+        path = Path(name) / "agent.sock"
+        with WorkloadApiServer(Answer.of(authority, svid), path):
+            path.chmod(of_socket)
+            path.parent.chmod(of_folder)
+            with acting_as(65534):
+                error = error_of(WorkloadApiWatcher(f"unix://{path}"))
+    assert isinstance(error, WorkloadApiForbidden)
+    assert f"{path} may not be opened by uid 65534" in str(error)
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b", "a?b", "a%41", "ä", "a:b"])
+def test_takes_a_path_as_it_is(name: str) -> None:
+    svid = (authority := Authority("dev.test")).issue("spiffe://dev.test/a")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        WorkloadApiServer(Answer.of(authority, svid), Path(folder, "plain")),
+    ):
+        Path(folder, "plain").rename(Path(folder, name))
+        with WorkloadApiWatcher(f"unix://{folder}/{name}") as watcher:
+            assert watcher.wait_for_first(SECONDS).svids
+
+
+def test_says_that_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    error = error_of(WorkloadApiWatcher(f"unix://{tmp_path}/file/agent.sock"))
+    assert isinstance(error, WorkloadApiUnavailable)
+    assert "Not a directory" in str(error)
+
+
+def test_refuses_a_path_that_no_socket_can_have() -> None:
+    WorkloadApiWatcher("unix:///" + "a" * 106)
+    with pytest.raises(WorkloadApiNotConfigured, match="107 bytes"):
+        WorkloadApiWatcher("unix:///" + "a" * 107)
 
 
 @pytest.mark.parametrize("address", ["", "tcp://127.0.0.1:1", "run/agent.sock", "unix:relative"])

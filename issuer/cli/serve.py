@@ -14,9 +14,7 @@ from issuer.config import Config, ConfigError, load_config
 from issuer.log import StandardLogging, open_log
 
 GRPC_SETTINGS = {
-    # Measured on grpcio 1.85: without its newer event engine a call costs a third less CPU (docs/adr/0004).
-    "GRPC_EXPERIMENTS": ("-event_engine_listener,-event_engine_client,-event_engine_callback_cq"),
-    # The server never forks; gRPC's handlers for it cost locks on every call.
+    # The server never forks; gRPC's handlers for it would wait for its threads.
     "GRPC_ENABLE_FORK_SUPPORT": "0",
     # gRPC's own log lines are not structured and may quote peers; what matters is in ours.
     "GRPC_VERBOSITY": "NONE",

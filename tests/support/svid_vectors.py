@@ -12,6 +12,7 @@ from cryptography import x509
 
 from issuer.core.errors import Reason
 from issuer.core.spiffe_id import SpiffeId, TrustDomain
+from issuer.core.trust_bundles import TrustBundles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,7 @@ OWN_ID = "spiffe://prod.example/spiffe-issuer"
 
 
 @dataclass
-class FixedBundles:
+class FixedBundles(TrustBundles):
     """The port ``TrustBundles``, with bundles that a test changes by hand."""
 
     authorities_by_name: dict[str, tuple[Certificate, ...]]

@@ -25,6 +25,8 @@ RSA_KEYS = Path(__file__).with_name("rsa_keys")
 # DER of the AlgorithmIdentifiers ecdsa-with-SHA1 (RFC 3279 section 2.2.3) and md5WithRSAEncryption (section 2.2.1).
 ECDSA_WITH_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 MD5_WITH_RSA = bytes.fromhex("300d06092a864886f70d0101040500")
+# The AlgorithmIdentifier 1.3.6.1.4.1.99999.3, which is nobody's.
+UNKNOWN_ALGORITHM = bytes.fromhex("300b06092b06010401868d1f03")
 _MD5_DIGEST_INFO = bytes.fromhex("3020300c06082a864886f70d020505000410")
 
 
@@ -92,6 +94,7 @@ class Profile:
     key_identifiers: bool = True
     broken: Callable[[bytes], bytes] | None = None
     algorithm: bytes | None = None
+    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
 
     def extensions(self) -> list[tuple[x509.ExtensionType, bool]]:
         """Return the extensions with whether each is critical."""
@@ -135,7 +138,7 @@ def leaf(name: str, spiffe_id: str, signer: Issued | None, **changes: Any) -> Is
 
 def _issue(name: str, profile: Profile, key: Key, signer: Issued | None) -> Issued:
     signing_key = signer.key if signer else key
-    certificate = _sign(_builder(name, profile, key, signer), signing_key)
+    certificate = _sign(_builder(name, profile, key, signer), signing_key, profile.digest)
     encoded = certificate.public_bytes(serialization.Encoding.DER)
     if profile.broken or profile.algorithm:
         encoded = _broken(encoded, profile, signing_key)
@@ -161,10 +164,10 @@ def _builder(name: str, profile: Profile, key: Key, signer: Issued | None) -> x5
     return builder
 
 
-def _sign(builder: x509.CertificateBuilder, key: Key) -> x509.Certificate:
+def _sign(builder: x509.CertificateBuilder, key: Key, digest: hashes.HashAlgorithm) -> x509.Certificate:
     if isinstance(key, ec.EllipticCurvePrivateKey):
-        return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
-    return builder.sign(key, hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None)
+        return builder.sign(key, digest, ecdsa_deterministic=True)  # type: ignore[arg-type]
+    return builder.sign(key, digest if isinstance(key, rsa.RSAPrivateKey) else None)  # type: ignore[arg-type]
 
 
 def _broken(encoded: bytes, profile: Profile, key: Key) -> bytes:

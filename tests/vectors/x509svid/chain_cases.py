@@ -53,6 +53,9 @@ def _accepted() -> Iterator[Case]:
     next_root = authority("prod next root", "prod.example")
     ca384 = authority("p384 intermediate", "prod.example", PROD, key=ec_key("p384 ca", ec.SECP384R1()))
     clients = authority("intermediate for clients", "prod.example", PROD, purposes=[ExtendedKeyUsageOID.CLIENT_AUTH])
+    anything = authority(
+        "intermediate for anything", "prod.example", PROD, purposes=[ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]
+    )
     cases: list[tuple[str, str, tuple[Issued, ...], tuple[Issued, ...]]] = [
         ("intermediate", "One intermediate.", (below("intermediate", INTERMEDIATE), INTERMEDIATE), (PROD,)),
         ("two_intermediates", "Two intermediates.", (leaf_of_two, second, INTERMEDIATE), (PROD,)),
@@ -94,6 +97,12 @@ def _accepted() -> Iterator[Case]:
             "intermediate_for_clients",
             "The intermediate's extended key usage has clientAuth.",
             (below("clients", clients), clients),
+            (PROD,),
+        ),
+        (
+            "intermediate_for_anything",
+            "The intermediate's extended key usage is anyExtendedKeyUsage.",
+            (below("anything", anything), anything),
             (PROD,),
         ),
     ]

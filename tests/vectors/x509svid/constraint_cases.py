@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 from vectors.x509svid.case import PROD, WORKLOAD, Case, dns, prod_bundle, uri
-from vectors.x509svid.certificates import authority, leaf
-from vectors.x509svid.chain_cases import PATHS, below, forged
+from vectors.x509svid.certificates import Issued, authority, leaf, rsa_key
+from vectors.x509svid.chain_cases import PATHS, UNKNOWN, below, forged, path_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,8 @@ def constraint_cases() -> Iterator[Case]:
         for where, critical in (("root", True), ("intermediate", True), ("intermediate_not_critical", False)):
             yield _constrained(name, where, about, constraint, reason, critical=critical)
     yield from _beside()
+    yield from _unsupported()
+    yield from _all_other_rules()
 
 
 def _beside() -> Iterator[Case]:
@@ -65,6 +68,22 @@ def _beside() -> Iterator[Case]:
         "RFC 5280 section 4.2.1.10",
         presented,
         VIOLATED,
+        bundles=prod_bundle(root),
+    )
+    common_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "settler")])
+    yield Case(
+        "name_constraints_subject_not_utf8",
+        "The subject, to which name constraints would apply, is no UTF-8.",
+        "RFC 5280 section 4.1.2.4",
+        leaf(
+            "subject that is no utf-8",
+            WORKLOAD,
+            root,
+            subject=common_name,
+            names_critical=True,
+            broken=lambda tbs: tbs.replace(b"\x0c\x07settler", b"\x0c\x07\xffettler"),
+        ),
+        "CHAIN_INVALID",
         bundles=prod_bundle(root),
     )
     strict = authority("root with constraints", "prod.example", extra=[(_permit(uri("prod.example")), True)])
@@ -82,6 +101,69 @@ def _beside() -> Iterator[Case]:
             reason,
             bundles=prod_bundle(strict),
         )
+
+
+def _unsupported() -> Iterator[Case]:
+    registered = x509.RegisteredID(x509.ObjectIdentifier("1.3.6.1.4.1.99999.2"))
+    email = x509.RFC822Name("prod.example")
+    odd = x509.RFC822Name("settler")
+    for name, about, constraint, other in (
+        ("unsupported_type", "The root permits a registered ID, a type nobody matches.", registered, registered),
+        ("unsupported_name", "The root permits addresses of prod.example; one SAN is no address.", email, odd),
+    ):
+        root = authority(f"root with {name}", "prod.example", extra=[(_permit(constraint), True)])
+        presented = leaf(f"leaf with {name}", "", root, names=[uri(WORKLOAD), other])
+        rule = "RFC 5280 section 4.2.1.10"
+        yield Case(f"name_constraints_{name}", about, rule, presented, VIOLATED, bundles=prod_bundle(root))
+
+
+def _all_other_rules() -> Iterator[Case]:
+    """Yield cases that keep to their name constraints: the other rules must hold on the way that checks those, too."""
+    kept = [(_permit(uri("prod.example")), True)]
+    about = "The root has name constraints, which are kept; "
+    weak = authority("constrained rsa 1024", "prod.example", extra=kept, key=rsa_key("ca", 1024))
+    loose = authority("constrained not critical", "prod.example", extra=kept, constraints_critical=False)
+    flat = authority("constrained flat", "prod.example", extra=kept, constraints=path_length(0))
+    unknown = authority("constrained unknown", "prod.example", extra=[*kept, (UNKNOWN, True)])
+    below_flat = authority("below constrained flat", "prod.example", flat)
+    cases: list[tuple[str, str, Issued, tuple[Issued, ...]]] = [
+        ("rsa_1024", "its key is RSA of 1,024 bits.", weak, ()),
+        ("basic_constraints_not_critical", "its basic constraints are not critical.", loose, ()),
+        ("path_length", "its path length of 0 is not.", flat, (below_flat,)),
+        ("unknown_critical_extension", "it has a critical extension that nobody knows.", unknown, ()),
+    ]
+    for name, what, root, chain in cases:
+        presented = below(f"constrained {name}", *chain, root)
+        yield Case(
+            f"name_constraints_kept_{name}",
+            about + what,
+            PATHS,
+            presented,
+            "CHAIN_INVALID",
+            chain=chain,
+            bundles=prod_bundle(root),
+        )
+    start, end = datetime(2026, 6, 1, 12, tzinfo=UTC), datetime(2026, 6, 1, 13, tzinfo=UTC)
+    brief = authority("constrained for an hour", "prod.example", extra=kept, valid=(start, end))
+    presented = leaf("leaf for an hour", WORKLOAD, brief, valid=(start, end))
+    for name, now in (("first_second", start), ("last_second", end)):
+        yield Case(
+            f"valid_name_constraints_{name}",
+            f"{about}the clock is at the {name.replace('_', ' ')} of root and leaf.",
+            "RFC 5280 section 4.1.2.5",
+            presented,
+            bundles=prod_bundle(brief),
+            now=now,
+            any_time=False,
+        )
+    signer = authority("constrained intermediate in the bundle", "prod.example", PROD, extra=kept)
+    yield Case(
+        "valid_name_constraints_authority_is_an_intermediate",
+        "The bundle holds an intermediate with name constraints, which are kept, and not the root.",
+        PATHS,
+        below("constrained intermediate", signer),
+        bundles=prod_bundle(signer),
+    )
 
 
 def _constrained(

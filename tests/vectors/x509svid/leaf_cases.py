@@ -107,6 +107,24 @@ def _accepted_extensions() -> Iterator[Case]:
         "RFC 5280 section 4.2",
         leaf("unknown extension", WORKLOAD, PROD, extra=[(UNKNOWN, False)]),
     )
+    yield Case(
+        "valid_critical_extended_key_usage",
+        "The extended key usage is critical.",
+        "X509-SVID section 4.4",
+        leaf(
+            "critical eku",
+            WORKLOAD,
+            PROD,
+            purposes=None,
+            extra=[(x509.ExtendedKeyUsage(BOTH_USAGES), True)],
+        ),
+    )
+    yield Case(
+        "valid_serial_number_1",
+        "The serial number is 1.",
+        "RFC 5280 section 4.1.2.2",
+        leaf("serial number 1", WORKLOAD, PROD, broken=lambda tbs: der.with_child(tbs, 1, b"\x02\x01\x01")),
+    )
     longest = der.encode(der.INTEGER, b"\x7f" + b"\xff" * 19)
     yield Case(
         "valid_serial_number_20_bytes",

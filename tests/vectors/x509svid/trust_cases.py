@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from vectors.x509svid.case import PARTNER, PROD, STRANGER, VERIFIER_ID, WORKLOAD, Case, prod_bundle, uri
 from vectors.x509svid.certificates import (
     ECDSA_WITH_SHA1,
     MD5_WITH_RSA,
+    UNKNOWN_ALGORITHM,
     authority,
     ec_key,
     ed25519_key,
@@ -52,6 +54,24 @@ def _keys() -> Iterator[Case]:
         rule,
         leaf("leaf of rsa root", WORKLOAD, root),
         bundles=prod_bundle(root),
+    )
+    for digest in (hashes.SHA384(), hashes.SHA512()):
+        bits = digest.digest_size * 8
+        presented = leaf(f"sha{bits} leaf", WORKLOAD, PROD, digest=digest)
+        yield Case(f"valid_sha{bits}_leaf", f"The leaf is signed with SHA-{bits}.", rule, presented)
+    yield Case(
+        "sha224_leaf",
+        "The leaf is signed with SHA-224.",
+        rule,
+        leaf("sha224 leaf", WORKLOAD, PROD, digest=hashes.SHA224()),
+        "CHAIN_INVALID",
+    )
+    yield Case(
+        "signature_algorithm_unknown",
+        "The leaf is signed with an algorithm that does not exist.",
+        "RFC 5280 section 4.1.1.2",
+        leaf("unknown algorithm", WORKLOAD, PROD, algorithm=UNKNOWN_ALGORITHM),
+        "CHAIN_INVALID",
     )
     yield Case(
         "sha1_leaf",

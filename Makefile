@@ -77,6 +77,14 @@ proto: $(PROTO_VENV)/.made ## Generate issuer_api from proto/
 lock: $(VENV)/.dev ## Resolve the newest dependencies into requirements/*.lock
 	@scripts/lock $(VENV)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Fuzz every parser that an outsider reaches, for FUZZ_SECONDS (60) each
+	@for target in tests/fuzz/fuzz_*.py; do echo "==> $$target"; $(PY) $$target --seconds $${FUZZ_SECONDS:-60}; done
+
+.PHONY: mutate
+mutate: $(VENV)/.dev ## Change what decides, one piece at a time: each change must make a test fail (about 8 minutes)
+	@for target in tests/mutation/mutate_*.py; do echo "==> $$target"; $(PY) $$target; done
+
 # --- Speed ------------------------------------------------------------------------------------------------------------
 
 .PHONY: bench

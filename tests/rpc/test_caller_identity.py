@@ -6,19 +6,26 @@ that our verification refuses the very same chain with its own reason, so that n
 
 from __future__ import annotations
 
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from support.deployment import DEADLINE, ISSUER_ID, REQUEST, SETTLER, TRUST_DOMAIN, Deployment, reason_of
 from support.svid_vectors import FixedBundles
 
 from issuer.core.errors import IssuerError, Reason
 from issuer.core.spiffe_id import TrustDomain
 from issuer.core.verdicts import CallerVerifier
+from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_testing.deadline import wait_until
+from issuer_testing.issuer_process import ISSUER_DNS_NAME
 from issuer_testing.spire.authority import (
     CA_CONSTRAINTS,
     LEAF_KEY_USAGE,
@@ -31,7 +38,8 @@ from issuer_testing.spire.authority import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
 
@@ -66,10 +74,34 @@ class World:
         with self.deployment.stub(svid) as stub:
             return outcome(stub)
 
+    def shakes_hands(self, svid: IssuedSvid, folder: Path) -> bool:
+        """Return whether the server completes TLS with OpenSSL, which presents whatever it is told to.
+
+        With TLS 1.3 a client learns only at its first read that the server refused its certificate (RFC 8446 section
+        4.4.2.4), so this waits for the first bytes of HTTP/2.
+        """
+        chain, key = folder / "chain.pem", folder / "key.pem"
+        chain.write_bytes(svid.chain_pem())
+        key.write_bytes(svid.key_pem())
+        context = ssl.create_default_context(cadata=pem_bundle([self.own.root]).decode())
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.set_alpn_protocols(["h2"])
+        context.load_cert_chain(chain, key)
+        host, _, port = self.deployment.issuer.address.rpartition(":")
+        with socket.create_connection((host, int(port)), DEADLINE) as plain:
+            try:
+                with context.wrap_socket(plain, server_hostname=ISSUER_DNS_NAME) as connection:
+                    return connection.recv(1) != b""
+            except (ssl.SSLError, ConnectionError) as error:
+                if isinstance(error, ssl.SSLCertVerificationError):  # ours, of the server
+                    raise
+                return False
+
     def own_reason(self, svid: IssuedSvid) -> Reason | None:
         """Return what our own verification says to the same certificate."""
-        verifier = CallerVerifier(FixedBundles.of(self.own, self.partner, self.unlisted), lambda: LISTED)
-        verifier._bundles.own = ISSUER_ID  # type: ignore[attr-defined]
+        bundles = FixedBundles.of(self.own, self.partner, self.unlisted)
+        bundles.own = ISSUER_ID
+        verifier = CallerVerifier(bundles, lambda: LISTED)
         leaf, *rest = svid.cert_chain
         try:
             verifier.verify(pem_bundle([leaf]), pem_bundle(rest) or None, utc_now())
@@ -78,30 +110,51 @@ class World:
         return None
 
 
-def outcome(stub: pb_grpc.IssuerServiceStub) -> str:
-    """Call, and return a reason, ``handshake`` when the server answered nothing, or ``""`` for a token."""
+Ask = Callable[["pb_grpc.IssuerServiceStub"], object]
+
+
+def for_a_token(stub: pb_grpc.IssuerServiceStub) -> object:
+    return stub.IssueToken(REQUEST, timeout=DEADLINE)
+
+
+def for_access(stub: pb_grpc.IssuerServiceStub) -> object:
+    """Ask what may be asked for, which an SVID may do to its last second; a token has to live for a while."""
+    return stub.ListAccess(pb.ListAccessRequest(), timeout=DEADLINE)
+
+
+def outcome(stub: pb_grpc.IssuerServiceStub, ask: Ask = for_a_token) -> str:
+    """Call, and return a reason, ``handshake`` when the server answered nothing, or ``""`` for an answer."""
     try:
-        stub.IssueToken(REQUEST, timeout=DEADLINE)
+        ask(stub)
     except grpc.RpcError as error:
-        if reason := reason_of(error):
-            assert error.code() in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}, error
-            return reason
-        assert error.code() is grpc.StatusCode.UNAVAILABLE, error
-        return HANDSHAKE
+        reason, code = reason_of(error), error.code()
+        refused = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+        if code not in (refused if reason else {grpc.StatusCode.UNAVAILABLE}):
+            raise
+        return reason or HANDSHAKE
     return ""
 
 
-def federated_deployment(folder: Any) -> Deployment:  # noqa: ANN401 - a path
-    return Deployment(folder, federated=(PARTNER,))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    deployment = federated_deployment(tmp_path_factory.mktemp("issuer"))
+@contextmanager
+def running_world(folder: Path) -> Iterator[World]:
+    deployment = Deployment(folder, federated=(PARTNER,))
     prepared = World(deployment)
     with deployment:
         prepared.wait_until_federated()
         yield prepared
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with running_world(tmp_path_factory.mktemp("issuer")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_world(tmp_path: Path) -> Iterator[World]:
+    """A world of the test's own, whose bundles it changes."""
+    with running_world(tmp_path) as running:
+        yield running
 
 
 def constrained(world: World, permitted: str) -> Authority:
@@ -225,3 +278,145 @@ ATTACKS: dict[str, tuple[Callable[[World], IssuedSvid], Reason]] = {
     "2,049 bytes": (at("/" + "a" * (2049 - len(f"spiffe://{TRUST_DOMAIN}/"))), Reason.SPIFFE_ID_TOO_LONG),
     "no path": (at(""), Reason.SPIFFE_ID_WITHOUT_PATH),
 }
+
+STOPPED_BY_TLS = {
+    "trust domain that is not listed",
+    "a root nobody knows",
+    "no digitalSignature",
+    "extended key usage of a server only",
+    "expired",
+    "not yet valid",
+    "intermediate missing",
+    "intermediate expired",
+    "intermediate that may not sign",
+    "path length exceeded",
+    "an SVID as CA",
+    "name constraints violated",
+}
+
+GOOD: dict[str, Callable[[World], IssuedSvid]] = {
+    "as SPIRE makes it": lambda w: w.own.issue(SETTLER),
+    "with an intermediate": lambda w: w.own.intermediate().issue(SETTLER),
+    "with DNS names": lambda w: w.own.issue(SETTLER, dns_names=["a.test", "b.test"]),
+    "with an empty subject": lambda w: w.own.issue(SETTLER, subject=NO_SUBJECT),
+    "without extended key usage": lambda w: w.own.issue(SETTLER, extended_usage=None),
+    "with RSA": lambda w: w.own.issue(SETTLER, key=rsa.generate_private_key(65537, 2048)),
+    "with name constraints satisfied": lambda w: constrained(w, TRUST_DOMAIN).issue(SETTLER),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_certificate_gets_a_token(world: World, tmp_path: Path, name: str) -> None:
+    svid = GOOD[name](world)
+    assert world.shakes_hands(svid, tmp_path)
+    assert world.attempt(svid) == ""
+    assert world.own_reason(svid) is None
+
+
+def test_a_federated_caller_is_verified_and_left_to_policy(world: World) -> None:
+    """No grant names it: what refuses it is policy, which is asked only about verified callers."""
+    svid = world.partner.issue(f"spiffe://{PARTNER}/a")
+    assert world.attempt(svid) == Reason.AUDIENCE_NOT_ALLOWED
+    line = world.deployment.issuer.wait_for("rpc", caller=f"spiffe://{PARTNER}/a")
+    assert line["reason"] == Reason.AUDIENCE_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS.keys() - STOPPED_BY_TLS))
+def test_an_attack_that_tls_lets_through_is_refused_with_its_reason(world: World, tmp_path: Path, name: str) -> None:
+    make, reason = ATTACKS[name]
+    svid = make(world)
+    assert world.shakes_hands(svid, tmp_path)
+    assert world.attempt(svid) == reason
+    assert world.own_reason(svid) is reason
+
+
+@pytest.mark.parametrize("name", sorted(STOPPED_BY_TLS))
+def test_an_attack_that_tls_stops_would_be_refused_without_it(world: World, tmp_path: Path, name: str) -> None:
+    make, reason = ATTACKS[name]
+    svid = make(world)
+    assert not world.shakes_hands(svid, tmp_path)
+    assert world.attempt(svid) == HANDSHAKE
+    assert world.own_reason(svid) is reason
+
+
+def test_a_refused_caller_is_never_logged_as_a_caller(world: World) -> None:
+    forged = f"spiffe://{TRUST_DOMAIN}/admin"
+    before = len(world.deployment.issuer.log())
+    assert world.attempt(world.partner.issue(forged)) == Reason.TRUST_DOMAIN_MISMATCH
+    line = world.deployment.issuer.wait_for("rpc", after=before)
+    assert line["reason"] == Reason.TRUST_DOMAIN_MISMATCH
+    assert "caller" not in line
+
+
+def test_an_svid_that_expires_during_an_open_connection_is_refused(world: World) -> None:
+    svid = world.own.issue(SETTLER, not_after=utc_now() + 3 * SECOND)
+    with world.deployment.stub(svid) as stub:
+        assert outcome(stub, for_access) == ""
+        assert next_outcome(stub, ask=for_access) == Reason.SVID_EXPIRED
+        assert outcome(stub) == Reason.SVID_EXPIRED
+    assert utc_now() > svid.leaf.not_valid_after_utc
+
+
+def test_an_intermediate_that_expires_during_an_open_connection_ends_its_callers(world: World) -> None:
+    svid = world.own.intermediate(not_after=utc_now() + 3 * SECOND).issue(SETTLER)
+    with world.deployment.stub(svid) as stub:
+        assert outcome(stub, for_access) == ""
+        assert next_outcome(stub, ask=for_access) == Reason.CHAIN_INTERMEDIATE_EXPIRED
+        assert outcome(stub) == Reason.CHAIN_INTERMEDIATE_EXPIRED
+
+
+def test_a_root_removed_during_an_open_connection_ends_its_callers(own_world: World, tmp_path: Path) -> None:
+    svid, api = own_world.own.issue(SETTLER), own_world.deployment.identity.api
+    kept = own_world.partner.issue(f"spiffe://{PARTNER}/a")
+    with own_world.deployment.stub(svid) as stub:
+        assert outcome(stub) == ""
+        api.change(bundle=(Authority(TRUST_DOMAIN).root,))
+        assert next_outcome(stub) == Reason.CHAIN_AUTHORITY_REMOVED
+        assert not own_world.shakes_hands(svid, tmp_path)
+        assert own_world.attempt(kept) == Reason.AUDIENCE_NOT_ALLOWED
+        api.change(bundle=(own_world.own.root,))
+        assert next_outcome(stub, Reason.CHAIN_AUTHORITY_REMOVED) == ""
+
+
+def test_a_federated_bundle_that_becomes_empty_ends_its_callers_and_no_others(own_world: World) -> None:
+    svid, api = own_world.partner.issue(f"spiffe://{PARTNER}/a"), own_world.deployment.identity.api
+    others = {UNLISTED: (own_world.unlisted.root,)}
+    with own_world.deployment.stub(svid) as stub, own_world.deployment.stub() as own:
+        assert outcome(stub) == Reason.AUDIENCE_NOT_ALLOWED
+        api.change(federated={PARTNER: (), **others})
+        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) == Reason.TRUST_BUNDLE_EMPTY
+        assert outcome(own) == ""
+        api.change(federated=others)
+        assert next_outcome(stub, Reason.TRUST_BUNDLE_EMPTY) == Reason.TRUST_BUNDLE_MISSING
+        assert outcome(own) == own_world.attempt(own_world.own.issue(SETTLER)) == ""
+
+
+def test_no_bundle_at_all_means_no_caller_at_all(own_world: World, tmp_path: Path) -> None:
+    """No roots must never mean those of the system, or those of before."""
+    svid, api = own_world.own.issue(SETTLER), own_world.deployment.identity.api
+    with own_world.deployment.stub(svid) as stub:
+        assert outcome(stub) == ""
+        api.change(bundle=(), federated={})
+        assert next_outcome(stub) == Reason.TRUST_BUNDLE_EMPTY
+        assert not own_world.shakes_hands(svid, tmp_path)
+        api.change(bundle=(own_world.own.root,))
+        assert next_outcome(stub, Reason.TRUST_BUNDLE_EMPTY) == ""
+    assert own_world.attempt(svid) == ""
+
+
+def test_a_federated_root_that_moves_to_another_trust_domain_certifies_for_the_first_no_more(own_world: World) -> None:
+    svid, api = own_world.partner.issue(f"spiffe://{PARTNER}/a"), own_world.deployment.identity.api
+    with own_world.deployment.stub(svid) as stub:
+        assert outcome(stub) == Reason.AUDIENCE_NOT_ALLOWED
+        api.change(federated={PARTNER: (Authority(PARTNER).root,), UNLISTED: (own_world.partner.root,)})
+        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) == Reason.TRUST_DOMAIN_MISMATCH
+
+
+def next_outcome(stub: pb_grpc.IssuerServiceStub, present: str = "", ask: Ask = for_a_token) -> str:
+    """Call on the open connection until something else than ``present`` happens, and return that."""
+
+    def other() -> tuple[str] | None:
+        result = outcome(stub, ask)
+        return (result,) if result != present else None
+
+    return wait_until(other, what=f"calls end with something else than {present!r}", seconds=DEADLINE)[0]

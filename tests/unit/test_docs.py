@@ -43,7 +43,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_file_that_is_named_exists(page: Path) -> None:
     tops = "issuer|issuer_api|issuer_testing|agent_client|tests|proto|spire-dev|bench|examples|scripts|docs"
     for name in re.findall(rf"`((?:{tops})/[A-Za-z0-9_./*-]+)`", text_of(page)):
-        assert list(ROOT.glob(name.rstrip("/"))), f"{page.name} names {name}"
+        if not name.startswith("bench/results/"):  # made by `make bench`, and not kept
+            assert list(ROOT.glob(name.rstrip("/"))), f"{page.name} names {name}"
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

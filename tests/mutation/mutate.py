@@ -1,6 +1,6 @@
 """Mutation testing of what decides: every small change to these files must make a test fail.
 
-    python tests/mutation/mutate_policy.py [FILE ...]
+    python tests/mutation/mutate.py [FILE ...]
 
 Each mutant is made in a copy of the package and its tests run there, so nothing in the work tree changes. Survivors are
 printed as ``file:line: what was changed`` and end the run with exit code 1, unless :data:`EQUIVALENT` says why no test
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-FILES = ("decide", "candidates", "lifetime", "patterns", "index", "access")
-TESTS = [
-    *(f"tests/unit/core/test_{name}.py" for name in FILES),
-    "tests/unit/core/test_decide_properties.py",
-]
+POLICY = ("decide", "candidates", "lifetime", "patterns", "index", "access")
+IDENTITY = ("svid", "chain", "path", "extensions", "verdicts", "spiffe_id")
+TESTS = {
+    POLICY: [*(f"tests/unit/core/test_{name}.py" for name in POLICY), "tests/unit/core/test_decide_properties.py"],
+    IDENTITY: [f"tests/unit/core/test_{name}.py" for name in ("svid", "verdicts", "spiffe_id")],
+}
+"""The tests that must notice a change, by the files that are changed."""
 TIMEOUT_SECONDS = 120
 
 EQUIVALENT = {
@@ -39,6 +41,9 @@ EQUIVALENT = {
     ): "an exact shape finds what the exact look-up has found already; leaving it out is speed",
     ("decide", "rule.scopes"): "a prohibition without scopes has ended _select; `or ...` is for the types",
     ("access", "rule.scopes"): "a prohibition without scopes has ended the function above; `or ()` is for the types",
+    ("verdicts", "4097"): "a cache of one verdict more",
+    ("verdicts", "17"): "a bound on what is remembered, not on what is accepted",
+    ("verdicts", "1025"): "the same bound",
     ("access", " for end in ends"): "no end is None there, by the condition before; the filter is for the types",
 }
 """(file, changed line) -> why no test can tell the mutant from the original."""
@@ -161,10 +166,13 @@ def survives(mutant: Mutant) -> bool:
         folder = Path(name)
         for part in ("issuer", "tests/unit/core", "tests/support"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", folder)
+        (folder / "tests/vectors").symlink_to(ROOT / "tests/vectors")
+        for part in ("pyproject.toml", "issuer_testing", "agent_client", "issuer_api"):
+            (folder / part).symlink_to(ROOT / part)
         (folder / "issuer" / "core" / f"{mutant.file}.py").write_text(mutant.source, encoding="utf-8")
         own = f"tests/unit/core/test_{mutant.file}.py"
-        tests = [own, *(test for test in TESTS if test != own and (folder / test).exists())]
+        of_its_group = next(tests for files, tests in TESTS.items() if mutant.file in files)
+        tests = [test for test in (own, *(test for test in of_its_group if test != own)) if (folder / test).exists()]
         command = [
             sys.executable,
             "-m",
@@ -188,7 +196,7 @@ def survives(mutant: Mutant) -> bool:
 
 
 def main() -> int:
-    files = sys.argv[1:] or list(FILES)
+    files = sys.argv[1:] or [*POLICY, *IDENTITY]
     for file in files:
         unchanged = Mutant(file, 0, (ROOT / "issuer" / "core" / f"{file}.py").read_text(encoding="utf-8"), "nothing")
         if not survives(unchanged):

@@ -41,8 +41,10 @@ def up(
         fail(f"{error.name} is missing: pip install 'spiffe-issuer[testing]'", ExitCode.USAGE)
     if source not in set(Source):
         fail(f"--source {source}: one of {', '.join(Source)}", ExitCode.USAGE)
-    # SIGTERM ends it as Ctrl-C does, so that nothing is left behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM ends it as Ctrl-C does, so that nothing is left behind; and Ctrl-C does where a shell started this in the
+    # background, which makes it ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with Development(Source(source), say=_say) as development:
             typer.echo(how_to_ask(development))

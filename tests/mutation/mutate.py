@@ -44,6 +44,15 @@ EQUIVALENT = {
     ("verdicts", "4097"): "a cache of one verdict more",
     ("verdicts", "17"): "a bound on what is remembered, not on what is accepted",
     ("verdicts", "1025"): "the same bound",
+    (
+        "path",
+        "if True:\n    return _openssl_path(leaf, intermediates, authorities, now)",
+    ): "OpenSSL for every path: slower",
+    ("path", "extension.oid != x509.OID_NAME_CONSTRAINTS"): "the same",
+    ("path", "{47, 48, 51, 52, 53}"): "the codes choose between two reasons of a refusal",
+    ("path", "{47, 48, 49, 51, 53}"): "the same",
+    ("path", "50"): "the same",
+    ("path", "53"): "the same",
     ("access", " for end in ends"): "no end is None there, by the condition before; the filter is for the types",
 }
 """(file, changed line) -> why no test can tell the mutant from the original."""

@@ -6,6 +6,6 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Mind SIGINT again where a shell started the tests in the background: their children would inherit its deafness."""
+    """Mind SIGINT again where a shell that ignores it started the tests: their children would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

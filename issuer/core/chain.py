@@ -3,8 +3,9 @@
 1. No more intermediates were presented than a chain may have.
 2. The keys and signatures of what was presented are strong.
 3. Every intermediate is a CA, of the leaf's trust domain where it names one (X509-SVID section 3.2), and valid now.
-4. The authorities that count are those of the bundle that are CAs, have strong keys and are valid now.
-5. A path leads to one of them: signatures, path lengths and critical extensions hold (:mod:`issuer.core.path`).
+4. The authorities that count are those of the bundle that are CAs, have strong keys and are valid now. In 3 and 4, a
+   critical extension that is not understood makes it none (RFC 5280 section 4.2).
+5. A path leads to one of them: signatures and path lengths hold (:mod:`issuer.core.path`).
 6. It keeps to its name constraints.
 """
 
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from issuer.core.errors import CallerNotVerified, Reason
-from issuer.core.extensions import extensions_of, optional, uris_of
+from issuer.core.extensions import UNPARSABLE, extensions_of, not_understood, optional, uris_of
 from issuer.core.path import NameConstraintsViolated, PathNotFound, find_path
 from issuer.core.path_diagnosis import why_no_path
 from issuer.core.spiffe_id import SCHEME
@@ -38,6 +39,17 @@ MIN_RSA_BITS = 2048
 """NIST SP 800-131A: less was retired in 2014."""
 _HASHES = frozenset({"sha256", "sha384", "sha512"})
 _CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+# Ours and not the engines' of issuer.core.path: OpenSSL also lets policy constraints and others pass, and does nothing
+# about them. Which engine looks must not decide, for a caller chooses it by what it presents.
+_UNDERSTOOD = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.NAME_CONSTRAINTS,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
 _CA_PURPOSES = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 
 
@@ -87,7 +99,7 @@ def verify_chain(
 def _check_strength(certificate: Certificate) -> None:
     try:
         algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+    except (*UNPARSABLE, UnsupportedAlgorithm):
         algorithm = None
     if algorithm is None or algorithm.name not in _HASHES:
         raise CallerNotVerified(Reason.CHAIN_INVALID, "a signature of the chain uses none of SHA-256, -384 and -512")
@@ -97,7 +109,7 @@ def _check_strength(certificate: Certificate) -> None:
 def _check_key(certificate: Certificate) -> None:
     try:
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except (*UNPARSABLE, UnsupportedAlgorithm):
         key = None
     strong_rsa = isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS
     known_curve = isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES
@@ -118,7 +130,10 @@ def _check_intermediate(intermediate: Certificate, trust_domain: TrustDomain, no
 
 
 def _check_ca(extensions: Extensions) -> None:
-    """Check that a certificate may sign those of TLS clients (RFC 5280 sections 4.2.1.9, 4.2.1.3 and 4.2.1.12)."""
+    """Check that a certificate may sign those of TLS clients (RFC 5280 sections 4.2, 4.2.1.9, 4.2.1.3 and 4.2.1.12)."""
+    if oid := not_understood(extensions, _UNDERSTOOD):
+        message = f"a certificate of the chain has a critical extension that is not understood: {oid}"
+        raise CallerNotVerified(Reason.CHAIN_INVALID, message)
     constraints = optional(extensions, x509.BasicConstraints)
     usage = optional(extensions, x509.KeyUsage)
     purposes = optional(extensions, x509.ExtendedKeyUsage)

@@ -9,6 +9,8 @@ from cryptography import x509
 from issuer.core.errors import CallerNotVerified, Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from cryptography.x509 import Certificate, Extension, Extensions
 
 Kind = TypeVar("Kind", bound=x509.ExtensionType)
@@ -39,6 +41,12 @@ def optional(extensions: Extensions, kind: type[Kind]) -> Extension[Kind] | None
         return extensions.get_extension_for_class(kind)
     except x509.ExtensionNotFound:
         return None
+
+
+def not_understood(extensions: Extensions, understood: Container[x509.ObjectIdentifier]) -> str | None:
+    """Return the OID of a critical extension that is not ``understood``, or ``None`` (RFC 5280 section 4.2)."""
+    unknown = (each.oid for each in extensions if each.critical and each.oid not in understood)
+    return next((oid.dotted_string for oid in unknown), None)
 
 
 def uris_of(extensions: Extensions) -> list[str]:

@@ -1,7 +1,9 @@
-"""Certification paths (RFC 5280 section 6): signatures, validity, path lengths, critical extensions, name constraints.
+"""Certification paths (RFC 5280 section 6): signatures, validity, path lengths, name constraints.
 
 Two engines, since neither does it all well. `cryptography` is the faster one and builds paths within a budget, but it
-knows no name constraints on URIs and refuses even a path that keeps to them. OpenSSL knows them.
+knows no name constraints on URIs and refuses even a path that keeps to them. OpenSSL knows them. A caller chooses: one
+presented certificate with name constraints, part of the path or not, makes it OpenSSL. So whatever only one of the two
+checks is checked before, by who calls this.
 """
 
 from __future__ import annotations
@@ -49,9 +51,9 @@ def find_path(
     An authority need not be self-signed: being in the bundle is what makes it one (X509-SVID section 5).
 
     Args:
-        leaf: Whose own extensions are not checked here, but for critical ones that neither engine understands.
-        intermediates: What may lie between, in any order.
-        authorities: Where the path may end. Each must be a CA: a leaf in this list would be a path of its own.
+        leaf: Whose own extensions are not checked here.
+        intermediates: What may lie between, in any order. Each must be a CA whose critical extensions were checked.
+        authorities: Where the path may end. The same: a leaf in this list would be a path of its own.
         now: The time, UTC; the engines look at whole seconds of it.
         max_intermediates: How many may lie between.
 

@@ -31,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from issuer.core.caller import Caller
 from issuer.core.chain import verify_chain
 from issuer.core.errors import CallerNotVerified, Reason
-from issuer.core.extensions import UNPARSABLE, extensions_of, optional, uris_of
+from issuer.core.extensions import UNPARSABLE, extensions_of, not_understood, optional, uris_of
 from issuer.core.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:
@@ -101,10 +101,9 @@ def _check_serial_number(leaf: Certificate) -> None:
 
 def _understood(leaf: Certificate) -> Extensions:
     extensions = extensions_of(leaf, "the certificate")
-    for extension in extensions:
-        if extension.critical and extension.oid not in _UNDERSTOOD:
-            message = f"the certificate has a critical extension that is not understood: {extension.oid.dotted_string}"
-            raise CallerNotVerified(Reason.SVID_MALFORMED, message)
+    if oid := not_understood(extensions, _UNDERSTOOD):
+        message = f"the certificate has a critical extension that is not understood: {oid}"
+        raise CallerNotVerified(Reason.SVID_MALFORMED, message)
     return extensions
 
 

@@ -44,6 +44,7 @@ EQUIVALENT = {
     ("verdicts", "4097"): "a cache of one verdict more",
     ("verdicts", "17"): "a bound on what is remembered, not on what is accepted",
     ("verdicts", "1025"): "the same bound",
+    ("chain", "constraints.critical"): "both engines of `path` refuse what is no CA, too",
     (
         "path",
         "if True:\n    return _openssl_path(leaf, intermediates, authorities, now)",

@@ -25,6 +25,8 @@ RSA_KEYS = Path(__file__).with_name("rsa_keys")
 # DER of the AlgorithmIdentifiers ecdsa-with-SHA1 (RFC 3279 section 2.2.3) and md5WithRSAEncryption (section 2.2.1).
 ECDSA_WITH_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
 MD5_WITH_RSA = bytes.fromhex("300d06092a864886f70d0101040500")
+# id-RSASSA-PSS without the parameters that RFC 4055 section 3.1 demands of a signature.
+PSS_WITHOUT_PARAMETERS = bytes.fromhex("300b06092a864886f70d01010a")
 # The AlgorithmIdentifier 1.3.6.1.4.1.99999.3, which is nobody's.
 UNKNOWN_ALGORITHM = bytes.fromhex("300b06092b06010401868d1f03")
 _MD5_DIGEST_INFO = bytes.fromhex("3020300c06082a864886f70d020505000410")

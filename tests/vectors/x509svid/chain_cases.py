@@ -12,7 +12,7 @@ from vectors.x509svid import der
 from vectors.x509svid.case import FUTURE, PARTNER, PAST, PROD, WORKLOAD, Case, prod_bundle, uri
 from vectors.x509svid.certificates import ECDSA_WITH_SHA1, Issued, authority, ec_key, leaf, rsa_key
 
-from issuer_testing.spire.authority import key_usage
+from issuer_testing.spire.authority import BOTH_USAGES, key_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,7 @@ def chain_cases() -> Iterator[Case]:
     """Yield the cases."""
     yield from _accepted()
     yield from _intermediates()
+    yield from _critical()
     yield from _links()
     yield from _validity()
     yield from _path_lengths()
@@ -167,6 +168,20 @@ def _intermediates() -> Iterator[Case]:
     for name, (about, changes, reason) in _INTERMEDIATE_FAULTS.items():
         signer = authority(f"intermediate {name}", "prod.example", PROD, **changes)
         yield Case(f"intermediate_{name}", about, "X509-SVID section 3.2", below(name, signer), reason, chain=(signer,))
+
+
+def _critical() -> Iterator[Case]:
+    """Yield intermediates whose critical extensions are understood."""
+    purposes = x509.ExtendedKeyUsage(BOTH_USAGES)
+    critical: dict[str, tuple[str, dict[str, Any]]] = {
+        "extended_key_usage": ("extended key usage", {"extra": [(purposes, True)]}),
+        "san": ("subjectAltName", {"names_critical": True}),
+    }
+    for name, (what, changes) in critical.items():
+        signer = authority(f"intermediate critical {name}", "prod.example", PROD, **changes)
+        about = f"The intermediate's {what} is critical."
+        presented = below(f"critical {name}", signer)
+        yield Case(f"valid_intermediate_{name}_critical", about, "RFC 5280 section 4.2", presented, chain=(signer,))
 
 
 def _links() -> Iterator[Case]:

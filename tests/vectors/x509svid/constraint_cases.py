@@ -57,6 +57,7 @@ def constraint_cases() -> Iterator[Case]:
     yield from _beside()
     yield from _unsupported()
     yield from _all_other_rules()
+    yield from _policies()
 
 
 def _beside() -> Iterator[Case]:
@@ -163,6 +164,46 @@ def _all_other_rules() -> Iterator[Case]:
         PATHS,
         below("constrained intermediate", signer),
         bundles=prod_bundle(signer),
+    )
+
+
+def _policies() -> Iterator[Case]:
+    """Yield CAs that want a policy of what is below them, with and without name constraints that send others to look.
+
+    Certificates with name constraints may be verified by other code than those without. A caller chooses which: it may
+    present one that is part of no path.
+    """
+    wanted = (x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None), True)
+    kept = (_permit(uri("prod.example")), True)
+    signer = authority("intermediate that wants a policy", "prod.example", PROD, extra=[wanted])
+    root = authority("root that wants a policy", "prod.example", extra=[wanted])
+    strict = authority("constrained root that wants a policy", "prod.example", extra=[kept, wanted])
+    bystander = authority("constrained and unused", "prod.example", extra=[kept])
+    about = "wants a policy of every certificate below it; the leaf has none."
+    by_signer, by_root = below("policies", signer), below("policies of a root", root)
+    cases: dict[str, tuple[str, Issued, tuple[Issued, ...], Issued]] = {
+        "intermediate": ("The intermediate", by_signer, (signer,), PROD),
+        "intermediate_beside_name_constraints": ("The intermediate", by_signer, (signer, bystander), PROD),
+        "root": ("The root", by_root, (), root),
+        "root_beside_name_constraints": ("The root", by_root, (bystander,), root),
+        "root_with_name_constraints": ("The root", below("constrained policies", strict), (), strict),
+    }
+    for name, (who, presented, chain, top) in cases.items():
+        yield Case(
+            f"policy_missing_{name}",
+            f"{who} {about}",
+            "RFC 5280 section 6.1.3 (f)",
+            presented,
+            "CHAIN_INVALID",
+            chain=chain,
+            bundles=prod_bundle(top),
+        )
+    yield Case(
+        "valid_beside_name_constraints",
+        "An intermediate with name constraints is presented that is part of no path.",
+        PATHS,
+        below("beside", PROD),
+        chain=(bystander,),
     )
 
 

@@ -10,6 +10,7 @@ from vectors.x509svid.case import PARTNER, PROD, STRANGER, VERIFIER_ID, WORKLOAD
 from vectors.x509svid.certificates import (
     ECDSA_WITH_SHA1,
     MD5_WITH_RSA,
+    PSS_WITHOUT_PARAMETERS,
     UNKNOWN_ALGORITHM,
     authority,
     ec_key,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def trust_cases() -> Iterator[Case]:
     """Yield the cases."""
     yield from _keys()
+    yield from _without_parameters()
     yield from _self_made()
     yield from _trust()
     yield from _bundles()
@@ -86,6 +88,29 @@ def _keys() -> Iterator[Case]:
         rule,
         leaf("md5 leaf", WORKLOAD, root, algorithm=MD5_WITH_RSA),
         "CHAIN_INVALID",
+        bundles=prod_bundle(root),
+    )
+
+
+def _without_parameters() -> Iterator[Case]:
+    root = authority("rsa root", "prod.example", key=rsa_key("root", 2048))
+    unused = authority("pss intermediate", "prod.example", root, algorithm=PSS_WITHOUT_PARAMETERS)
+    rule = "RFC 4055 section 3.1"
+    yield Case(
+        "pss_leaf_without_parameters",
+        "The leaf's signature is RSASSA-PSS, and no parameters say with which digest.",
+        rule,
+        leaf("pss leaf", WORKLOAD, root, algorithm=PSS_WITHOUT_PARAMETERS),
+        "CHAIN_INVALID",
+        bundles=prod_bundle(root),
+    )
+    yield Case(
+        "pss_intermediate_without_parameters",
+        "The same of an intermediate that is part of no path: all that is presented is checked.",
+        rule,
+        leaf("leaf of rsa root", WORKLOAD, root),
+        "CHAIN_INVALID",
+        chain=(unused,),
         bundles=prod_bundle(root),
     )
 

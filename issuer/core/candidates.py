@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from issuer.core.index import ANY_AUDIENCE
-from issuer.core.policy import GrantType
+from issuer.core.token_request import GrantType
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta

@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from issuer.core.condition import ConditionCompiler
 from issuer.core.index import RuleIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
+    from issuer.core.condition import Condition
+    from issuer.core.facts import FactType
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.policy_faults import Position
+    from issuer.core.token_request import GrantType
 
 
 class RiskTier(StrEnum):
@@ -28,41 +32,110 @@ class RiskTier(StrEnum):
     CRITICAL = "critical"
 
 
-class GrantType(StrEnum):
-    """How a caller asks: by itself, with another's token, with a declared intent, or just in time after an approval."""
+class Mode(StrEnum):
+    """Whether a rule takes effect. One in ``audit`` is evaluated and recorded, and changes no answer."""
 
-    CLIENT_CREDENTIALS = "client_credentials"
-    TOKEN_EXCHANGE = "token_exchange"  # noqa: S105 - the name of a grant type
-    INTENT = "intent"
-    JIT = "jit"
+    ENFORCE = "enforce"
+    AUDIT = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who must approve before a token is issued.
+
+    Attributes:
+        approvers: Patterns over the SPIFFE IDs of those who may.
+        quorum: How many of them, at least one.
+        valid_for: How long an approval can be used.
+    """
+
+    approvers: tuple[WorkloadPattern, ...]
+    quorum: int
+    valid_for: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class TierRules:
-    """What every scope of a risk tier is subject to."""
+    """What every scope of a risk tier is subject to. ``requires`` must all be true."""
 
     max_ttl: timedelta
     binding_required: bool
+    requires: tuple[Condition, ...] = ()
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeRule:
-    """A scope that an audience declares. ``max_ttl`` is ``None`` where only the tier and the audience bound it."""
+    """A scope that an audience declares.
+
+    ``max_ttl`` is ``None`` where only the tier and the audience bound it, ``approval`` where only the tier says.
+    """
 
     name: str
     risk: RiskTier
     max_ttl: timedelta | None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AudienceRule:
-    """An API that tokens are for: the ``aud``, exactly, and the application that owns it."""
+    """An API that tokens are for: the ``aud``, exactly, and the application that owns it.
+
+    ``environment`` is where it runs: grants of it reach only callers of that environment, unless they name others.
+    """
 
     name: str
     application: str
     max_ttl: timedelta | None
     scopes: Mapping[str, ScopeRule]
     source: Position
+    environment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A part of the world (production, build) that some workloads run in, by their proved identity."""
+
+    name: str
+    workloads: tuple[WorkloadPattern, ...]
+    source: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Workloads under one name. Grants and prohibitions that use it hold its patterns; this is for people and lint."""
+
+    name: str
+    workloads: tuple[WorkloadPattern, ...]
+    owner: str | None
+    description: str | None
+    source: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of policy files that may speak of these audiences alone. ``path`` is relative to the policy's folder."""
+
+    path: str
+    audiences: frozenset[str]
+    source: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """A reviewed exception for an application that cannot renew: the rest of the SVID does not shorten its tokens.
+
+    Attributes:
+        reason: Why, for the next review.
+        owner: Who answers for it.
+        expires: The first moment at which it no longer applies; no token of it lives longer.
+        max_ttl: The longest lifetime, never above the ceiling that the configuration sets.
+    """
+
+    reason: str
+    owner: str
+    expires: datetime
+    max_ttl: timedelta
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +146,10 @@ class GrantRule:
         application: On whose behalf the token acts. ``None``: the grant adds its scopes whichever application that is.
         not_before: The first moment at which it applies; ``None`` for always.
         expires: The first moment at which it no longer applies; ``None`` for never.
+        conditions: All of them must be true: its ``when``, and the named ones that it ``requires``.
+        environments: The caller must be in one of these; ``None`` leaves it to the audience's environment.
+        groups: The names of the groups whose patterns are in ``workloads``.
+        legacy: The exception under which its tokens outlive the caller's SVID.
     """
 
     id: str
@@ -87,6 +164,11 @@ class GrantRule:
     owner: str | None
     description: str | None
     source: Position
+    conditions: tuple[Condition, ...] = ()
+    environments: frozenset[str] | None = None
+    groups: tuple[str, ...] = ()
+    legacy: Legacy | None = None
+    mode: Mode = Mode.ENFORCE
 
     @property
     def indexed_audiences(self) -> tuple[str, ...]:
@@ -96,7 +178,10 @@ class GrantRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProhibitionRule:
-    """Workloads may not have scopes of these audiences, whatever a grant says. ``scopes`` is ``None`` for all."""
+    """Workloads may not have scopes of these audiences, whatever a grant says. ``scopes`` is ``None`` for all.
+
+    It prohibits unless one of its ``conditions`` is known to be false: what cannot be evaluated prohibits.
+    """
 
     id: str
     workloads: tuple[WorkloadPattern, ...]
@@ -105,6 +190,40 @@ class ProhibitionRule:
     owner: str | None
     description: str | None
     source: Position
+    conditions: tuple[Condition, ...] = ()
+    groups: tuple[str, ...] = ()
+    mode: Mode = Mode.ENFORCE
+
+    @property
+    def indexed_audiences(self) -> tuple[str, ...]:
+        """The audiences, as the index wants them."""
+        return self.audiences
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LimitRule:
+    """Downstream impact: while its conditions hold, tokens live shorter, or more must be true.
+
+    Like a prohibition it applies unless one of its ``conditions`` is known to be false.
+
+    Attributes:
+        scopes: The scopes it limits; ``None`` for all of these audiences.
+        max_ttl: Bounds every token it speaks of; ``None`` when it only demands conditions.
+        requires: All must be true for a scope that it speaks of to be granted.
+    """
+
+    id: str
+    workloads: tuple[WorkloadPattern, ...]
+    audiences: tuple[str, ...]
+    scopes: frozenset[str] | None
+    max_ttl: timedelta | None
+    requires: tuple[Condition, ...]
+    owner: str | None
+    description: str | None
+    source: Position
+    conditions: tuple[Condition, ...] = ()
+    groups: tuple[str, ...] = ()
+    mode: Mode = Mode.ENFORCE
 
     @property
     def indexed_audiences(self) -> tuple[str, ...]:
@@ -121,6 +240,12 @@ class Policy:
         risk_tiers: Every tier, defaults filled in.
         min_ttl: No token lives shorter. No ``max_ttl`` of the policy is below it.
         digest: ``sha256:`` and hexadecimal, over all that a decision reads; see :mod:`issuer.core.policy_digest`.
+        groups: By name; rules hold their patterns already.
+        named_conditions: By name; rules hold them already.
+        fact_types: By name.
+        environments: In the order of the files.
+        folders: Which folders may speak of which audiences; checked when the policy was read.
+        engine: What compiled the conditions, and binds their variables.
     """
 
     audiences: Mapping[str, AudienceRule] = field(repr=False)
@@ -129,10 +254,19 @@ class Policy:
     grants: tuple[GrantRule, ...] = field(repr=False)
     prohibitions: tuple[ProhibitionRule, ...] = field(repr=False)
     digest: str
+    limits: tuple[LimitRule, ...] = field(default=(), repr=False)
+    groups: Mapping[str, Group] = field(default_factory=dict, repr=False)
+    named_conditions: Mapping[str, Condition] = field(default_factory=dict, repr=False)
+    fact_types: Mapping[str, FactType] = field(default_factory=dict, repr=False)
+    environments: tuple[Environment, ...] = field(default=(), repr=False)
+    folders: tuple[Folder, ...] = field(default=(), repr=False)
+    engine: ConditionCompiler = field(default_factory=lambda: ConditionCompiler({}), repr=False)
     grant_index: RuleIndex[GrantRule] = field(init=False, repr=False)
     prohibition_index: RuleIndex[ProhibitionRule] = field(init=False, repr=False)
+    limit_index: RuleIndex[LimitRule] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Build the indexes, once."""
         object.__setattr__(self, "grant_index", RuleIndex(self.grants))
         object.__setattr__(self, "prohibition_index", RuleIndex(self.prohibitions))
+        object.__setattr__(self, "limit_index", RuleIndex(self.limits))

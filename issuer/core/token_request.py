@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
@@ -17,12 +18,42 @@ MAX_AUDIENCE_BYTES = 2048
 MAX_SCOPES = 32
 MAX_SCOPE_BYTES = 128
 MAX_APPLICATION_BYTES = 128
+MAX_INTENT_BYTES = 256
 MAX_TTL = timedelta(days=366)
 """No policy allows more; a larger value is a mistake of units rather than a wish."""
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 section 3.3, scope-token
 _AUDIENCE = re.compile(r"[\x21-\x7e]+")  # RFC 7519 section 2, StringOrURI; printable, without spaces
+_INTENT = re.compile(r"[\x20-\x7e]+")
 _APPLICATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class GrantType(StrEnum):
+    """How a caller asks: by itself, with another's token, with a declared intent, or just in time after an approval."""
+
+    CLIENT_CREDENTIALS = "client_credentials"
+    TOKEN_EXCHANGE = "token_exchange"  # noqa: S105 - the name of a grant type
+    INTENT = "intent"
+    JIT = "jit"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the caller says it will do with the token. Each 1 to 256 printable ASCII characters, or ``None``.
+
+    Attributes:
+        operation: What will be done, as in ``settle-batch``.
+        resource: To what.
+        workflow: The automation that it is a part of; facts about it count only if they name this caller.
+        ticket: The change ticket, likewise.
+        transaction: The transaction id, likewise.
+    """
+
+    operation: str | None = None
+    resource: str | None = None
+    workflow: str | None = None
+    ticket: str | None = None
+    transaction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +67,8 @@ class TokenRequest:
         application: On whose behalf the caller says it acts; ``None`` when it does not say.
         bind_certificate: The caller asks for a token bound to its certificate (RFC 8705 section 3).
         allow_partial: Grant what can be granted rather than all or nothing.
+        intent: What the token is for; ``None`` when the caller does not say.
+        grant_type: How it is asked for; set by the method that was called, never by the message.
     """
 
     audience: str
@@ -44,6 +77,8 @@ class TokenRequest:
     application: str | None = None
     bind_certificate: bool = False
     allow_partial: bool = False
+    intent: Intent | None = None
+    grant_type: GrantType = GrantType.CLIENT_CREDENTIALS
 
     def __post_init__(self) -> None:
         """Refuse a value that breaks a promise above.
@@ -56,6 +91,7 @@ class TokenRequest:
             *_scope_faults(self.scopes),
             *_ttl_faults(self.ttl),
             *_application_faults(self.application),
+            *_intent_faults(self.intent),
         ]
         if violations:
             raise InvalidTokenRequest(tuple(violations))
@@ -111,3 +147,14 @@ def _application_faults(application: str | None) -> list[FieldViolation]:
     if not _APPLICATION.fullmatch(application):
         return [FieldViolation("application", "must be letters, digits, '.', '_' and '-', first a letter or digit")]
     return []
+
+
+def _intent_faults(intent: Intent | None) -> list[FieldViolation]:
+    if intent is None:
+        return []
+    said = {field.name: getattr(intent, field.name) for field in fields(intent)}
+    return [
+        FieldViolation(f"intent.{name}", f"must be 1 to {MAX_INTENT_BYTES} printable ASCII characters")
+        for name, text in said.items()
+        if text is not None and not (len(text) <= MAX_INTENT_BYTES and _INTENT.fullmatch(text))
+    ]

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.policies import AUDIENCES, LEDGER, SETTLER, grant, grants, policy, prohibition, prohibitions
 
-from issuer.core.policy import GrantType, RiskTier, ScopeRule, TierRules
+from issuer.core.policy import RiskTier, ScopeRule, TierRules
 from issuer.core.policy_draft import DEFAULT_TIERS
 from issuer.core.policy_faults import MAX_FAULTS, PolicyInvalid, Position
 from issuer.core.policy_parser import PolicyFile, parse_policy
+from issuer.core.token_request import GrantType
 
 
 def faults(*texts: str | bytes) -> list[str]:

@@ -138,7 +138,7 @@ def measured(grants: int) -> dict[str, object]:
 
     def one(number: int) -> None:
         caller, request = asked[number % len(asked)]
-        if not isinstance(decide(policy, caller, request, NOW), Grant):
+        if not isinstance(decide(policy, caller, request, {}, NOW), Grant):
             raise SystemExit("a request of the benchmark was denied")
 
     rounds = [sorted(microseconds(one, DECISIONS)) for _ in range(ROUNDS)]

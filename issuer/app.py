@@ -154,7 +154,6 @@ class App:
         )
         methods = IssuerMethods(
             issuance=issuance,
-            policies=policies,
             signer=signer,
             key_set_max_age=self._config.http.key_set_max_age,
         )

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
+    from issuer.core.caller import Caller
+    from issuer.core.facts import Fact, FactKey, FactType
     from issuer.core.jwk import PublicKeySet
     from issuer.core.policy import Policy
 
@@ -40,6 +43,24 @@ class PolicyBook(Protocol):
 
         Raises:
             TemporarilyUnavailable: POLICY_NOT_LOADED, before the first good load.
+        """
+        ...
+
+
+class FactBook(Protocol):
+    """What feeders told."""
+
+    async def known(
+        self,
+        keys: frozenset[FactKey],
+        *,
+        fact_types: Mapping[str, FactType],
+        now: datetime,
+        caller: Caller,
+    ) -> Mapping[FactKey, Fact]:
+        """Return those facts of ``keys`` that count at ``now``.
+
+        Never raises and never waits longer than its configured deadline: what is late or unreadable is missing.
         """
         ...
 

@@ -51,7 +51,7 @@ def what_can(
     now = _moment(at)
     # list_access reads the ID alone; the rest says that nothing was verified here.
     caller = Caller(workload, certificate_sha256=bytes(32), serial_number=0, not_after=now)
-    accesses = list_access(_load(policy), caller, now)
+    accesses = list_access(_load(policy), caller, {}, now)
     if output is Output.JSON:
         typer.echo(json.dumps({"spiffe_id": spiffe_id, "accesses": [_access_document(access) for access in accesses]}))
         return

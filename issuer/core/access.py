@@ -1,33 +1,52 @@
-"""What a caller may ask for: the same rules as :func:`issuer.core.decide.decide`, read from the other end.
+"""What a caller may ask for, and what is missing for the rest: the rules of :mod:`issuer.core.decide`, scope by scope.
 
-Whatever is listed, :func:`~issuer.core.decide.decide` grants (as long as the caller's SVID lives for ``min_ttl``);
-whatever is not listed it denies.
+Whatever is listed as available, :func:`~issuer.core.decide.decide` grants to a request for that scope alone (as long
+as the caller's SVID lives for ``min_ttl``). What a rule about this caller would give once a fact is told, a condition
+holds or somebody approved is listed with that; the rest is not listed. The text of rules is never told.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from issuer.core.candidates import find_candidates, is_in_force
-from issuer.core.lifetime import policy_limit
+from issuer.core.condition import Truth
+from issuer.core.decide import Allowed, Inputs, Obstacle, find_rules, limits_on, select, with_reason
+from issuer.core.errors import Reason
+from issuer.core.evaluation import Evaluator
+from issuer.core.facts_needed import NO_FACTS, facts_needed
+from issuer.core.lifetime import policy_limits, shortest
+from issuer.core.token_request import TokenRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
     from datetime import datetime, timedelta
 
     from issuer.core.caller import Caller
-    from issuer.core.policy import GrantRule, Policy, RiskTier
+    from issuer.core.condition import Condition
+    from issuer.core.decide import Rules
+    from issuer.core.facts import FactKey, Facts
+    from issuer.core.policy import GrantRule, LimitRule, Policy, RiskTier
+
+INLINE = "condition"
+"""What a condition without a name is called: its text is not the caller's to see."""
+
+_WITHIN_REACH = frozenset({Reason.FACT_MISSING, Reason.CONDITION_NOT_MET, Reason.APPROVAL_REQUIRED})
 
 
 @dataclass(frozen=True, slots=True)
 class AccessScope:
-    """A scope that the caller may ask for.
+    """A scope that the caller may ask for, or could if what is named here were so.
 
     Attributes:
         max_ttl: The longest lifetime that policy allows now; the rest of the caller's SVID may shorten it further.
         binding_required: The token is always bound to the caller's certificate.
         expire_time: When the last grant that gives it ends; ``None`` when one never does.
+        available: A request for it would be granted now.
+        missing: The facts and optional parts of the request that conditions need and do not have, sorted.
+        unmet: The names of the conditions that are false, sorted; :data:`INLINE` for those without a name.
+        approval_required: Somebody must approve first.
     """
 
     name: str
@@ -35,6 +54,10 @@ class AccessScope:
     max_ttl: timedelta
     binding_required: bool
     expire_time: datetime | None
+    available: bool
+    missing: tuple[str, ...]
+    unmet: tuple[str, ...]
+    approval_required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +69,92 @@ class Access:
     scopes: tuple[AccessScope, ...]
 
 
-def list_access(policy: Policy, caller: Caller, now: datetime) -> tuple[Access, ...]:
+def list_access(policy: Policy, caller: Caller, facts: Facts, now: datetime) -> tuple[Access, ...]:
     """Return what ``policy`` lets the caller ask for at ``now``, sorted by audience, application and scope."""
-    audiences = sorted(policy.grant_index.audiences_of(caller.spiffe_id))
-    return tuple(access for audience in audiences for access in _of_audience(policy, caller, audience, now))
+    return tuple(
+        access
+        for audience in _audiences(policy, caller)
+        for access in _of_audience(policy, caller, audience, facts, now)
+    )
 
 
-def _of_audience(policy: Policy, caller: Caller, audience: str, now: datetime) -> Iterable[Access]:
-    candidates = find_candidates(policy, caller.spiffe_id, audience)
-    grants = [grant for grant in candidates.grants if is_in_force(grant, now, policy.min_ttl)]
-    if any(rule.scopes is None for rule in candidates.prohibitions):
-        return
-    prohibited = {scope for rule in candidates.prohibitions for scope in rule.scopes or ()}
-    named = sorted({grant.application for grant in grants if grant.application is not None})
-    applications: Sequence[str | None] = named or [None]
-    for application in applications:
+def facts_needed_to_list(policy: Policy, caller: Caller) -> frozenset[FactKey]:
+    """Return every fact that :func:`list_access` could read."""
+    asked = (facts_needed(policy, caller, _every_scope(policy, audience)) for audience in _audiences(policy, caller))
+    return NO_FACTS.union(*asked) if policy.fact_types else NO_FACTS
+
+
+def _audiences(policy: Policy, caller: Caller) -> list[str]:
+    return sorted(policy.grant_index.audiences_of(caller.spiffe_id))
+
+
+def _every_scope(policy: Policy, audience: str) -> TokenRequest:
+    # One scope of each tier is enough to need what the tier needs; a request has a bounded number of scopes.
+    by_tier = {rule.risk: name for name, rule in policy.audiences[audience].scopes.items()}
+    return TokenRequest(audience, tuple(by_tier.values()))
+
+
+def _of_audience(policy: Policy, caller: Caller, audience: str, facts: Facts, now: datetime) -> Iterator[Access]:
+    first_scope = next(iter(policy.audiences[audience].scopes))
+    rules, _ = find_rules(_inputs(policy, caller, TokenRequest(audience, (first_scope,)), facts, now))
+    grants = [grant for grant, obstacles in rules.grants if not obstacles]
+    applications: list[str | None] = [*sorted({grant.application for grant in grants if grant.application is not None})]
+    for application in applications or [None]:
         serving = [grant for grant in grants if grant.application in (None, application)]
-        names = sorted({scope for grant in serving for scope in grant.scopes} - prohibited)
-        scopes = tuple(_scope(policy, audience, name, serving, now) for name in names)
-        if scopes:
+        names = sorted({scope for grant in serving for scope in grant.scopes})
+        requests = (TokenRequest(audience, (name,), application=application) for name in names)
+        listed = (_scope(_inputs(policy, caller, request, facts, now), rules, serving) for request in requests)
+        if scopes := tuple(scope for scope in listed if scope is not None):
             yield Access(audience, application, scopes)
 
 
-def _scope(policy: Policy, audience: str, name: str, serving: Sequence[GrantRule], now: datetime) -> AccessScope:
-    giving = [grant for grant in serving if name in grant.scopes]
-    risk = policy.audiences[audience].scopes[name].risk
-    ends = [grant.expires for grant in giving]
+def _inputs(policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> Inputs:
+    return Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now))
+
+
+def _scope(inputs: Inputs, rules: Rules, serving: Iterable[GrantRule]) -> AccessScope | None:
+    outcome = select(inputs, rules, Obstacle.NONE)
+    available = isinstance(outcome, Allowed)
+    reason = None if isinstance(outcome, Allowed) else with_reason(inputs, rules, outcome).reason
+    if not available and reason not in _WITHIN_REACH:
+        return None
+    name = inputs.request.scopes[0]
+    giving = outcome.by_scope[name] if isinstance(outcome, Allowed) else [g for g in serving if name in g.scopes]
+    limits = limits_on(outcome.limits if isinstance(outcome, Allowed) else (), name)
+    return replace(
+        _terms(inputs, name, giving, limits),
+        available=available,
+        missing=() if available else tuple(sorted(inputs.evaluator.missing)),
+        unmet=() if available else _unmet(inputs, rules, giving, name),
+    )
+
+
+def _terms(inputs: Inputs, name: str, giving: Iterable[GrantRule], limits: list[LimitRule]) -> AccessScope:
+    policy = inputs.policy
+    rule = policy.audiences[inputs.request.audience].scopes[name]
+    tier = policy.risk_tiers[rule.risk]
+    ends = [grant.ends for grant in giving]
+    ttls = [shortest(policy_limits(policy, grant, name, inputs.now, limits)).lifetime for grant in giving]
     return AccessScope(
         name=name,
-        risk=risk,
-        max_ttl=max(policy_limit(policy, grant, name, now).lifetime for grant in giving),
-        binding_required=policy.risk_tiers[risk].binding_required,
+        risk=rule.risk,
+        max_ttl=max(ttls),
+        binding_required=tier.binding_required,
         expire_time=None if None in ends else max(end for end in ends if end is not None),
+        available=False,
+        missing=(),
+        unmet=(),
+        approval_required=(rule.approval or tier.approval) is not None,
     )
+
+
+def _unmet(inputs: Inputs, rules: Rules, giving: Iterable[GrantRule], name: str) -> tuple[str, ...]:
+    tier = inputs.policy.risk_tiers[inputs.policy.audiences[inputs.request.audience].scopes[name].risk]
+    conditions: Iterable[Condition] = chain(
+        tier.requires,
+        *(grant.conditions for grant in giving),
+        *(limit.requires for limit in limits_on(rules.limits, name)),
+    )
+    application = inputs.request.application
+    false = {c.name or INLINE for c in conditions if inputs.evaluator.truth_of(c, application) is Truth.FALSE}
+    return tuple(sorted(false))

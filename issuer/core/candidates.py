@@ -9,30 +9,39 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from issuer.core.index import ANY_AUDIENCE
-from issuer.core.token_request import GrantType
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from issuer.core.policy import GrantRule, Policy, ProhibitionRule
+    from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
     from issuer.core.spiffe_id import SpiffeId
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Grants that may apply and prohibitions that do, for one caller and one audience."""
+    """The rules that speak of one caller and one audience, none of them evaluated."""
 
     grants: tuple[GrantRule, ...]
     prohibitions: tuple[ProhibitionRule, ...]
+    limits: tuple[LimitRule, ...] = ()
 
 
 def find_candidates(policy: Policy, spiffe_id: SpiffeId, audience: str) -> Candidates:
     """Return the rules whose workloads include ``spiffe_id`` and that name ``audience``; none for an unknown one."""
-    grants = policy.grant_index.matching(spiffe_id, audience)
-    index = policy.prohibition_index
+    prohibitions, limits = policy.prohibition_index, policy.limit_index
     return Candidates(
-        grants=tuple(grant for grant in grants if GrantType.CLIENT_CREDENTIALS in grant.grant_types),
-        prohibitions=index.matching(spiffe_id, audience) + index.matching(spiffe_id, ANY_AUDIENCE),
+        grants=policy.grant_index.matching(spiffe_id, audience),
+        prohibitions=prohibitions.matching(spiffe_id, audience) + prohibitions.matching(spiffe_id, ANY_AUDIENCE),
+        limits=limits.matching(spiffe_id, audience) + limits.matching(spiffe_id, ANY_AUDIENCE) if policy.limits else (),
+    )
+
+
+def environments_of(policy: Policy, spiffe_id: SpiffeId) -> frozenset[str]:
+    """Return the names of the environments that policy puts a workload into."""
+    return frozenset(
+        environment.name
+        for environment in policy.environments
+        if any(pattern.matches(spiffe_id) for pattern in environment.workloads)
     )
 
 
@@ -43,4 +52,4 @@ def is_in_force(grant: GrantRule, now: datetime, min_ttl: timedelta) -> bool:
     """
     if grant.not_before is not None and now < grant.not_before:
         return False
-    return grant.expires is None or now + min_ttl <= grant.expires
+    return grant.ends is None or now + min_ttl <= grant.ends

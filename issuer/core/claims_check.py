@@ -12,7 +12,8 @@
 5. ``scope`` is exactly what was granted, and nothing that was not asked for.
 6. ``application`` is the granted one.
 7. ``iat`` is not in the future, ``nbf`` not after it; the token is alive and lives no longer than the grant, the
-   request and the caller's certificate allow.
+   request and the caller's certificate allow. Only an exception of policy lets it outlive the certificate, and never
+   a token that is bound to it.
 8. ``cnf`` is there if and only if the grant binds, and names the caller's certificate.
 """
 
@@ -149,7 +150,7 @@ def _check_times(claims: dict[str, Any], grant: Grant, caller: Caller, request: 
         raise ClaimsMismatch("exp", "is already over")
     if expires - issued > grant.lifetime or (request.ttl is not None and expires - issued > request.ttl):
         raise ClaimsMismatch("exp", "makes the token live longer than was asked for and granted")
-    if expires > caller.not_after:
+    if expires > caller.not_after and (grant.bind_certificate or not grant.legacy):
         raise ClaimsMismatch("exp", "is after the end of the caller's certificate")
 
 

@@ -88,12 +88,14 @@ class Condition:
         name: The name under which the policy declares it; ``None`` when it stands in a rule.
         needs: The paths that must be known, such as ``facts.risk.score`` or ``request.ttl``.
         mentions: Those, and the ones that ``has()`` guards.
+        fact_types: The names of the types of fact among them.
     """
 
     text: str
     name: str | None
     needs: frozenset[str]
     mentions: frozenset[str]
+    fact_types: frozenset[str]
     source: Position
     _expression: Any = field(repr=False)
 
@@ -159,7 +161,8 @@ class ConditionCompiler:
             found = self._compiled[text] = self._compile(text)
         read, expression = found
         needs, mentions = read.needs & self.may_be_missing, read.mentions & self.may_be_missing
-        return Condition(text, name, needs, mentions, source, expression)
+        fact_types = frozenset(path.split(".")[1] for path in mentions if path.startswith("facts."))
+        return Condition(text, name, needs, mentions, fact_types, source, expression)
 
     def compile_part(self, text: str) -> Any:  # noqa: ANN401
         """Return the engine's expression for a part of a condition, of whatever type; for :meth:`Context.value_of`.

@@ -2,170 +2,333 @@
 
 The rules, in order:
 
- 1. Deny by default. Only rule 11 grants, and every rule before it can only take away.
- 2. The candidates are the grants whose workloads include the caller and that name the audience. An unknown audience has
-    none, so it is refused exactly as one that is not allowed: the answer does not tell which audiences exist.
- 3. Prohibitions win. One without scopes refuses the whole audience, one with scopes refuses those.
- 4. A grant applies from ``not_before`` until ``min_ttl`` before ``expires``. Where none does, the audience is refused.
- 5. The application is one that an applying grant names. A request that names none gets the only one there is; where
+ 1. Deny by default. Only rule 13 grants, and every rule before it can only take away.
+ 2. The candidates are the rules whose workloads include the caller and that name the audience. An unknown audience has
+    none, so it is refused exactly as one that is not allowed: the answer does not tell which audiences exist. Rules in
+    audit mode are left out here and weighed apart: they change :class:`~issuer.core.decision.Shadow`, never the answer.
+ 3. A grant counts for callers of the environments that it names, or else of its audience's environment.
+ 4. A grant counts from ``not_before`` until ``min_ttl`` before it ends, for the grant types that it names.
+ 5. The application is one that a grant of rule 4 names. A request that names none gets the only one there is; where
     there are several it must choose. A grant that names no application adds its scopes whichever application that is.
- 6. A scope is granted when an applying grant for that application names it and no prohibition does.
- 7. All or nothing: one refused scope refuses the request, unless the caller set ``allow_partial``, and then at least
+    Conditions have no say in this: the application of a token must not change with the weather.
+ 6. Prohibitions win. One applies unless its conditions are known to be false: what cannot be evaluated prohibits. One
+    without scopes refuses the whole audience, one with scopes refuses those.
+ 7. A grant applies when all its conditions are known to be true: what cannot be evaluated does not grant.
+ 8. A scope is granted when an applying grant for that application names it, no prohibition does, and what its risk
+    tier and the limits on it require is known to be true. A limit, like a prohibition, applies unless it is known not
+    to. A scope that needs an approval is not granted without one.
+ 9. All or nothing: one refused scope refuses the request, unless the caller set ``allow_partial``, and then at least
     one scope must be left.
- 8. A refusal that grants outside of their time window would have prevented says so: GRANT_EXPIRED.
- 9. For each scope, of the grants that give it, the one with the longest lifetime counts (of equal ones the lowest id).
-    The token lives the minimum over its scopes of: asked, grant, scope, audience, risk tier, rest of the SVID, rest of
-    the grant. Whole seconds, rounded down.
-10. A token that would live less than ``min_ttl`` is not issued: renew the SVID first, or ask for more.
-11. What is left is granted. The token is bound to the caller's certificate when the caller asks for that or when the
+10. The reason of a refusal is the first obstacle whose removal, with those before it, would have led to a token:
+    dates, grant type, missing facts, false conditions, approval. If none would have, no rule gives what was asked for.
+11. For each scope, of the grants that give it, the one with the longest lifetime counts (of equal ones the lowest id).
+    The token lives the minimum over its scopes of: asked, grant, scope, audience, risk tier, limits, rest of the SVID,
+    rest of the grant. Whole seconds, rounded down. A legacy grant drops the rest of the SVID, for tokens that are not
+    bound to it: a bound one is worth nothing longer than the SVID lives.
+12. A token that would live less than ``min_ttl`` is not issued: renew the SVID first, or ask for more.
+13. What is left is granted. The token is bound to the caller's certificate when the caller asks for that or when the
     risk tier of one of its scopes demands it.
 
-What the caller of :func:`decide` must still do: verify the caller, record the decision, check the finished claims.
+What the caller of :func:`decide` must still do: verify the caller, fetch what
+:func:`~issuer.core.facts_needed.facts_needed` names, record the decision, check the finished claims.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from enum import IntFlag
+from typing import TYPE_CHECKING, Final
 
 from issuer.core.candidates import find_candidates, is_in_force
-from issuer.core.decision import Denial, Grant, LifetimeBound
+from issuer.core.condition import Truth
+from issuer.core.decision import Denial, Grant, LifetimeBound, Shadow
 from issuer.core.errors import Reason
-from issuer.core.lifetime import Limit, policy_limit, request_limit, shortest, svid_limit
+from issuer.core.evaluation import Evaluator
+from issuer.core.lifetime import Limit, policy_limits, request_limit, shortest, svid_limit
+from issuer.core.policy import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from issuer.core.caller import Caller
-    from issuer.core.policy import GrantRule, Policy, ProhibitionRule
+    from issuer.core.condition import Condition
+    from issuer.core.facts import Facts
+    from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
     from issuer.core.token_request import TokenRequest
 
 MAX_RULE_IDS = 16
 """How many rules a denial names; a record has to stay small, and the first ones are enough to find the rest."""
 
 
+class Obstacle(IntFlag):
+    """What can keep a rule that speaks of the request from giving a token."""
+
+    NONE = 0
+    DATES = 1
+    GRANT_TYPE = 2
+    UNKNOWN = 4
+    FALSE = 8
+    APPROVAL = 16
+
+
+_REASONS: Final = (  # 10
+    (Obstacle.DATES, Reason.GRANT_EXPIRED),
+    (Obstacle.GRANT_TYPE, Reason.GRANT_TYPE_NOT_ALLOWED),
+    (Obstacle.UNKNOWN, Reason.FACT_MISSING),
+    (Obstacle.FALSE, Reason.CONDITION_NOT_MET),
+    (Obstacle.APPROVAL, Reason.APPROVAL_REQUIRED),
+)
+_OF_TRUTH: Final = {Truth.TRUE: Obstacle.NONE, Truth.UNKNOWN: Obstacle.UNKNOWN, Truth.FALSE: Obstacle.FALSE}
+
+
 @dataclass(frozen=True, slots=True)
-class _Allowed:
-    """Rules 3 to 7 let this through: the grants that give each scope, in the order of the request."""
+class Inputs:
+    """What one decision is made from."""
+
+    policy: Policy
+    caller: Caller
+    request: TokenRequest
+    now: datetime
+    evaluator: Evaluator
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The candidates that count: grants with the obstacles that are seen without evaluating a condition."""
+
+    grants: Sequence[tuple[GrantRule, Obstacle]]
+    prohibitions: Sequence[ProhibitionRule]
+    limits: Sequence[LimitRule]
+
+
+@dataclass(frozen=True, slots=True)
+class _Applying:
+    """Rules 5 to 7 leave these: the application, and the rules that apply to it."""
+
+    application: str | None
+    grants: Sequence[GrantRule]
+    prohibitions: Sequence[ProhibitionRule]
+    limits: Sequence[LimitRule]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Rules 5 to 9 let this through: the grants that give each scope, in the order of the request, and the limits."""
 
     application: str | None
     by_scope: Mapping[str, Sequence[GrantRule]]
+    limits: Sequence[LimitRule]
     refused_scopes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
-    """Rules 3 to 7 refuse."""
+class Refused:
+    """Rules 5 to 9 refuse."""
 
     reason: Reason
     scopes: tuple[str, ...]
     rule_ids: Sequence[str]
 
 
-def decide(policy: Policy, caller: Caller, request: TokenRequest, now: datetime) -> Grant | Denial:
+def decide(policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> Grant | Denial:
     """Return what ``policy`` says to ``request`` at ``now`` (timezone-aware).
 
-    ``caller`` is trusted to be verified: only its ID and the end of its SVID are read.
+    ``caller`` is trusted to be verified: only its ID and the end of its SVID are read. ``facts`` may hold more than is
+    needed, and may lack what is: that is then missing.
     """
-    candidates = find_candidates(policy, caller.spiffe_id, request.audience)  # 2
-    in_force = [grant for grant in candidates.grants if is_in_force(grant, now, policy.min_ttl)]  # 4
-    outcome = _select(in_force, candidates.prohibitions, request)
-    if isinstance(outcome, _Refused):
-        at_another_time = _select(candidates.grants, candidates.prohibitions, request)  # 8
-        return _denial(policy, _expired(outcome, at_another_time))
-    return _grant_or_too_short(policy, caller, request, outcome, now)
+    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now))
+    enforced, with_audited = find_rules(inputs)
+    answer = _answer(inputs, enforced)
+    if with_audited is None:
+        return answer
+    return replace(answer, shadow=_shadow(answer, _answer(inputs, with_audited)))
 
 
-def _select(
-    grants: Sequence[GrantRule], prohibitions: Sequence[ProhibitionRule], request: TokenRequest
-) -> _Allowed | _Refused:
-    """Apply rules 3 to 7 to grants whose time window was looked at already."""
-    if frozen := [rule.id for rule in prohibitions if rule.scopes is None]:  # 3
-        return _Refused(Reason.AUDIENCE_NOT_ALLOWED, (), frozen)
-    if not grants:  # 4
-        return _Refused(Reason.AUDIENCE_NOT_ALLOWED, (), ())
+def find_rules(inputs: Inputs) -> tuple[Rules, Rules | None]:
+    """Apply rules 2 to 4: return the rules that are enforced and, if some are in audit mode, those with them."""
+    found = find_candidates(inputs.policy, inputs.caller.spiffe_id, inputs.request.audience)
+    grants = [(grant, _obstacles(inputs, grant)) for grant in found.grants if _in_environment(inputs, grant)]
+    everything = Rules(grants, list(found.prohibitions), list(found.limits))
+    enforced = Rules(
+        [(grant, obstacles) for grant, obstacles in grants if grant.mode is Mode.ENFORCE],
+        [rule for rule in found.prohibitions if rule.mode is Mode.ENFORCE],
+        [rule for rule in found.limits if rule.mode is Mode.ENFORCE],
+    )
+    return enforced, None if enforced == everything else everything
+
+
+def _in_environment(inputs: Inputs, grant: GrantRule) -> bool:  # 3
+    if grant.environments is not None:
+        return not grant.environments.isdisjoint(inputs.evaluator.environments)
+    own = inputs.policy.audiences[grant.audience].environment
+    return own is None or own in inputs.evaluator.environments
+
+
+def _obstacles(inputs: Inputs, grant: GrantRule) -> Obstacle:  # 4
+    obstacles = Obstacle.NONE
+    if not is_in_force(grant, inputs.now, inputs.policy.min_ttl):
+        obstacles |= Obstacle.DATES
+    if inputs.request.grant_type not in grant.grant_types:
+        obstacles |= Obstacle.GRANT_TYPE
+    return obstacles
+
+
+def _answer(inputs: Inputs, rules: Rules) -> Grant | Denial:
+    outcome = select(inputs, rules, Obstacle.NONE)
+    if isinstance(outcome, Refused):
+        return _denial(inputs, with_reason(inputs, rules, outcome))
+    return _grant_or_too_short(inputs, outcome)
+
+
+def select(inputs: Inputs, rules: Rules, ignored: Obstacle) -> Allowed | Refused:
+    """Apply rules 5 to 9 as if the obstacles that are ``ignored`` were not there."""
+    grants = [grant for grant, obstacles in rules.grants if not obstacles & ~ignored]
     applications = {grant.application for grant in grants if grant.application is not None}  # 5
-    if request.application is None and len(applications) > 1:
-        return _Refused(Reason.APPLICATION_REQUIRED, (), [grant.id for grant in grants])
-    if request.application is not None and request.application not in applications:
-        return _Refused(Reason.APPLICATION_NOT_ALLOWED, (), [grant.id for grant in grants])
-    application = request.application or next(iter(applications), None)
-    serving = [grant for grant in grants if grant.application in (None, application)]
-    return _select_scopes(serving, prohibitions, request, application)
+    application = inputs.request.application or (next(iter(applications)) if len(applications) == 1 else None)
+    prohibitions = [rule for rule in rules.prohibitions if _applies(inputs, rule, application, ignored)]  # 6
+    if frozen := [rule.id for rule in prohibitions if rule.scopes is None]:
+        return Refused(Reason.AUDIENCE_NOT_ALLOWED, (), frozen)
+    if not grants:
+        return Refused(Reason.AUDIENCE_NOT_ALLOWED, (), ())
+    if application is None and applications:
+        return Refused(Reason.APPLICATION_REQUIRED, (), [grant.id for grant in grants])
+    if application is not None and application not in applications:
+        return Refused(Reason.APPLICATION_NOT_ALLOWED, (), [grant.id for grant in grants])
+    serving = [
+        grant
+        for grant in grants
+        if grant.application in (None, application) and _holds(inputs, grant.conditions, application, ignored)  # 7
+    ]
+    limits = [rule for rule in rules.limits if _applies(inputs, rule, application, ignored)]
+    return _select_scopes(inputs, _Applying(application, serving, prohibitions, limits), ignored)
 
 
-def _select_scopes(
-    grants: Sequence[GrantRule],
-    prohibitions: Sequence[ProhibitionRule],
-    request: TokenRequest,
-    application: str | None,
-) -> _Allowed | _Refused:
-    prohibited = {scope for rule in prohibitions for scope in rule.scopes or ()}
+def _applies(inputs: Inputs, rule: ProhibitionRule | LimitRule, application: str | None, ignored: Obstacle) -> bool:
+    """Return whether a rule that takes away applies: unless its conditions are known to be false."""
+    truth = inputs.evaluator.truth(rule.conditions, application)
+    return truth is Truth.TRUE or (truth is Truth.UNKNOWN and Obstacle.UNKNOWN not in ignored)
+
+
+def _holds(inputs: Inputs, conditions: Iterable[Condition], application: str | None, ignored: Obstacle) -> bool:
+    """Return whether conditions that something depends on are all known to be true."""
+    return not _OF_TRUTH[inputs.evaluator.truth(conditions, application)] & ~ignored
+
+
+def _select_scopes(inputs: Inputs, applying: _Applying, ignored: Obstacle) -> Allowed | Refused:
+    request = inputs.request
+    prohibited = {scope for rule in applying.prohibitions for scope in rule.scopes or ()}
     by_scope = {
-        scope: [grant for grant in grants if scope in grant.scopes]
+        scope: [grant for grant in applying.grants if scope in grant.scopes]
         for scope in request.scopes
         if scope not in prohibited
     }
-    granted = {scope: giving for scope, giving in by_scope.items() if giving}  # 6
+    granted = {  # 8
+        scope: giving
+        for scope, giving in by_scope.items()
+        if giving and _requirements_hold(inputs, applying, scope, ignored)
+    }
     refused = tuple(scope for scope in request.scopes if scope not in granted)
-    if not granted or (refused and not request.allow_partial):  # 7
-        closest = [rule.id for rule in prohibitions if not (rule.scopes or frozenset()).isdisjoint(refused)]
-        return _Refused(Reason.SCOPE_NOT_ALLOWED, refused, closest or [grant.id for grant in grants])
-    return _Allowed(application, granted, refused)
+    if not granted or (refused and not request.allow_partial):  # 9
+        closest = [rule.id for rule in applying.prohibitions if not (rule.scopes or frozenset()).isdisjoint(refused)]
+        return Refused(Reason.SCOPE_NOT_ALLOWED, refused, closest or [grant.id for grant in applying.grants])
+    return Allowed(applying.application, granted, applying.limits, refused)
 
 
-def _expired(refused: _Refused, at_another_time: _Allowed | _Refused) -> _Refused:
-    """Apply rule 8."""
-    if isinstance(at_another_time, _Refused):
-        return refused
-    scopes = refused.scopes or at_another_time.by_scope
-    giving = [grant.id for scope in scopes for grant in at_another_time.by_scope.get(scope, ())]
-    return _Refused(Reason.GRANT_EXPIRED, refused.scopes, giving)
+def _requirements_hold(inputs: Inputs, applying: _Applying, scope: str, ignored: Obstacle) -> bool:
+    rule = inputs.policy.audiences[inputs.request.audience].scopes[scope]
+    tier = inputs.policy.risk_tiers[rule.risk]
+    if (rule.approval or tier.approval) and Obstacle.APPROVAL not in ignored:
+        return False
+    required = [tier.requires, *(limit.requires for limit in limits_on(applying.limits, scope))]
+    return all(_holds(inputs, conditions, applying.application, ignored) for conditions in required)
 
 
-def _grant_or_too_short(
-    policy: Policy, caller: Caller, request: TokenRequest, allowed: _Allowed, now: datetime
-) -> Grant | Denial:
-    """Apply rules 9 to 11."""
-    common = [svid_limit(caller.not_after, now)]
-    if request.ttl is not None:
-        common.append(request_limit(request.ttl))
-    chosen = [_longest(policy, scope, giving, common, now) for scope, giving in allowed.by_scope.items()]  # 9
+def limits_on(limits: Iterable[LimitRule], scope: str) -> list[LimitRule]:
+    """Return the limits that speak of ``scope``."""
+    return [limit for limit in limits if limit.scopes is None or scope in limit.scopes]
+
+
+def with_reason(inputs: Inputs, rules: Rules, refused: Refused) -> Refused:
+    """Apply rule 10."""
+    ignored = Obstacle.NONE
+    for obstacle, reason in _REASONS:
+        ignored |= obstacle
+        without = select(inputs, rules, ignored)
+        if isinstance(without, Allowed):
+            scopes = refused.scopes or without.by_scope
+            giving = [grant.id for scope in scopes for grant in without.by_scope.get(scope, ())]
+            return Refused(reason, refused.scopes, giving)
+    return refused
+
+
+def _grant_or_too_short(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
+    """Apply rules 11 to 13."""
+    bound = inputs.request.bind_certificate or _binding_required(inputs, allowed)
+    chosen = [_longest(inputs, allowed, scope, bound=bound) for scope in allowed.by_scope]  # 11
     limit = shortest(limit for _, limit in chosen)
     rule_ids = tuple(sorted({grant.id for grant, _ in chosen}))
-    if limit.lifetime < policy.min_ttl:  # 10
-        return _denial(policy, _Refused(_too_short(limit.bound), (), rule_ids))
-    return Grant(  # 11
-        audience=request.audience,
+    if limit.lifetime < inputs.policy.min_ttl:  # 12
+        return _denial(inputs, Refused(_too_short(limit.bound), (), rule_ids))
+    return Grant(  # 13
+        audience=inputs.request.audience,
         scopes=tuple(allowed.by_scope),
         lifetime=limit.lifetime,
         lifetime_bound=limit.bound,
         application=allowed.application,
-        bind_certificate=request.bind_certificate or _binding_required(policy, request.audience, allowed),
+        bind_certificate=bound,
         rule_ids=rule_ids,
         refused_scopes=allowed.refused_scopes,
-        policy_digest=policy.digest,
+        policy_digest=inputs.policy.digest,
+        lifetime_rule=limit.rule,
+        grant_type=inputs.request.grant_type,
+        legacy=limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime,
+        missing=tuple(sorted(inputs.evaluator.missing)),
+        facts=tuple(inputs.evaluator.facts.values()),
     )
 
 
-def _longest(
-    policy: Policy, scope: str, giving: Sequence[GrantRule], common: Sequence[Limit], now: datetime
-) -> tuple[GrantRule, Limit]:
-    limits = [(grant, shortest([policy_limit(policy, grant, scope, now), *common])) for grant in giving]
-    return min(limits, key=lambda pair: (-pair[1].lifetime, pair[0].id))
+def _longest(inputs: Inputs, allowed: Allowed, scope: str, *, bound: bool) -> tuple[GrantRule, Limit]:
+    limits = limits_on(allowed.limits, scope)
+    ways = []
+    for grant in allowed.by_scope[scope]:
+        terms = policy_limits(inputs.policy, grant, scope, inputs.now, limits)
+        if grant.legacy is None or bound:
+            terms.append(svid_limit(inputs.caller.not_after, inputs.now))
+        if inputs.request.ttl is not None:
+            terms.append(request_limit(inputs.request.ttl))
+        ways.append((grant, shortest(terms)))
+    return min(ways, key=lambda way: (-way[1].lifetime, way[0].id))
 
 
 def _too_short(bound: LifetimeBound) -> Reason:
-    """Return why a token would be too short; a grant's own terms cannot be (rule 4, and the promise of ``min_ttl``)."""
+    """Return why a token would be too short; a rule's own terms cannot be (rule 4, and the promise of ``min_ttl``)."""
     return Reason.REQUEST_INVALID if bound is LifetimeBound.REQUEST else Reason.SVID_EXPIRES_SOON
 
 
-def _binding_required(policy: Policy, audience: str, allowed: _Allowed) -> bool:
-    scopes = policy.audiences[audience].scopes
-    return any(policy.risk_tiers[scopes[scope].risk].binding_required for scope in allowed.by_scope)
+def _binding_required(inputs: Inputs, allowed: Allowed) -> bool:
+    scopes = inputs.policy.audiences[inputs.request.audience].scopes
+    return any(inputs.policy.risk_tiers[scopes[scope].risk].binding_required for scope in allowed.by_scope)
 
 
-def _denial(policy: Policy, refused: _Refused) -> Denial:
-    rule_ids = tuple(sorted(set(refused.rule_ids))[:MAX_RULE_IDS])
-    return Denial(refused.reason, refused.scopes, rule_ids, policy.digest)
+def _denial(inputs: Inputs, refused: Refused) -> Denial:
+    return Denial(
+        reason=refused.reason,
+        scopes=refused.scopes,
+        rule_ids=tuple(sorted(set(refused.rule_ids))[:MAX_RULE_IDS]),
+        policy_digest=inputs.policy.digest,
+        missing=tuple(sorted(inputs.evaluator.missing)),
+        facts=tuple(inputs.evaluator.facts.values()),
+    )
+
+
+def _shadow(answer: Grant | Denial, other: Grant | Denial) -> Shadow | None:
+    """Return what ``other`` says if it says anything else."""
+    shadow = _summary(other)
+    return None if replace(shadow, rule_ids=answer.rule_ids) == _summary(answer) else shadow
+
+
+def _summary(answer: Grant | Denial) -> Shadow:
+    if isinstance(answer, Denial):
+        return Shadow(answer.reason, answer.scopes, None, answer.rule_ids)
+    return Shadow(None, answer.scopes, answer.lifetime, answer.rule_ids)

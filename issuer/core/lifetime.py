@@ -12,17 +12,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from issuer.core.policy import GrantRule, Policy
+    from issuer.core.policy import GrantRule, LimitRule, Policy
 
 _SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """An upper bound on a lifetime. ``lifetime`` is in whole seconds, and not positive when its end has passed."""
+    """An upper bound on a lifetime.
+
+    Attributes:
+        lifetime: In whole seconds; not positive when its end has passed.
+        bound: The kind of input that set it.
+        rule: Which one: the id of a rule, or the name of an audience, a scope or a tier; empty for request and SVID.
+    """
 
     lifetime: timedelta
     bound: LifetimeBound
+    rule: str = ""
 
 
 def request_limit(ttl: timedelta) -> Limit:
@@ -35,28 +42,36 @@ def svid_limit(not_after: datetime, now: datetime) -> Limit:
     return Limit(_whole_seconds(not_after - now), LifetimeBound.SVID)
 
 
-def policy_limit(policy: Policy, grant: GrantRule, scope: str, now: datetime) -> Limit:
-    """Return the limit that policy sets to ``scope`` under ``grant``, which must name a declared audience and scope."""
+def policy_limits(
+    policy: Policy, grant: GrantRule, scope: str, now: datetime, limits: Iterable[LimitRule] = ()
+) -> list[Limit]:
+    """Return every limit that policy sets to ``scope`` under ``grant``, which must name a declared audience and scope.
+
+    ``limits`` are the limit rules that apply to the scope.
+    """
     audience = policy.audiences[grant.audience]
     rule = audience.scopes[scope]
-    terms = [Limit(policy.risk_tiers[rule.risk].max_ttl, LifetimeBound.RISK_TIER)]
+    terms = [Limit(policy.risk_tiers[rule.risk].max_ttl, LifetimeBound.RISK_TIER, rule.risk.value)]
     if grant.max_ttl is not None:
-        terms.append(Limit(grant.max_ttl, LifetimeBound.GRANT))
+        terms.append(Limit(grant.max_ttl, LifetimeBound.GRANT, grant.id))
     if rule.max_ttl is not None:
-        terms.append(Limit(rule.max_ttl, LifetimeBound.SCOPE))
+        terms.append(Limit(rule.max_ttl, LifetimeBound.SCOPE, scope))
     if audience.max_ttl is not None:
-        terms.append(Limit(audience.max_ttl, LifetimeBound.AUDIENCE))
-    if grant.expires is not None:
-        terms.append(Limit(_whole_seconds(grant.expires - now), LifetimeBound.GRANT_EXPIRY))
-    return shortest(terms)
+        terms.append(Limit(audience.max_ttl, LifetimeBound.AUDIENCE, audience.name))
+    if grant.ends is not None:
+        terms.append(Limit(_whole_seconds(grant.ends - now), LifetimeBound.GRANT_EXPIRY, grant.id))
+    if grant.legacy is not None:
+        terms.append(Limit(grant.legacy.max_ttl, LifetimeBound.LEGACY, grant.id))
+    terms.extend(Limit(limit.max_ttl, LifetimeBound.LIMIT, limit.id) for limit in limits if limit.max_ttl is not None)
+    return terms
 
 
 _ORDER = {bound: position for position, bound in enumerate(LifetimeBound)}
 
 
 def shortest(limits: Iterable[Limit]) -> Limit:
-    """Return the shortest of at least one limit; of equal ones the first in the order of :class:`LifetimeBound`."""
-    return min(limits, key=lambda limit: (limit.lifetime, _ORDER[limit.bound]))
+    """Return the shortest of at least one limit; of equal ones the first by :class:`LifetimeBound`, then by rule."""
+    return min(limits, key=lambda limit: (limit.lifetime, _ORDER[limit.bound], limit.rule))
 
 
 def _whole_seconds(duration: timedelta) -> timedelta:

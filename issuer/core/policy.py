@@ -175,6 +175,13 @@ class GrantRule:
         """The one audience, as the index wants it."""
         return (self.audience,)
 
+    @property
+    def ends(self) -> datetime | None:
+        """The first moment at which it no longer applies: when it expires, or when its exception does."""
+        if self.legacy is None:
+            return self.expires
+        return self.legacy.expires if self.expires is None else min(self.expires, self.legacy.expires)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProhibitionRule:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core import policy_values
 from issuer.core.index import ANY_AUDIENCE
-from issuer.core.policy import AudienceRule, GrantRule, GrantType, ProhibitionRule, RiskTier, ScopeRule, TierRules
+from issuer.core.policy import AudienceRule, GrantRule, ProhibitionRule, RiskTier, ScopeRule, TierRules
 from issuer.core.policy_draft import DEFAULT_TIERS, GrantReferences, ProhibitionReferences
 from issuer.core.policy_faults import quoted
 from issuer.core.policy_fields import Fields
 from issuer.core.policy_references import check_grant
+from issuer.core.token_request import GrantType
 from issuer.core.yaml_reader import SequenceNode
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 
-from issuer.core.access import list_access
 from issuer.core.errors import IssuerError
 from issuer.rpc import messages
 from issuer.rpc.status import status_from_error
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from issuer.issuance import Issuance
-    from issuer.ports import PolicyBook, Signer
+    from issuer.ports import Signer
     from issuer.rpc.call import VerifiedCall
 
 _ITEMS_BETWEEN_TURNS = 16
@@ -29,14 +28,12 @@ class IssuerMethods:
 
     Args:
         issuance: The request path.
-        policies: The policy in force, for ListAccess.
         signer: Whose public keys GetKeySet returns.
         key_set_max_age: How long a verifier may keep the key set.
     """
 
-    def __init__(self, *, issuance: Issuance, policies: PolicyBook, signer: Signer, key_set_max_age: timedelta) -> None:
+    def __init__(self, *, issuance: Issuance, signer: Signer, key_set_max_age: timedelta) -> None:
         self._issuance = issuance
-        self._policies = policies
         self._signer = signer
         self._key_set_max_age = Duration(seconds=int(key_set_max_age.total_seconds()))
 
@@ -70,7 +67,7 @@ class IssuerMethods:
 
     async def list_access(self, _message: pb.ListAccessRequest, call: VerifiedCall) -> pb.ListAccessResponse:
         """List what policy would grant this caller now."""
-        accesses = list_access(self._policies.current(), call.caller, call.now)
+        accesses = await self._issuance.list_access(call.caller, now=call.now)
         return messages.accesses_to_proto(accesses)
 
     async def get_key_set(self, _message: pb.GetKeySetRequest, _call: VerifiedCall) -> pb.GetKeySetResponse:

@@ -11,7 +11,7 @@ from issuer.core.claims_check import check_claims
 from issuer.core.decision import Grant, LifetimeBound
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token import signing_input
-from issuer.core.token_request import TokenRequest
+from issuer.core.token_request import GrantType, TokenRequest
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 900_000, tzinfo=UTC)
 NOW_SECONDS = 1795521600
@@ -71,6 +71,8 @@ def plain_decision() -> Decision:
             rule_ids=("settlement-writes-ledger",),
             refused_scopes=(),
             policy_digest="sha256:0",
+            lifetime_rule="settlement",
+            grant_type=GrantType.CLIENT_CREDENTIALS,
         ),
         caller=Caller(
             spiffe_id=SpiffeId.parse("spiffe://prod.example/ns/payments/sa/settler"),

@@ -11,8 +11,13 @@ from issuer.core.policy import Policy, RiskTier
 def names(rules: Policy) -> list[tuple[str, str | None, list[str]]]:
     return [
         (each.audience, each.application, [scope.name for scope in each.scopes])
-        for each in list_access(rules, caller(), NOW)
+        for each in list_access(rules, caller(), {}, NOW)
     ]
+
+
+def available(name: str, risk: RiskTier, max_ttl: timedelta, expires: datetime | None) -> AccessScope:
+    bound = risk is RiskTier.HIGH
+    return AccessScope(name, risk, max_ttl, bound, expires, True, (), (), False)  # noqa: FBT003 - by position, as listed
 
 
 def test_lists_what_may_be_asked_for_with_its_terms() -> None:
@@ -24,10 +29,10 @@ def test_lists_what_may_be_asked_for_with_its_terms() -> None:
         )
     )
     july = datetime(2026, 7, 2, tzinfo=UTC)
-    read = AccessScope("read", RiskTier.LOW, timedelta(minutes=3), binding_required=False, expire_time=july)
-    write = AccessScope("write", RiskTier.HIGH, timedelta(seconds=90), binding_required=True, expire_time=july)
-    send = AccessScope("send", RiskTier.LOW, timedelta(hours=1), binding_required=False, expire_time=None)
-    assert list_access(rules, caller(), NOW) == (
+    read = available("read", RiskTier.LOW, timedelta(minutes=3), july)
+    write = available("write", RiskTier.HIGH, timedelta(seconds=90), july)
+    send = available("send", RiskTier.LOW, timedelta(hours=1), None)
+    assert list_access(rules, caller(), {}, NOW) == (
         Access(LEDGER, "payments", (read, write)),
         Access("https://mail.example", None, (send,)),
     )
@@ -47,17 +52,17 @@ def test_lists_audiences_in_the_order_of_their_names() -> None:
     ]
     granted = [grant(f"g{number}", "[s]", audience=name) for number, name in enumerate(names_of_audiences)]
     rules = policy(grants(*granted), audiences="version: 1\naudiences:\n" + "".join(declared))
-    assert [each.audience for each in list_access(rules, caller(), NOW)] == sorted(names_of_audiences)
+    assert [each.audience for each in list_access(rules, caller(), {}, NOW)] == sorted(names_of_audiences)
 
 
 def test_lists_applications_in_the_order_of_their_names() -> None:
     rules = policy(grants(*(grant(f"g{letter}", application=letter) for letter in "hgfedcba")))
-    assert [each.application for each in list_access(rules, caller(), NOW)] == list("abcdefgh")
+    assert [each.application for each in list_access(rules, caller(), {}, NOW)] == list("abcdefgh")
 
 
 def test_a_scope_with_one_grant_without_end_has_no_end() -> None:
     rules = policy(grants(grant("a", expires="2026-07-01"), grant("b", max_ttl="20s")))
-    assert list_access(rules, caller(), NOW)[0].scopes[0].expire_time is None
+    assert list_access(rules, caller(), {}, NOW)[0].scopes[0].expire_time is None
 
 
 def test_lists_nothing_that_is_not_in_force_prohibited_or_for_others() -> None:

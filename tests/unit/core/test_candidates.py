@@ -24,16 +24,6 @@ def test_finds_grants_and_prohibitions_of_the_caller_and_the_audience() -> None:
     assert sorted(rule.id for rule in found.prohibitions) == ["all", "here"]
 
 
-def test_a_grant_for_other_grant_types_is_no_candidate() -> None:
-    rules = policy(
-        grants(
-            grant("exchange", grant_types="[token_exchange, intent, jit]"),
-            grant("both", grant_types="[jit, client_credentials]"),
-        )
-    )
-    assert [rule.id for rule in find_candidates(rules, CALLER, LEDGER).grants] == ["both"]
-
-
 def test_an_unknown_audience_has_no_candidates_but_prohibitions_of_all_audiences() -> None:
     rules = policy(grants(grant("mine")), prohibitions(prohibition("all", audiences="['*']")))
     found = find_candidates(rules, CALLER, "https://nowhere.example")

@@ -20,10 +20,10 @@ from support.policies import (
 from issuer.core.decide import MAX_RULE_IDS, decide
 from issuer.core.decision import Denial, Grant, LifetimeBound
 from issuer.core.errors import Reason
+from issuer.core.token_request import GrantType, TokenRequest
 
 if TYPE_CHECKING:
     from issuer.core.policy import Policy
-    from issuer.core.token_request import TokenRequest
 
 
 def seconds(number: float) -> timedelta:
@@ -31,13 +31,13 @@ def seconds(number: float) -> timedelta:
 
 
 def granted(rules: Policy, asked: TokenRequest, **more: object) -> Grant:
-    outcome = decide(rules, caller(**more), asked, NOW)  # type: ignore[arg-type]
+    outcome = decide(rules, caller(**more), asked, {}, NOW)  # type: ignore[arg-type]
     assert isinstance(outcome, Grant), outcome
     return outcome
 
 
 def denied(rules: Policy, asked: TokenRequest, **more: object) -> Denial:
-    outcome = decide(rules, caller(**more), asked, NOW)  # type: ignore[arg-type]
+    outcome = decide(rules, caller(**more), asked, {}, NOW)  # type: ignore[arg-type]
     assert isinstance(outcome, Denial), outcome
     return outcome
 
@@ -68,7 +68,7 @@ class TestDenyByDefault:
 
     def test_a_grant_for_another_grant_type_gives_nothing(self) -> None:
         rules = policy(grants(grant(grant_types="[token_exchange]")))
-        assert denied(rules, request()).reason is Reason.AUDIENCE_NOT_ALLOWED
+        assert denied(rules, request()).reason is Reason.GRANT_TYPE_NOT_ALLOWED
 
 
 def test_a_grant_says_all_that_the_token_may_be() -> None:
@@ -83,6 +83,8 @@ def test_a_grant_says_all_that_the_token_may_be() -> None:
         rule_ids=("g1", "g2"),
         refused_scopes=(),
         policy_digest=rules.digest,
+        lifetime_rule="g1",
+        grant_type=GrantType.CLIENT_CREDENTIALS,
     )
 
 

@@ -103,11 +103,11 @@ def test_adding_a_grant_never_denies_what_was_allowed(
     asked: TokenRequest,
 ) -> None:
     """Unless it names another application, for then a request that names none has to choose."""
-    before = decide(build(allowing, forbidding), calling, asked, NOW)
+    before = decide(build(allowing, forbidding), calling, asked, {}, NOW)
     applications = {fields.get("application") for fields in [*allowing, added]} - {None}
     if not isinstance(before, Grant) or (asked.application is None and len(applications) > 1):
         return
-    after = decide(build([*allowing, added], forbidding), calling, asked, NOW)
+    after = decide(build([*allowing, added], forbidding), calling, asked, {}, NOW)
     assert isinstance(after, Grant)
     assert set(before.scopes) <= set(after.scopes)
     if before.scopes == after.scopes:
@@ -122,8 +122,8 @@ def test_adding_a_prohibition_never_allows(
     calling: Caller,
     asked: TokenRequest,
 ) -> None:
-    before = decide(build(allowing, forbidding), calling, asked, NOW)
-    after = decide(build(allowing, [*forbidding, added]), calling, asked, NOW)
+    before = decide(build(allowing, forbidding), calling, asked, {}, NOW)
+    after = decide(build(allowing, [*forbidding, added]), calling, asked, {}, NOW)
     if isinstance(after, Grant):
         assert isinstance(before, Grant)
         assert set(after.scopes) <= set(before.scopes)
@@ -136,7 +136,7 @@ def test_no_token_outlives_any_of_its_terms(
     allowing: list[dict[str, str]], forbidding: list[dict[str, str]], calling: Caller, asked: TokenRequest
 ) -> None:
     rules = build(allowing, forbidding)
-    outcome = decide(rules, calling, asked, NOW)
+    outcome = decide(rules, calling, asked, {}, NOW)
     if not isinstance(outcome, Grant):
         return
     used = [rule for rule in rules.grants if rule.id in outcome.rule_ids]
@@ -192,7 +192,7 @@ def test_decides_as_a_scan_of_every_rule_does(
     allowing: list[dict[str, str]], forbidding: list[dict[str, str]], calling: Caller, asked: TokenRequest
 ) -> None:
     rules = build(allowing, forbidding)
-    outcome = decide(rules, calling, asked, NOW)
+    outcome = decide(rules, calling, asked, {}, NOW)
     given_scopes = [
         scope for scope in asked.scopes if scope_is_granted(rules, calling, asked.audience, scope, asked.application)
     ]
@@ -210,12 +210,12 @@ def test_what_is_listed_is_granted_and_what_is_not_listed_is_denied(
     rules, calling = build(allowing, forbidding), caller(spiffe_id)
     listed = {
         (each.audience, each.application, scope.name): scope
-        for each in list_access(rules, calling, NOW)
+        for each in list_access(rules, calling, {}, NOW)
         for scope in each.scopes
     }
     for audience, application in product(SCOPES, APPLICATIONS):
         for name in SCOPES[audience]:
-            outcome = decide(rules, calling, request(name, audience=audience, application=application), NOW)
+            outcome = decide(rules, calling, request(name, audience=audience, application=application), {}, NOW)
             scope = listed.get((audience, application, name))
             if scope is not None:
                 assert isinstance(outcome, Grant)
@@ -237,7 +237,7 @@ def test_the_order_of_rules_changes_nothing(
     rules = build(allowing, forbidding)
     shuffled = list(rules.grants)
     random.shuffle(shuffled)
-    assert decide(replace_grants(rules, shuffled), calling, asked, NOW) == decide(rules, calling, asked, NOW)
+    assert decide(replace_grants(rules, shuffled), calling, asked, {}, NOW) == decide(rules, calling, asked, {}, NOW)
 
 
 def replace_grants(rules: Policy, shuffled: list[GrantRule]) -> Policy:
@@ -249,7 +249,7 @@ def test_the_random_policies_are_worth_trying() -> None:
 
     def by_two_grants(tried: tuple[list[dict[str, str]], Caller, TokenRequest]) -> bool:
         allowing, calling, asked = tried
-        outcome = decide(build(allowing, []), calling, asked, NOW)
+        outcome = decide(build(allowing, []), calling, asked, {}, NOW)
         return isinstance(outcome, Grant) and len(outcome.rule_ids) > 1
 
     assert find(st.tuples(ALLOWING, CALLING, requests()), by_two_grants)

@@ -6,7 +6,7 @@ import pytest
 from support.policies import NOW, grant, grants, policy
 
 from issuer.core.decision import LifetimeBound
-from issuer.core.lifetime import Limit, policy_limit, request_limit, shortest, svid_limit
+from issuer.core.lifetime import Limit, policy_limits, request_limit, shortest, svid_limit
 
 
 def seconds(number: float) -> timedelta:
@@ -31,12 +31,15 @@ def test_policy_sets_the_shortest_of_its_terms(
     scope: str, more: dict[str, str], expected: int, bound: LifetimeBound
 ) -> None:
     rules = policy(grants(grant(scopes=f"[{scope}]", **more)))
-    assert policy_limit(rules, rules.grants[0], scope, NOW) == Limit(seconds(expected), bound)
+    limit = shortest(policy_limits(rules, rules.grants[0], scope, NOW))
+    assert (limit.lifetime, limit.bound) == (seconds(expected), bound)
 
 
 def test_the_tier_alone_bounds_an_audience_without_max_ttl() -> None:
     rules = policy(grants(grant(audience="https://mail.example", scopes="[send]")))
-    assert policy_limit(rules, rules.grants[0], "send", NOW) == Limit(timedelta(hours=1), LifetimeBound.RISK_TIER)
+    assert policy_limits(rules, rules.grants[0], "send", NOW) == [
+        Limit(timedelta(hours=1), LifetimeBound.RISK_TIER, "low")
+    ]
 
 
 @pytest.mark.parametrize(("rest", "whole"), [(59.999999, 59), (60, 60), (60.000001, 60), (-0.5, -1), (0, 0)])
@@ -47,7 +50,8 @@ def test_the_rest_of_an_svid_is_rounded_down_to_whole_seconds(rest: float, whole
 def test_the_rest_of_a_grant_is_rounded_down_to_whole_seconds() -> None:
     rules = policy(grants(grant(expires="2026-06-01T12:01:00Z")))
     now = NOW + timedelta(microseconds=1)
-    assert policy_limit(rules, rules.grants[0], "read", now) == Limit(seconds(59), LifetimeBound.GRANT_EXPIRY)
+    limit = shortest(policy_limits(rules, rules.grants[0], "read", now))
+    assert limit == Limit(seconds(59), LifetimeBound.GRANT_EXPIRY, "g")
 
 
 def test_what_the_caller_asks_is_rounded_down_to_whole_seconds() -> None:

@@ -73,7 +73,7 @@ def test_every_command_answers_as_shown(tmp_path: Path, monkeypatch: pytest.Monk
 def ask(policy: Policy, workload: str, *scopes: str, now: datetime | None = None, **more: object) -> Grant | Denial:
     moment = now or datetime(2026, 6, 1, tzinfo=UTC)
     calling = Caller(SpiffeId.parse(f"spiffe://example.org/{workload}"), bytes(32), 1, moment + timedelta(hours=2))
-    return decide(policy, calling, request(*scopes, audience=LEDGER, **more), moment)  # type: ignore[arg-type]
+    return decide(policy, calling, request(*scopes, audience=LEDGER, **more), {}, moment)  # type: ignore[arg-type]
 
 
 def reason(outcome: Grant | Denial) -> Reason | None:

@@ -19,7 +19,7 @@ def test_the_policy_to_start_from_is_good_and_does_what_it_says() -> None:
 
     def may(workload: str, scope: str) -> bool:
         caller = Caller(SpiffeId.parse(f"spiffe://example.org/{workload}"), bytes(32), 1, NOW + timedelta(hours=1))
-        return isinstance(decide(policy, caller, TokenRequest("https://ledger.example.org", (scope,)), NOW), Grant)
+        return isinstance(decide(policy, caller, TokenRequest("https://ledger.example.org", (scope,)), {}, NOW), Grant)
 
     assert may("ns/payments/sa/settler", "ledger.write")
     assert may("ns/reports/sa/weekly", "ledger.read")

@@ -174,7 +174,7 @@ class ConditionCompiler:
         try:
             return self._env.compile(read.engine_text)
         except Exception as error:  # noqa: BLE001 - the engine raises RuntimeError, and what else is not documented
-            raise _engine_error(str(error)) from None
+            raise _engine_error(text, str(error)) from None
 
     def _compile(self, text: str) -> tuple[ConditionText, Any]:
         read = read_condition(text)
@@ -195,10 +195,16 @@ class ConditionCompiler:
         return Context(values, self._env.Activation({**values, **known}))
 
 
-def _engine_error(message: str) -> ConditionError:
+def _engine_error(text: str, message: str) -> ConditionError:
     """Return the first of the engine's complaints with its place, without the picture that it draws."""
     found = _COMPLAINT.search(message)
     if found is None:
         return ConditionError("the condition cannot be compiled")
-    line, column, complaint = int(found[1]), int(found[2]), found[3].replace(" (in container '')", "")
-    return ConditionError(complaint.replace(f"'{GUARD}", "'"), max(line, 1), max(column, 1))
+    line, column = max(int(found[1]), 1), max(int(found[2]), 1)
+    complaint = found[3].replace(" (in container '')", "").replace(f"'{GUARD}", "'")
+    if undeclared := re.search(
+        "'([^']+)'", complaint
+    ):  # the engine points to the last dot of a path; people begin before
+        before = text.split("\n")[line - 1][: column - 1 + len(undeclared[1])]
+        column = before.rfind(undeclared[1]) + 1 or column
+    return ConditionError(complaint, line, column)

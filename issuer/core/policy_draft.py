@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from issuer.core.policy import RiskTier, TierRules
-from issuer.core.policy_faults import Position
+from issuer.core.policy_faults import Position, quoted
 from issuer.core.policy_values import SharedValues
 
 if TYPE_CHECKING:
-    from issuer.core.policy import AudienceRule, GrantRule, ProhibitionRule
+    from issuer.core.facts import FactType
+    from issuer.core.policy import (
+        AudienceRule,
+        Environment,
+        Folder,
+        GrantRule,
+        Group,
+        LimitRule,
+        ProhibitionRule,
+    )
     from issuer.core.policy_faults import FaultList
     from issuer.core.policy_fields import Source
-    from issuer.core.yaml_reader import Scalar
+    from issuer.core.yaml_reader import Node, Scalar
 
 DEFAULT_MIN_TTL: Final = timedelta(seconds=10)
 MAX_MIN_TTL: Final = timedelta(minutes=1)
@@ -34,37 +43,92 @@ class GrantReferences(NamedTuple):
     source: Source
     audience: Scalar | None
     scopes: list[Scalar]
+    legacy: Node | None
 
 
-class ProhibitionReferences(NamedTuple):
-    """What a prohibition refers to, with its places."""
+class AudienceReferences(NamedTuple):
+    """The audiences and scopes that a prohibition or a limit refers to, with their places."""
 
+    what: str
     source: Source
     audiences: list[Scalar]
     scopes: list[Scalar]
 
 
+class Links(NamedTuple):
+    """What a rule or a tier says by name or in CEL, resolved when all files were read. Kept only for those that do."""
+
+    what: str
+    source: Source
+    groups: list[Scalar]
+    environments: list[Scalar]
+    requires: list[Scalar]
+    when: Scalar | None
+
+
+class NamedCondition(NamedTuple):
+    """An entry of ``conditions``, not yet compiled."""
+
+    when: Scalar
+    source: Source
+    position: Position
+
+
+class SpokenOf(NamedTuple):
+    """An audience, or a section, that a file speaks of; a restricted folder may not."""
+
+    source: Source
+    node: Scalar
+    audience: str | None
+
+
+T = TypeVar("T")
+
+
 class PolicyDraft:
     """Everything that was read so far. A fault anywhere means that nothing of it is used."""
 
-    def __init__(self, faults: FaultList) -> None:
+    def __init__(self, faults: FaultList, legacy_ceiling: timedelta | None) -> None:
         self.faults = faults
+        self.legacy_ceiling = legacy_ceiling
         self.values = SharedValues()
-        self.rules: dict[str, GrantRule | ProhibitionRule] = {}
+        self.rules: dict[str, GrantRule | ProhibitionRule | LimitRule] = {}
         self.audiences: dict[str, AudienceRule] = {}
         self.grants: list[GrantRule] = []
         self.open_grants: list[GrantReferences] = []
-        self.prohibitions: list[tuple[ProhibitionRule, ProhibitionReferences]] = []
+        self.prohibitions: list[ProhibitionRule] = []
+        self.limits: list[LimitRule] = []
+        self.audience_references: list[AudienceReferences] = []
+        self.links: dict[str, Links] = {}
         self.tiers: dict[RiskTier, tuple[TierRules, Position]] = {}
+        self.tier_links: dict[RiskTier, Links] = {}
+        self.environments: dict[str, Environment] = {}
+        self.audience_environments: list[tuple[Source, Scalar]] = []
+        self.groups: dict[str, Group] = {}
+        self.named: dict[str, NamedCondition] = {}
+        self.fact_types: dict[str, FactType] = {}
+        self.folders: dict[str, Folder] = {}
+        self.folder_audiences: list[tuple[Source, Scalar]] = []
+        self.spoken_of: list[SpokenOf] = []
         self.min_ttl: tuple[timedelta, Position] | None = None
         self.short_ttls: list[tuple[timedelta, Position]] = []
 
-    def add_rule(self, rule: GrantRule | ProhibitionRule, rule_id: Scalar | None) -> None:
+    def add_rule(self, rule: GrantRule | ProhibitionRule | LimitRule, rule_id: Scalar | None) -> None:
         """Take a rule's id, or report that another rule has it."""
         first = self.rules.setdefault(rule.id, rule)
         if first is not rule and rule.id and rule_id is not None:
             position = Position(rule.source.file, rule_id.line, rule_id.column)
             self.faults.add(position, f"the id {rule.id!r} is taken by the rule at {first.source}")
+
+    def speak_of(self, source: Source, node: Scalar, audience: str | None) -> None:
+        """Remember that a file of a subfolder speaks of an audience, or (``None``) of what is not for teams."""
+        if "/" in source.name:
+            self.spoken_of.append(SpokenOf(source, node, audience))
+
+    def declare(self, names: dict[str, T], source: Source, name: Scalar | None, what: str, declared: T) -> None:
+        """Take a declaration, or report that its name is taken."""
+        if name is not None and names.setdefault(name.text, declared) is not declared:
+            source.report(name, f"the {what} {quoted(name.text)} is declared already")
 
     def ttl(self, source: Source, node: Scalar | None, what: str) -> timedelta | None:
         """Return a lifetime, remembered if it could turn out to be below ``min_ttl``."""

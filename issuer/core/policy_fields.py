@@ -15,13 +15,8 @@ if TYPE_CHECKING:
     from issuer.core.policy_faults import FaultList
     from issuer.core.yaml_reader import Node
 
-NOT_YET: Final = frozenset(
-    {
-        "approval", "conditions", "environments", "facts", "groups", "legacy", "mode", "requires", "servers",
-        "when",
-    }
-)  # fmt: skip
-"""Words of the language that this version does not evaluate: a rule read without its condition is another rule."""
+NOT_YET: Final = frozenset({"servers"})
+"""Words of the language that this version does not evaluate: a rule read without one of its words is another rule."""
 
 _MAX_WORD: Final = 256
 _MAX_SUGGESTIONS: Final = 5000
@@ -33,9 +28,10 @@ T = TypeVar("T")
 class Source:
     """One file of policy, and where its faults go."""
 
-    def __init__(self, name: str, faults: FaultList) -> None:
+    def __init__(self, name: str, faults: FaultList, content: bytes = b"") -> None:
         self.name = name
         self.faults = faults
+        self._content = content
 
     def position(self, node: Node) -> Position:
         """Return where ``node`` stands."""
@@ -44,6 +40,17 @@ class Source:
     def report(self, node: Node, message: str, offset: int = 0) -> None:
         """Add a fault at ``node``, or ``offset`` characters into it."""
         self.faults.add(Position(self.name, node.line, node.column + offset), message)
+
+    def report_within(self, node: Scalar, line: int, column: int, message: str) -> None:
+        """Add a fault at a line and a column of the text of ``node``, as near as its style lets them be found."""
+        if node.style == "|":
+            first = self._content.decode("utf-8-sig").splitlines()[node.line]
+            place = Position(self.name, node.line + line, column + len(first) - len(first.lstrip(" ")))
+        elif line == 1 and node.style != ">":
+            place = Position(self.name, node.line, node.column + (not node.plain) + column - 1)
+        else:
+            place = self.position(node)
+        self.faults.add(place, message)
 
     def report_unknown(self, node: Scalar, message: str, known: Iterable[str]) -> None:
         """Add a fault about a word, with the nearest known one. Costs nothing more once the list of faults is full."""

@@ -7,16 +7,25 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.duration import format_duration
 from issuer.core.policy import Policy
-from issuer.core.policy_digest import policy_digest
+from issuer.core.policy_digest import PolicyParts, policy_digest
 from issuer.core.policy_draft import MAX_MIN_TTL, PolicyDraft
 from issuer.core.policy_faults import FaultList, Position, quoted
-from issuer.core.policy_fields import NOT_YET, Source
+from issuer.core.policy_fields import Source
+from issuer.core.policy_links import Linker
 from issuer.core.policy_references import check_references
-from issuer.core.policy_rules import read_audience, read_grant, read_prohibition, read_tier
+from issuer.core.policy_rules import read_audience, read_grant, read_limit, read_prohibition, read_tier
+from issuer.core.policy_sections import (
+    read_condition,
+    read_environment,
+    read_fact_type,
+    read_folder,
+    read_group,
+)
 from issuer.core.yaml_reader import MappingNode, Scalar, SequenceNode, YamlFault, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
     from issuer.core.yaml_reader import Entry, Node
 
@@ -29,25 +38,41 @@ class PolicyFile:
     content: bytes
 
 
-def parse_policy(files: Iterable[PolicyFile]) -> Policy:
+def parse_policy(files: Iterable[PolicyFile], *, legacy_ceiling: timedelta | None = None) -> Policy:
     """Return the policy that the files make together; their order does not matter.
+
+    Args:
+        files: Their names are relative to the policy's folder, with ``/``.
+        legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
 
     Raises:
         PolicyInvalid: With all faults of all files, up to the bound.
     """
     faults = FaultList()
-    draft = PolicyDraft(faults)
+    draft = PolicyDraft(faults, legacy_ceiling)
     for file in files:
-        _read_file(draft, Source(file.name, faults), file.content)
+        _read_file(draft, Source(file.name, faults, file.content), file.content)
     check_references(draft)
-    faults.raise_if_any()
-    tiers, min_ttl = draft.merged_tiers(), draft.merged_min_ttl()
-    grants = tuple(draft.grants)
-    prohibitions = tuple(rule for rule, _ in draft.prohibitions)
-    digest = policy_digest(
-        audiences=draft.audiences, risk_tiers=tiers, min_ttl=min_ttl, grants=grants, prohibitions=prohibitions
+    linker = Linker(draft)
+    parts = PolicyParts(
+        audiences=draft.audiences,
+        risk_tiers=linker.linked_tiers(draft.merged_tiers()),
+        min_ttl=draft.merged_min_ttl(),
+        grants=linker.grants(),
+        prohibitions=linker.prohibitions(),
+        limits=linker.limits(),
+        fact_types=draft.fact_types,
+        environments=tuple(draft.environments.values()),
     )
-    return Policy(draft.audiences, tiers, min_ttl, grants, prohibitions, digest)
+    faults.raise_if_any()
+    return Policy(
+        **parts._asdict(),
+        digest=policy_digest(parts),
+        groups=draft.groups,
+        named_conditions=linker.named,
+        folders=tuple(draft.folders.values()),
+        engine=linker.engine,
+    )
 
 
 def _read_file(draft: PolicyDraft, source: Source, content: bytes) -> None:
@@ -68,6 +93,10 @@ def _read_file(draft: PolicyDraft, source: Source, content: bytes) -> None:
 
 def _read_entry(draft: PolicyDraft, source: Source, entry: Entry) -> None:
     section, node = entry.key.text, entry.node
+    if section in _NOT_FOR_TEAMS and not entry.is_item:
+        draft.speak_of(source, entry.key, None)
+    if section == "folders" and not entry.is_item and "/" in source.name:
+        source.report(entry.key, "'folders' stands in a file at the top of the policy's folder, where no team writes")
     if read_rule := _RULES.get(section):
         if entry.is_item:
             read_rule(draft, source, node)
@@ -78,14 +107,7 @@ def _read_entry(draft: PolicyDraft, source: Source, entry: Entry) -> None:
     elif read_section := _WHOLE.get(section):
         read_section(draft, source, node)
     else:
-        _report_section(source, entry.key)
-
-
-def _report_section(source: Source, key: Scalar) -> None:
-    if key.text in NOT_YET:
-        source.report(key, f"{key.text!r} is not supported by this version, and policy is never read without it")
-    else:
-        source.report_unknown(key, f"unknown key {quoted(key.text)}", _SECTIONS)
+        source.report_unknown(entry.key, f"unknown key {quoted(section)}", _SECTIONS)
 
 
 def _check_version(_: PolicyDraft, source: Source, node: Node) -> None:
@@ -115,6 +137,17 @@ def _read_tiers(draft: PolicyDraft, source: Source, node: Node) -> None:
         read_tier(draft, source, key, rules)
 
 
-_RULES: Final = {"audiences": read_audience, "grants": read_grant, "prohibitions": read_prohibition}
+_RULES: Final = {
+    "audiences": read_audience,
+    "grants": read_grant,
+    "prohibitions": read_prohibition,
+    "limits": read_limit,
+    "groups": read_group,
+    "conditions": read_condition,
+    "facts": read_fact_type,
+    "environments": read_environment,
+    "folders": read_folder,
+}
 _WHOLE: Final = {"version": _check_version, "min_ttl": _read_min_ttl, "risk_tiers": _read_tiers}
 _SECTIONS: Final = (*_WHOLE, *_RULES)
+_NOT_FOR_TEAMS: Final = frozenset({"min_ttl", "risk_tiers", "facts", "environments", "folders"})

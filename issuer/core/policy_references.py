@@ -6,23 +6,36 @@ from typing import TYPE_CHECKING
 
 from issuer.core.duration import format_duration
 from issuer.core.index import ANY_AUDIENCE
+from issuer.core.policy import RiskTier
 from issuer.core.policy_faults import quoted
+from issuer.core.policy_folders import check_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from issuer.core.policy import ScopeRule
-    from issuer.core.policy_draft import GrantReferences, PolicyDraft, ProhibitionReferences
+    from issuer.core.policy_draft import AudienceReferences, GrantReferences, PolicyDraft
     from issuer.core.policy_fields import Source
     from issuer.core.yaml_reader import Scalar
+
+
+_NEVER_LEGACY = frozenset({RiskTier.HIGH, RiskTier.CRITICAL})
 
 
 def check_references(draft: PolicyDraft) -> None:
     """Report every use of a name that nothing declares, and every lifetime below ``min_ttl``."""
     for references in draft.open_grants:
         check_grant(draft, references)
-    for _, prohibited in draft.prohibitions:
-        _check_prohibition(draft, prohibited)
+    for taking_away in draft.audience_references:
+        _check_audiences(draft, taking_away)
+    for source, audience in draft.folder_audiences:
+        if audience.text not in draft.audiences:
+            _report_audience(draft, source, audience)
+    for source, environment in draft.audience_environments:
+        if environment.text not in draft.environments:
+            message = f"no environment {quoted(environment.text)} is declared"
+            source.report_unknown(environment, message, draft.environments)
+    check_folders(draft)
     _check_ttls(draft)
 
 
@@ -38,9 +51,12 @@ def check_grant(draft: PolicyDraft, references: GrantReferences) -> None:
         _check_scope(
             references.source, scope, declared.scopes, f"the audience {quoted(declared.name)} declares no scope"
         )
+        rule = declared.scopes.get(scope.text)
+        if references.legacy is not None and rule is not None and rule.risk in _NEVER_LEGACY:
+            references.source.report(scope, f"legacy: never for a scope of risk {rule.risk.value}")
 
 
-def _check_prohibition(draft: PolicyDraft, references: ProhibitionReferences) -> None:
+def _check_audiences(draft: PolicyDraft, references: AudienceReferences) -> None:
     scopes: dict[str, ScopeRule] = {}
     for audience in references.audiences:
         if audience.text == ANY_AUDIENCE:
@@ -51,7 +67,7 @@ def _check_prohibition(draft: PolicyDraft, references: ProhibitionReferences) ->
             _report_audience(draft, references.source, audience)
             return  # which scopes it would have declared cannot be known
     for scope in references.scopes:
-        _check_scope(references.source, scope, scopes, "no audience of this prohibition declares the scope")
+        _check_scope(references.source, scope, scopes, f"no audience of this {references.what} declares the scope")
 
 
 def _report_audience(draft: PolicyDraft, source: Source, audience: Scalar) -> None:

@@ -6,15 +6,29 @@ prevents the whole policy.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from issuer.core import policy_values
+from issuer.core.duration import format_duration
 from issuer.core.index import ANY_AUDIENCE
-from issuer.core.policy import AudienceRule, GrantRule, ProhibitionRule, RiskTier, ScopeRule, TierRules
-from issuer.core.policy_draft import DEFAULT_TIERS, GrantReferences, ProhibitionReferences
+from issuer.core.policy import (
+    Approval,
+    AudienceRule,
+    GrantRule,
+    Legacy,
+    LimitRule,
+    Mode,
+    ProhibitionRule,
+    RiskTier,
+    ScopeRule,
+    TierRules,
+)
+from issuer.core.policy_draft import DEFAULT_TIERS, AudienceReferences, GrantReferences, Links
 from issuer.core.policy_faults import quoted
 from issuer.core.policy_fields import Fields
 from issuer.core.policy_references import check_grant
+from issuer.core.policy_sections import read_patterns
 from issuer.core.token_request import GrantType
 from issuer.core.yaml_reader import SequenceNode
 
@@ -24,14 +38,25 @@ if TYPE_CHECKING:
     from issuer.core.policy_fields import Source
     from issuer.core.yaml_reader import Node, Scalar
 
-_AUDIENCE: Final = ("name", "application", "max_ttl", "scopes")
-_SCOPE: Final = ("name", "risk", "max_ttl")
-_GRANT: Final = (
-    "id", "workloads", "application", "audience", "scopes", "grant_types", "max_ttl", "not_before", "expires",
-    "owner", "description",
+AUDIENCE: Final = ("name", "application", "environment", "max_ttl", "scopes")
+SCOPE: Final = ("name", "risk", "max_ttl", "approval")
+APPROVAL: Final = ("approvers", "quorum", "valid_for")
+GRANT: Final = (
+    "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "requires", "when",
+    "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
 )  # fmt: skip
-_PROHIBITION: Final = ("id", "workloads", "audiences", "scopes", "owner", "description")
-_TIER: Final = ("max_ttl", "proof_binding")
+LEGACY: Final = ("reason", "owner", "expires", "max_ttl")
+PROHIBITION: Final = (
+    "id", "workloads", "groups", "audiences", "scopes", "requires", "when", "mode", "owner", "description",
+)  # fmt: skip
+LIMIT: Final = (
+    "id", "workloads", "groups", "audiences", "scopes", "when", "max_ttl", "requires", "mode", "owner", "description",
+)  # fmt: skip
+TIER: Final = ("max_ttl", "proof_binding", "requires", "approval")
+
+MAX_QUORUM: Final = 10
+MAX_APPROVAL: Final = timedelta(days=7)
+_MODES: Final = tuple(mode.value for mode in Mode)
 _BINDING: Final = ("optional", "required")
 _RISKS: Final = tuple(tier.value for tier in RiskTier)
 _GRANT_TYPES: Final = tuple(kind.value for kind in GrantType)
@@ -40,7 +65,7 @@ _DEFAULT_GRANT_TYPES: Final = frozenset({GrantType.CLIENT_CREDENTIALS})
 
 def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
     """Read an entry of ``audiences``."""
-    fields = Fields(source, node, "audience", _AUDIENCE)
+    fields = Fields(source, node, "audience", AUDIENCE)
     name = source.converted(scalar := fields.required("name"), "audience: 'name'", draft.values.audience)
     rule = AudienceRule(
         name=name or "",
@@ -51,7 +76,12 @@ def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
         max_ttl=draft.ttl(source, fields.scalar("max_ttl"), "audience: 'max_ttl'"),
         scopes=_scopes(draft, fields),
         source=source.position(node),
+        environment=environment.text if (environment := fields.scalar("environment")) else None,
     )
+    if environment is not None:
+        draft.audience_environments.append((source, environment))
+    if scalar is not None:
+        draft.speak_of(source, scalar, scalar.text)
     if name is None or scalar is None:
         return
     first = draft.audiences.setdefault(name, rule)
@@ -68,7 +98,7 @@ def _scopes(draft: PolicyDraft, fields: Fields) -> dict[str, ScopeRule]:
         fields.source.report(node or fields.node, "audience: 'scopes' must be a list of at least one scope")
         return scopes
     for item in node.items:
-        rule = _scope(draft, Fields(fields.source, item, "scope", _SCOPE))
+        rule = _scope(draft, Fields(fields.source, item, "scope", SCOPE))
         if scopes.setdefault(rule.name, rule) is not rule:
             fields.source.report(item, f"the scope {quoted(rule.name)} is declared twice")
     return scopes
@@ -80,12 +110,43 @@ def _scope(draft: PolicyDraft, fields: Fields) -> ScopeRule:
         name=fields.source.converted(fields.required("name"), "scope: 'name'", draft.values.scope) or "",
         risk=RiskTier(risk) if risk else RiskTier.CRITICAL,
         max_ttl=draft.ttl(fields.source, fields.scalar("max_ttl"), "scope: 'max_ttl'"),
+        approval=_approval(draft, fields),
     )
+
+
+def _approval(draft: PolicyDraft, outer: Fields) -> Approval | None:
+    node = outer.node_of("approval")
+    if node is None:
+        return None
+    fields = Fields(outer.source, node, "approval", APPROVAL)
+    approvers = [
+        fields.source.converted(scalar, "approval: 'approvers'", draft.values.pattern)
+        for scalar in fields.required_scalars("approvers")
+    ]
+    return Approval(
+        approvers=tuple(pattern for pattern in approvers if pattern is not None),
+        quorum=fields.source.converted(fields.scalar("quorum"), "approval: 'quorum'", _quorum) or 1,
+        valid_for=fields.source.converted(fields.required("valid_for"), "approval: 'valid_for'", _approval_age)
+        or MAX_APPROVAL,
+    )
+
+
+def _quorum(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:3]) <= MAX_QUORUM):
+        raise ValueError(f"a number from 1 to {MAX_QUORUM}")
+    return int(text)
+
+
+def _approval_age(text: str) -> timedelta:
+    age = policy_values.ttl(text)
+    if age > MAX_APPROVAL:
+        raise ValueError(f"an approval can be used for at most {MAX_APPROVAL.days}d")
+    return age
 
 
 def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
     """Read an entry of ``grants``."""
-    fields = Fields(source, node, "grant", _GRANT)
+    fields = Fields(source, node, "grant", GRANT)
     values = draft.values
     audience = fields.required("audience")
     scopes = fields.required_scalars("scopes")
@@ -103,12 +164,17 @@ def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
         owner=source.converted(fields.scalar("owner"), "grant: 'owner'", values.owner),
         description=source.converted(fields.scalar("description"), "grant: 'description'", values.description),
         source=source.position(node),
+        legacy=_legacy(draft, fields),
+        mode=_mode(fields),
     )
+    if audience is not None:
+        draft.speak_of(source, audience, audience.text)
+    _keep_links(draft, fields, rule.id)
     if expires and rule.expires and rule.not_before and rule.expires <= rule.not_before:
         source.report(expires, "grant: 'expires' is not after 'not_before': the grant would never apply")
     draft.grants.append(rule)
     draft.add_rule(rule, id_node)
-    references = GrantReferences(source, audience, scopes)
+    references = GrantReferences(source, audience, scopes, fields.node_of("legacy"))
     if rule.audience in draft.audiences:
         check_grant(draft, references)
     else:
@@ -120,10 +186,50 @@ def _rule_id(fields: Fields, node: Scalar | None) -> str:
 
 
 def _workloads(draft: PolicyDraft, fields: Fields) -> tuple[WorkloadPattern, ...]:
-    what = f"{fields.what}: 'workloads'"
-    nodes = fields.required_scalars("workloads")
-    patterns = (fields.source.converted(node, what, draft.values.pattern) for node in nodes)
-    return tuple(pattern for pattern in patterns if pattern is not None)
+    return read_patterns(draft, fields, required=fields.node_of("groups") is None)
+
+
+def _mode(fields: Fields) -> Mode:
+    return Mode(fields.word("mode", _MODES) or Mode.ENFORCE)
+
+
+def _legacy(draft: PolicyDraft, outer: Fields) -> Legacy | None:
+    """Read an exception: every field is required, for each is a question of its review."""
+    node = outer.node_of("legacy")
+    if node is None:
+        return None
+    fields = Fields(outer.source, node, "legacy", LEGACY)
+    source, values = fields.source, draft.values
+    ttl = fields.required("max_ttl")
+    legacy = Legacy(
+        reason=source.converted(fields.required("reason"), "legacy: 'reason'", values.description) or "",
+        owner=source.converted(fields.required("owner"), "legacy: 'owner'", values.owner) or "",
+        expires=source.converted(fields.required("expires"), "legacy: 'expires'", values.expires)
+        or datetime.min.replace(tzinfo=UTC),
+        max_ttl=draft.ttl(source, ttl, "legacy: 'max_ttl'") or timedelta(0),
+    )
+    ceiling = draft.legacy_ceiling
+    if ceiling is None:
+        source.report(node, "legacy: exceptions are off until the configuration sets 'legacy_max_ttl' under [policy]")
+    elif ttl is not None and legacy.max_ttl > ceiling:
+        source.report(
+            ttl, f"legacy: 'max_ttl' is above {format_duration(ceiling)}, the 'legacy_max_ttl' of the configuration"
+        )
+    return legacy
+
+
+def _keep_links(draft: PolicyDraft, fields: Fields, rule_id: str) -> None:
+    """Remember what the rule says by name or in CEL. Most rules of a large policy say nothing so."""
+    links = Links(
+        fields.what,
+        fields.source,
+        fields.scalars("groups"),
+        fields.scalars("environments"),
+        fields.scalars("requires"),
+        fields.scalar("when"),
+    )
+    if any(links[2:]):
+        draft.links.setdefault(rule_id, links)
 
 
 def _grant_types(fields: Fields) -> frozenset[GrantType]:
@@ -133,34 +239,64 @@ def _grant_types(fields: Fields) -> frozenset[GrantType]:
 
 def read_prohibition(draft: PolicyDraft, source: Source, node: Node) -> None:
     """Read an entry of ``prohibitions``."""
-    fields = Fields(source, node, "prohibition", _PROHIBITION)
+    fields = Fields(source, node, "prohibition", PROHIBITION)
     values = draft.values
-    audiences = fields.required_scalars("audiences")
-    scopes = fields.scalars("scopes")
-    id_node = fields.required("id")
+    audiences, scopes, id_node = _takes_from(draft, fields)
     rule = ProhibitionRule(
         id=_rule_id(fields, id_node),
         workloads=_workloads(draft, fields),
-        audiences=_prohibited_audiences(source, audiences),
-        scopes=frozenset(scope.text for scope in scopes) if scopes else None,
+        audiences=audiences,
+        scopes=scopes,
         owner=source.converted(fields.scalar("owner"), "prohibition: 'owner'", values.owner),
         description=source.converted(fields.scalar("description"), "prohibition: 'description'", values.description),
         source=source.position(node),
+        mode=_mode(fields),
     )
-    draft.prohibitions.append((rule, ProhibitionReferences(source, audiences, scopes)))
+    _keep_links(draft, fields, rule.id)
+    draft.prohibitions.append(rule)
     draft.add_rule(rule, id_node)
 
 
-def _prohibited_audiences(source: Source, nodes: list[Scalar]) -> tuple[str, ...]:
-    names = tuple(node.text for node in nodes)
+def read_limit(draft: PolicyDraft, source: Source, node: Node) -> None:
+    """Read an entry of ``limits``."""
+    fields = Fields(source, node, "limit", LIMIT)
+    values = draft.values
+    audiences, scopes, id_node = _takes_from(draft, fields)
+    fields.required("when")
+    if fields.is_mapping and fields.node_of("max_ttl") is None and fields.node_of("requires") is None:
+        source.report(node, "limit: 'max_ttl' or 'requires' is missing: it would limit nothing")
+    rule = LimitRule(
+        id=_rule_id(fields, id_node),
+        workloads=_workloads(draft, fields),
+        audiences=audiences,
+        scopes=scopes,
+        max_ttl=draft.ttl(source, fields.scalar("max_ttl"), "limit: 'max_ttl'"),
+        requires=(),
+        owner=source.converted(fields.scalar("owner"), "limit: 'owner'", values.owner),
+        description=source.converted(fields.scalar("description"), "limit: 'description'", values.description),
+        source=source.position(node),
+        mode=_mode(fields),
+    )
+    _keep_links(draft, fields, rule.id)
+    draft.limits.append(rule)
+    draft.add_rule(rule, id_node)
+
+
+def _takes_from(draft: PolicyDraft, fields: Fields) -> tuple[tuple[str, ...], frozenset[str] | None, Scalar | None]:
+    """Read the audiences and scopes of a rule that takes away, and its id."""
+    audiences, scopes = fields.required_scalars("audiences"), fields.scalars("scopes")
+    names = tuple(node.text for node in audiences)
     if ANY_AUDIENCE in names and len(names) > 1:
-        source.report(nodes[0], f"prohibition: {ANY_AUDIENCE!r} names every audience: write it alone")
-    return names
+        fields.source.report(audiences[0], f"{fields.what}: {ANY_AUDIENCE!r} names every audience: write it alone")
+    draft.audience_references.append(AudienceReferences(fields.what, fields.source, audiences, scopes))
+    for node in audiences:
+        draft.speak_of(fields.source, node, node.text)
+    return names, frozenset(scope.text for scope in scopes) if scopes else None, fields.required("id")
 
 
 def read_tier(draft: PolicyDraft, source: Source, key: Scalar, node: Node) -> None:
     """Read one entry of ``risk_tiers``; what it leaves out keeps its default."""
-    fields = Fields(source, node, f"risk tier {quoted(key.text)}", _TIER)
+    fields = Fields(source, node, f"risk tier {quoted(key.text)}", TIER)
     if key.text not in _RISKS:
         source.report_unknown(key, f"a risk tier is one of {', '.join(_RISKS)}, not {quoted(key.text)}", _RISKS)
         return
@@ -171,7 +307,10 @@ def read_tier(draft: PolicyDraft, source: Source, key: Scalar, node: Node) -> No
     rules = TierRules(
         max_ttl=draft.ttl(source, ttl, f"{fields.what}: 'max_ttl'") or default.max_ttl,
         binding_required=default.binding_required if binding is None else binding == "required",
+        approval=_approval(draft, fields),
     )
+    if requires := fields.scalars("requires"):
+        draft.tier_links.setdefault(tier, Links(fields.what, source, [], [], requires, None))
     first = draft.tiers.setdefault(tier, (rules, source.position(key)))
     if first[0] is not rules:
         source.report(key, f"the risk tier {key.text!r} is set already, at {first[1]}")

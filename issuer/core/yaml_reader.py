@@ -65,12 +65,13 @@ class YamlFault(Exception):
 
 @dataclass(slots=True)
 class Scalar:
-    """A single value as it was written; ``plain`` when without quotes."""
+    """A single value as it was written; ``plain`` when without quotes, ``style`` YAML's mark of it (``|``, ``"``)."""
 
     text: str
     line: int
     column: int
     plain: bool
+    style: str = ""
 
     @property
     def has_no_value(self) -> bool:
@@ -190,7 +191,7 @@ class _Reader:
 
     def _node(self, event: Event, depth: int) -> Node:
         if isinstance(event, ScalarEvent):
-            return Scalar(event.value, *_at(event), event.implicit[0])
+            return Scalar(event.value, *_at(event), event.implicit[0], event.style or "")
         if depth >= MAX_DEPTH:
             raise _fault(event, f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, SequenceStartEvent):

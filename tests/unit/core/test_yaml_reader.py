@@ -35,7 +35,7 @@ def fault(text: str | bytes) -> tuple[int, int, str]:
 
 def test_yields_values_whole_and_lists_item_by_item_with_their_places() -> None:
     a, b, c = Scalar("a", 1, 1, plain=True), Scalar("b", 2, 1, plain=True), Scalar("c", 5, 1, plain=True)
-    inner = MappingNode({"x": (Scalar("x", 4, 6, plain=True), Scalar("y", 4, 9, plain=False))}, 4, 5)
+    inner = MappingNode({"x": (Scalar("x", 4, 6, plain=True), Scalar("y", 4, 9, plain=False, style="'"))}, 4, 5)
     nested = SequenceNode([Scalar("z", 6, 8, plain=True)], 6, 7)
     assert read("a: 1\nb:\n  - no\n  - {x: 'y'}\nc:\n   d: [z]\n") == [
         Entry(a, Scalar("1", 1, 4, plain=True), is_item=False),

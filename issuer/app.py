@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.verdicts import CallerVerifier
+from issuer.facts.authzen import AuthzenSettings, AuthzenSource
+from issuer.facts.book import Facts
+from issuer.facts.folder import FolderFeeder
+from issuer.facts.store import FactStore
 from issuer.issuance import Issuance
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.public_http.process import PublicHttpProcess
@@ -24,6 +29,7 @@ from issuer.rpc.settings import RpcSettings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
+from issuer.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -60,7 +66,7 @@ class App:
         self._clock = SystemClock()
         self._ids = RandomIds()
         self._stop = asyncio.Event()
-        self._tasks: set[asyncio.Task[None] | None] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.
@@ -77,18 +83,21 @@ class App:
                 each with a message for a person.
         """
         async with AsyncExitStack() as stack:
-            policies = DirectoryPolicyBook(self._config.policy.path)
+            policies = DirectoryPolicyBook(self._config.policy.path, legacy_ceiling=self._config.policy.legacy_max_ttl)
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
-            self._on_signals(policies)
+            store = FactStore()
+            feeder = self._folder_feeder(store, policies)
+            self._on_signals(policies, feeder)
             identity = await self._identity(stack)
-            server = self._rpc_server(policies, signer, identity)
+            server = self._rpc_server(policies, self._facts(store, stack), signer, identity)
             port = server.bind()
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
             await server.health.set_serving(serving=False)
             await server.start()
+            self._watch(policies, feeder)
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
             await self._report_readiness(server, http, identity)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -96,21 +105,62 @@ class App:
             await server.stop(self._config.server.shutdown_grace)
         self._log.info("stopped")
 
-    def _on_signals(self, policies: DirectoryPolicyBook) -> None:
+    def _on_signals(self, policies: DirectoryPolicyBook, feeder: FolderFeeder | None) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.add(loop.create_task(self._reload(policies))))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload(policies, feeder)))
 
-    async def _reload(self, policies: DirectoryPolicyBook) -> None:
+    def _watch(self, policies: DirectoryPolicyBook, feeder: FolderFeeder | None) -> None:
+        if self._config.policy.watch:
+            self._start(watch(policies.path, lambda: self._reload(policies, feeder), self._stop))
+        if feeder is not None:
+            self._start(watch(feeder.folder, lambda: self._read_facts(feeder, policies), self._stop))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload(self, policies: DirectoryPolicyBook, feeder: FolderFeeder | None) -> None:
         try:
             # In a thread: loading a large policy takes seconds, and the one in force goes on deciding.
             policy = await asyncio.to_thread(policies.reload)
         except PolicyInvalid as error:
             self._log.error("policy_reload_refused", error=str(error), digest=policies.current().digest)
-        else:
-            self._log.info("policy_reloaded", digest=policy.digest)
-        self._tasks.discard(asyncio.current_task())
+            return
+        self._log.info("policy_reloaded", digest=policy.digest)
+        if feeder is not None:  # types of fact may have changed
+            await self._read_facts(feeder, policies)
+
+    def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
+        if self._config.facts.folder is None:
+            return None
+        feeder = FolderFeeder(self._config.facts.folder, store)
+        self._report_facts(feeder, feeder.read(policies.current().fact_types, self._clock.now()))
+        return feeder
+
+    async def _read_facts(self, feeder: FolderFeeder, policies: DirectoryPolicyBook) -> None:
+        faults = await asyncio.to_thread(feeder.read, policies.current().fact_types, self._clock.now())
+        self._report_facts(feeder, faults)
+
+    def _report_facts(self, feeder: FolderFeeder, faults: list[str]) -> None:
+        for fault in faults:
+            self._log.error("facts_refused", error=fault)
+        self._log.info("facts_read", folder=str(feeder.folder), refused_files=len(faults))
+
+    def _facts(self, store: FactStore, stack: AsyncExitStack) -> Facts:
+        sources = [
+            AuthzenSource(
+                AuthzenSettings(**{**dict(section), "types": frozenset(section.types)}),
+                log=self._log,
+                monotonic=time.monotonic,
+            )
+            for section in self._config.facts.authzen
+        ]
+        for source in sources:
+            stack.push_async_callback(source.close)
+        return Facts(store, sources)
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
         spire = self._config.spire
@@ -144,11 +194,14 @@ class App:
         if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
-    def _rpc_server(self, policies: DirectoryPolicyBook, signer: KeyFileSigner, identity: SpireIdentity) -> RpcServer:
+    def _rpc_server(
+        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, identity: SpireIdentity
+    ) -> RpcServer:
         server = self._config.server
         issuance = Issuance(
             profile=TokenProfile(issuer=self._config.issuer.url, development=self._insecure_dev),
             policies=policies,
+            facts=facts,
             signer=signer,
             ids=self._ids,
         )

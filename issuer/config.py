@@ -36,6 +36,10 @@ class ConfigError(Exception):
 
 
 def _duration(value: object) -> object:
+    if isinstance(value, str) and (
+        milliseconds := re.fullmatch(r"([0-9]{1,9})ms", value)
+    ):  # what policy has no use for
+        return timedelta(milliseconds=int(milliseconds[1]))
     return parse_duration(value) if isinstance(value, str) else value
 
 
@@ -111,9 +115,44 @@ class SpireSection(_Section):
 
 
 class PolicySection(_Section):
-    """``[policy]``: the folder of policy files, or one file."""
+    """``[policy]``: the folder of policy files, or one file, and how it changes."""
 
     path: FilePath
+    watch: bool = True
+    generations: Annotated[int, Field(ge=1, le=100)] = 5
+    legacy_max_ttl: Duration | None = None
+
+
+class AuthzenSection(_Section):
+    """``[[facts.authzen]]``: a decision point that is asked for facts."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    url: str
+    types: Annotated[tuple[str, ...], Field(min_length=1)]
+    timeout: Duration = timedelta(milliseconds=500)
+    max_response_bytes: Annotated[int, Field(ge=256, le=1024 * 1024)] = 64 * 1024
+    cache_ttl: Duration = timedelta(seconds=5)
+    failures_to_open: Annotated[int, Field(ge=1, le=1000)] = 5
+    open_for: Duration = timedelta(seconds=10)
+    ca_file: FilePath | None = None
+    token_file: FilePath | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+            raise ValueError("must be an https URL (http only for a loopback address)")
+        if not parts.hostname or parts.query or parts.fragment or parts.username:
+            raise ValueError("must be a URL with a host and without user, query and fragment")
+        return url
+
+
+class FactsSection(_Section):
+    """``[facts]``: who tells the issuer what is true of the world."""
+
+    folder: FilePath | None = None
+    authzen: tuple[AuthzenSection, ...] = ()
 
 
 class KeysSection(_Section):
@@ -145,6 +184,7 @@ class Config(_Section):
     server: ServerSection = ServerSection()
     spire: SpireSection = SpireSection()
     policy: PolicySection
+    facts: FactsSection = FactsSection()
     keys: KeysSection
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()

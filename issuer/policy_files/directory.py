@@ -14,6 +14,7 @@ from issuer.core.yaml_reader import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import timedelta
 
     from issuer.core.policy import Policy
 
@@ -23,14 +24,16 @@ _SUFFIX: Final = ".yaml"
 _NEAR_SUFFIXES: Final = (".yml", ".YAML", ".YML")
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path, *, legacy_ceiling: timedelta | None = None) -> Policy:
     """Return the policy that the folder (with its subfolders) or the file at ``path`` holds.
+
+    ``legacy_ceiling`` is the longest lifetime that an exception may have; ``None`` allows no exception.
 
     Raises:
         PolicyInvalid: With every fault found, of files that cannot be read or of their contents. Names of files are
             relative to the folder.
     """
-    return parse_policy(read_policy_files(path))
+    return parse_policy(read_policy_files(path), legacy_ceiling=legacy_ceiling)
 
 
 def read_policy_files(path: Path) -> list[PolicyFile]:
@@ -127,9 +130,10 @@ class DirectoryPolicyBook:
         PolicyInvalid: When the policy has faults at construction.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, legacy_ceiling: timedelta | None = None) -> None:
         self.path = path
-        self._policy = load_policy(path)
+        self._legacy_ceiling = legacy_ceiling
+        self._policy = load_policy(path, legacy_ceiling=legacy_ceiling)
         self._reloading = Lock()
 
     def current(self) -> Policy:
@@ -143,5 +147,5 @@ class DirectoryPolicyBook:
             PolicyInvalid: When it has faults; the one in force stays.
         """
         with self._reloading:  # two loads at once could put the older one in force last
-            self._policy = load_policy(self.path)
+            self._policy = load_policy(self.path, legacy_ceiling=self._legacy_ceiling)
             return self._policy

@@ -1,0 +1,105 @@
+"""The facts that feeders told, in memory: bounded, replaced feeder by feeder, safe to use from any thread."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from issuer.core.fact_reading import has_declared_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from issuer.core.facts import Fact, FactKey, FactType
+
+MAX_FACTS_PER_FEEDER: Final = 200_000
+"""Two for each grant of a large policy; about 100 MB. A feeder that tells more is refused, the others are not."""
+
+
+class FactsRefused(Exception):
+    """A feeder told more than it may; nothing of what it told now was taken."""
+
+
+class FactStore:
+    """Holds the newest fact of each feeder for each key.
+
+    Args:
+        max_per_feeder: How many facts one feeder may have.
+    """
+
+    def __init__(self, max_per_feeder: int = MAX_FACTS_PER_FEEDER) -> None:
+        self._max = max_per_feeder
+        self._by_key: dict[FactKey, dict[str, Fact]] = {}
+        self._by_feeder: dict[str, set[FactKey]] = {}
+        self._lock = Lock()
+
+    def put(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Take facts, each with its own ``source``; an older one of the same feeder and key is replaced.
+
+        Raises:
+            FactsRefused: When a feeder would have too many. All or nothing.
+        """
+        with self._lock:
+            told: dict[str, set[FactKey]] = {}
+            for fact in facts:
+                told.setdefault(fact.source, set()).add(fact.key)
+            for feeder, keys in told.items():
+                self._make_room(feeder, keys, now)
+            for fact in facts:
+                self._set(fact)
+
+    def replace(self, feeder: str, facts: Sequence[Fact]) -> None:
+        """Take all facts of a feeder, which has no others from now on.
+
+        Raises:
+            FactsRefused: When there are too many; those it had stay.
+        """
+        with self._lock:
+            keys = {fact.key for fact in facts}
+            if len(keys) > self._max:
+                raise FactsRefused(f"more than {self._max} facts from {feeder}")
+            self._drop(feeder, self._by_feeder.get(feeder, set()) - keys)
+            for fact in facts:
+                self._set(fact)
+
+    def get(self, key: FactKey, fact_type: FactType, now: datetime) -> Fact | None:
+        """Return what counts now: the newest, and of equally new ones the first to end. ``None`` when there is none."""
+        told = self._by_key.get(key)
+        if told is None:
+            return None
+        counting = (fact for fact in _snapshot(told) if fact.counts_at(now) and has_declared_shape(fact, fact_type))
+        return min(counting, key=lambda fact: (-fact.observed_at.timestamp(), fact.expires_at), default=None)
+
+    def known(self, keys: Iterable[FactKey], fact_types: Mapping[str, FactType], now: datetime) -> dict[FactKey, Fact]:
+        """Return what counts now of several keys."""
+        found = ((key, self.get(key, fact_types[key.type], now)) for key in keys if key.type in fact_types)
+        return {key: fact for key, fact in found if fact is not None}
+
+    def feeders(self) -> dict[str, int]:
+        """Return how many facts each feeder has told, those that have ended included until they are dropped."""
+        with self._lock:
+            return {feeder: len(keys) for feeder, keys in sorted(self._by_feeder.items())}
+
+    def _make_room(self, feeder: str, keys: set[FactKey], now: datetime) -> None:
+        have = self._by_feeder.get(feeder, set())
+        if len(have | keys) > self._max:
+            self._drop(feeder, {key for key in have if not self._by_key[key][feeder].counts_at(now)} - keys)
+        if len(self._by_feeder.get(feeder, set()) | keys) > self._max:
+            raise FactsRefused(f"more than {self._max} facts from {feeder}")
+
+    def _set(self, fact: Fact) -> None:
+        self._by_key.setdefault(fact.key, {})[fact.source] = fact
+        self._by_feeder.setdefault(fact.source, set()).add(fact.key)
+
+    def _drop(self, feeder: str, keys: set[FactKey]) -> None:
+        for key in keys:
+            told = self._by_key[key]
+            told.pop(feeder)
+            if not told:
+                del self._by_key[key]
+        self._by_feeder[feeder] = self._by_feeder.get(feeder, set()) - keys
+
+
+def _snapshot(told: dict[str, Fact]) -> tuple[Fact, ...]:
+    return tuple(told.values())  # one step for the interpreter: another thread cannot come between

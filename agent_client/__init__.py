@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agent_client.access_token import AccessToken
     from agent_client.aio import IssuerClient
-    from agent_client.answers import Access, AccessScope, IssuedToken, KeySet
+    from agent_client.answers import Access, AccessScope, IssuedToken, KeySet, UnavailableScope
     from agent_client.credentials import SpiffeIdNotGiven, SvidOutdated, TrustBundleMissing
     from agent_client.endpoint import ISSUER_DNS_NAME
     from agent_client.errors import (
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
         AnswerRejected,
         ApplicationNotAllowed,
         ApplicationRequired,
+        ApprovalRequired,
         AudienceNotAllowed,
         ChainRejected,
         ClientClosed,
         ClientNotConfigured,
+        ConditionNotMet,
+        FactMissing,
         GrantExpired,
         InvalidTokenRequest,
         IssuerFault,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
         IssuerUnavailable,
         LimitExceeded,
         NotAuthenticated,
+        NotFound,
         PolicyDenied,
         PreconditionFailed,
         RpcNotAllowed,
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
         TrustDomainRejected,
         Violation,
     )
-    from agent_client.requests import TokenRequest
+    from agent_client.requests import Intent, TokenRequest
     from agent_client.sync import SyncIssuerClient
     from agent_client.workload_api_errors import (
         NoIdentityIssued,
@@ -69,11 +73,15 @@ __all__ = [
     "AnswerRejected",
     "ApplicationNotAllowed",
     "ApplicationRequired",
+    "ApprovalRequired",
     "AudienceNotAllowed",
     "ChainRejected",
     "ClientClosed",
     "ClientNotConfigured",
+    "ConditionNotMet",
+    "FactMissing",
     "GrantExpired",
+    "Intent",
     "InvalidTokenRequest",
     "IssuedToken",
     "IssuerClient",
@@ -86,6 +94,7 @@ __all__ = [
     "LimitExceeded",
     "NoIdentityIssued",
     "NotAuthenticated",
+    "NotFound",
     "PolicyDenied",
     "PreconditionFailed",
     "RpcNotAllowed",
@@ -98,6 +107,7 @@ __all__ = [
     "TokenRequest",
     "TrustBundleMissing",
     "TrustDomainRejected",
+    "UnavailableScope",
     "Violation",
     "WorkloadApiError",
     "WorkloadApiForbidden",
@@ -108,10 +118,10 @@ __all__ = [
 _HOMES = {
     "access_token": ("AccessToken",),
     "aio": ("IssuerClient",),
-    "answers": ("Access", "AccessScope", "IssuedToken", "KeySet"),
+    "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),
-    "requests": ("TokenRequest",),
+    "requests": ("Intent", "TokenRequest"),
     "sync": ("SyncIssuerClient",),
     "workload_api_errors": (
         "NoIdentityIssued",

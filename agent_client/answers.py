@@ -70,12 +70,32 @@ class AccessScope:
 
 
 @dataclass(frozen=True, slots=True)
+class UnavailableScope:
+    """One scope that is out of reach now.
+
+    Attributes:
+        name: The scope.
+        risk: The tier that policy gives it.
+        missing: Facts and parts of the request that a rule needs: ``facts.posture.status``, ``request.intent.ticket``.
+        unmet_conditions: Named conditions that are not met.
+        approval_required: Somebody has to approve.
+    """
+
+    name: str
+    risk: str
+    missing: tuple[str, ...]
+    unmet_conditions: tuple[str, ...]
+    approval_required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """One audience that the caller may ask for, on behalf of one application (``None``: of none)."""
 
     audience: str
     application: str | None
     scopes: tuple[AccessScope, ...]
+    unavailable_scopes: tuple[UnavailableScope, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +172,7 @@ def accesses(answer: pb.ListAccessResponse) -> list[Access]:
             audience=access.audience,
             application=access.application or None,
             scopes=tuple(_access_scope(scope) for scope in access.scopes),
+            unavailable_scopes=tuple(_unavailable_scope(scope) for scope in access.unavailable_scopes),
         )
         for access in answer.accesses
     ]
@@ -164,6 +185,16 @@ def _access_scope(scope: pb.AccessScope) -> AccessScope:
         max_ttl=_readable(scope.max_ttl.ToTimedelta),
         binding_required=scope.binding_required,
         expires_at=_moment(scope.expire_time) if scope.HasField("expire_time") else None,
+    )
+
+
+def _unavailable_scope(scope: pb.UnavailableScope) -> UnavailableScope:
+    return UnavailableScope(
+        name=scope.name,
+        risk=scope.risk,
+        missing=tuple(scope.missing),
+        unmet_conditions=tuple(scope.unmet_conditions),
+        approval_required=scope.approval_required,
     )
 
 

@@ -10,14 +10,18 @@
     │   │   ├── ScopeNotAllowed      `scopes` names those refused
     │   │   ├── ApplicationNotAllowed
     │   │   ├── ApplicationRequired
-    │   │   └── GrantExpired
+    │   │   ├── GrantExpired
+    │   │   ├── FactMissing
+    │   │   └── ConditionNotMet
     │   └── RpcNotAllowed
     ├── NotAuthenticated             UNAUTHENTICATED: the issuer does not accept this workload's SVID
     │   ├── SvidRejected
     │   ├── ChainRejected
     │   └── TrustDomainRejected
     ├── PreconditionFailed           FAILED_PRECONDITION
-    │   └── SvidExpiresSoon
+    │   ├── SvidExpiresSoon
+    │   └── ApprovalRequired
+    ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED
     ├── IssuerUnavailable            UNAVAILABLE, after retries within the deadline
     │   └── IssuerTimedOut           DEADLINE_EXCEEDED
@@ -134,6 +138,14 @@ class GrantExpired(PolicyDenied):
     """The grant is outside its dates."""
 
 
+class FactMissing(PolicyDenied):
+    """A rule needs a fact, or a part of the request, that is missing."""
+
+
+class ConditionNotMet(PolicyDenied):
+    """A condition of the policy is not met now."""
+
+
 class RpcNotAllowed(AccessDenied):
     """This method is not for this caller."""
 
@@ -162,6 +174,16 @@ class PreconditionFailed(IssuerRequestError):
 
 class SvidExpiresSoon(PreconditionFailed):
     """The SVID ends before the shortest token would."""
+
+
+class ApprovalRequired(PreconditionFailed):
+    """Somebody has to approve first. ``scopes`` are those that need it."""
+
+
+class NotFound(IssuerRequestError):
+    """What the request names does not exist."""
+
+    _remedy = "Compare the name with what the issuer lists."
 
 
 class LimitExceeded(IssuerRequestError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,25 @@ from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the token is for; policy may weigh it. Each at most 256 printable ASCII characters, ``None`` says nothing.
+
+    Attributes:
+        operation: What will be done, as in ``settle-batch``.
+        resource: To what.
+        workflow: The automation that it is a part of.
+        ticket: The change ticket.
+        transaction: The transaction id.
+    """
+
+    operation: str | None = None
+    resource: str | None = None
+    workflow: str | None = None
+    ticket: str | None = None
+    transaction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,7 @@ class TokenRequest:
         bind_certificate: Ask for a token that only works together with this workload's certificate (RFC 8705).
         allow_partial: Take the scopes that are granted rather than all or nothing.
         validate_only: Decide, but issue nothing.
+        intent: What the token is for.
 
     Raises:
         TypeError: ``scopes`` is one string, whose letters would be taken for scopes, or ``ttl`` is a bare number.
@@ -39,6 +59,7 @@ class TokenRequest:
     bind_certificate: bool = False
     allow_partial: bool = False
     validate_only: bool = False
+    intent: Intent | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.scopes, str):
@@ -62,6 +83,7 @@ def token_request_to_proto(request: TokenRequest) -> pb.IssueTokenRequest:
             application=request.application or "",
             allow_partial=request.allow_partial,
             validate_only=request.validate_only,
+            intent=None if request.intent is None else pb.Intent(**asdict(request.intent)),
         )
     except UnicodeEncodeError as error:
         raise InvalidTokenRequest("the request has a text that is no Unicode") from error

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
 from issuer.core.claims import TokenProfile
-from issuer.core.errors import TemporarilyUnavailable
+from issuer.core.errors import AdminRefused, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
 from issuer.core.policy_faults import PolicyInvalid
+from issuer.core.spiffe_id import SpiffeId
 from issuer.core.verdicts import CallerVerifier
 from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
@@ -20,10 +21,13 @@ from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.issuance import Issuance
 from issuer.policy_files.directory import DirectoryPolicyBook
+from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
 from issuer.public_http.settings import PublicHttpError, PublicHttpSettings
+from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
+from issuer.rpc.roles import Roles
 from issuer.rpc.server import AddressInUse, RpcServer
 from issuer.rpc.settings import RpcSettings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
@@ -83,21 +87,32 @@ class App:
                 each with a message for a person.
         """
         async with AsyncExitStack() as stack:
-            policies = DirectoryPolicyBook(self._config.policy.path, legacy_ceiling=self._config.policy.legacy_max_ttl)
+            policies = DirectoryPolicyBook(
+                self._config.policy.path,
+                self._clock.now(),
+                legacy_ceiling=self._config.policy.legacy_max_ttl,
+                generations=self._config.policy.generations,
+            )
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
             feeder = self._folder_feeder(store, policies)
-            self._on_signals(policies, feeder)
+            rollout = PolicyRollout(
+                policies, clock=self._clock, on_change=lambda: self._read_facts(feeder, policies), log=self._log
+            )
+            self._on_signals(rollout)
             identity = await self._identity(stack)
-            server = self._rpc_server(policies, self._facts(store, stack), signer, identity)
+            roles = self._roles()
+            admin = AdminMethods(policies=rollout, facts=store, roles=roles)
+            issuance = self._issuance(policies, self._facts(store, stack), signer)
+            server = self._rpc_server(issuance, admin, roles, signer, identity)
             port = server.bind()
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
             await server.health.set_serving(serving=False)
             await server.start()
-            self._watch(policies, feeder)
+            self._watch(policies, rollout, feeder)
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
             await self._report_readiness(server, http, identity)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -105,15 +120,15 @@ class App:
             await server.stop(self._config.server.shutdown_grace)
         self._log.info("stopped")
 
-    def _on_signals(self, policies: DirectoryPolicyBook, feeder: FolderFeeder | None) -> None:
+    def _on_signals(self, rollout: PolicyRollout) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload(policies, feeder)))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(_told_elsewhere(rollout.reload())))
 
-    def _watch(self, policies: DirectoryPolicyBook, feeder: FolderFeeder | None) -> None:
+    def _watch(self, policies: DirectoryPolicyBook, rollout: PolicyRollout, feeder: FolderFeeder | None) -> None:
         if self._config.policy.watch:
-            self._start(watch(policies.path, lambda: self._reload(policies, feeder), self._stop))
+            self._start(watch(policies.path, rollout.files_changed, self._stop))
         if feeder is not None:
             self._start(watch(feeder.folder, lambda: self._read_facts(feeder, policies), self._stop))
 
@@ -122,16 +137,13 @@ class App:
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
 
-    async def _reload(self, policies: DirectoryPolicyBook, feeder: FolderFeeder | None) -> None:
-        try:
-            # In a thread: loading a large policy takes seconds, and the one in force goes on deciding.
-            policy = await asyncio.to_thread(policies.reload)
-        except PolicyInvalid as error:
-            self._log.error("policy_reload_refused", error=str(error), digest=policies.current().digest)
-            return
-        self._log.info("policy_reloaded", digest=policy.digest)
-        if feeder is not None:  # types of fact may have changed
-            await self._read_facts(feeder, policies)
+    def _roles(self) -> Roles:
+        admin = self._config.admin
+        return Roles(
+            viewers=frozenset(admin.viewers),
+            operators=frozenset(admin.operators),
+            feeders={SpiffeId.parse(feeder): frozenset(types) for feeder, types in admin.feeders.items()},
+        )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
         if self._config.facts.folder is None:
@@ -140,7 +152,10 @@ class App:
         self._report_facts(feeder, feeder.read(policies.current().fact_types, self._clock.now()))
         return feeder
 
-    async def _read_facts(self, feeder: FolderFeeder, policies: DirectoryPolicyBook) -> None:
+    async def _read_facts(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
+        """Read the folder of facts again: its files changed, or the types of fact may have."""
+        if feeder is None:
+            return
         faults = await asyncio.to_thread(feeder.read, policies.current().fact_types, self._clock.now())
         self._report_facts(feeder, faults)
 
@@ -194,22 +209,20 @@ class App:
         if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
-    def _rpc_server(
-        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, identity: SpireIdentity
-    ) -> RpcServer:
-        server = self._config.server
-        issuance = Issuance(
+    def _issuance(self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner) -> Issuance:
+        return Issuance(
             profile=TokenProfile(issuer=self._config.issuer.url, development=self._insecure_dev),
             policies=policies,
             facts=facts,
             signer=signer,
             ids=self._ids,
         )
-        methods = IssuerMethods(
-            issuance=issuance,
-            signer=signer,
-            key_set_max_age=self._config.http.key_set_max_age,
-        )
+
+    def _rpc_server(
+        self, issuance: Issuance, admin: AdminMethods, roles: Roles, signer: KeyFileSigner, identity: SpireIdentity
+    ) -> RpcServer:
+        server = self._config.server
+        methods = IssuerMethods(issuance=issuance, signer=signer, key_set_max_age=self._config.http.key_set_max_age)
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
             RpcSettings(
@@ -221,7 +234,8 @@ class App:
                 max_connection_age_grace=server.max_connection_age_grace,
             ),
             methods=methods,
-            pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, log=self._log),
+            admin=admin,
+            pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, log=self._log),
             identity=identity,
             log=self._log,
         )
@@ -255,6 +269,12 @@ class App:
             left = (identity.svid_expires_at() - self._clock.now()).total_seconds()
             # Past the end of the SVID only an update, or the signal to stop, can change anything.
             await _first_of(self._stop, changed, within=left + 0.01 if fault is None else None)
+
+
+async def _told_elsewhere(work: Coroutine[object, object, object]) -> None:
+    """Run ``work``; its refusal is in the log and in the status already."""
+    with suppress(AdminRefused):
+        await work
 
 
 def _fault(identity: SpireIdentity) -> str | None:

@@ -161,6 +161,23 @@ class KeysSection(_Section):
     file: FilePath
 
 
+class AdminSection(_Section):
+    """``[admin]``: which SPIFFE IDs may administer."""
+
+    viewers: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
+    operators: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
+    feeders: dict[str, tuple[str, ...]] = {}
+
+    @field_validator("feeders")
+    @classmethod
+    def _check_feeders(cls, feeders: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for feeder, types in feeders.items():
+            _parsed(SpiffeId.parse, feeder)
+            if not types:
+                raise ValueError(f"{feeder}: name the types of fact that it may tell; empty never means all")
+        return feeders
+
+
 class HttpSection(_Section):
     """``[http]``: the public listener with the key set and metadata."""
 
@@ -185,6 +202,7 @@ class Config(_Section):
     spire: SpireSection = SpireSection()
     policy: PolicySection
     facts: FactsSection = FactsSection()
+    admin: AdminSection = AdminSection()
     keys: KeysSection
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from issuer.core.caller import Caller
     from issuer.core.facts import Fact, FactKey, FactType
+    from issuer.core.generations import Generation, PolicyStatus
     from issuer.core.jwk import PublicKeySet
     from issuer.core.policy import Policy
 
@@ -44,6 +45,46 @@ class PolicyBook(Protocol):
         Raises:
             TemporarilyUnavailable: POLICY_NOT_LOADED, before the first good load.
         """
+        ...
+
+
+class PolicyAdmin(Protocol):
+    """What operators may do to the policy in force."""
+
+    def status(self) -> PolicyStatus:
+        """Return which policy is in force, and which are kept."""
+        ...
+
+    async def reload(self) -> Generation:
+        """Load the policy's files and put them in force; after a rollback, follow them again.
+
+        Raises:
+            AdminRefused: POLICY_INVALID, with every fault; the one in force stays.
+        """
+        ...
+
+    async def roll_back(self, digest: str) -> Generation:
+        """Put a kept policy in force and hold it.
+
+        Raises:
+            AdminRefused: POLICY_UNKNOWN.
+        """
+        ...
+
+
+class FactSink(Protocol):
+    """Where told facts go."""
+
+    def put(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Take facts, all or nothing.
+
+        Raises:
+            AdminRefused: TOO_MANY_FACTS.
+        """
+        ...
+
+    def feeders(self) -> dict[str, int]:
+        """Return how many facts each feeder has told."""
         ...
 
 

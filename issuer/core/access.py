@@ -124,7 +124,7 @@ def _scope(inputs: Inputs, rules: Rules, serving: Iterable[GrantRule]) -> Access
     return replace(
         _terms(inputs, name, giving, limits),
         available=available,
-        missing=() if available else tuple(sorted(inputs.evaluator.missing)),
+        missing=() if available else _missing(inputs, rules, giving, name),
         unmet=() if available else _unmet(inputs, rules, giving, name),
     )
 
@@ -148,13 +148,22 @@ def _terms(inputs: Inputs, name: str, giving: Iterable[GrantRule], limits: list[
     )
 
 
+def _missing(inputs: Inputs, rules: Rules, giving: Iterable[GrantRule], name: str) -> tuple[str, ...]:
+    context = inputs.evaluator.context(inputs.request.application)
+    prohibiting = (rule.conditions for rule in rules.prohibitions if rule.scopes is None or name in rule.scopes)
+    conditions = chain(_required(inputs, rules, giving, name), *prohibiting)
+    return tuple(sorted({path for condition in conditions for path in condition.missing(context)}))
+
+
 def _unmet(inputs: Inputs, rules: Rules, giving: Iterable[GrantRule], name: str) -> tuple[str, ...]:
-    tier = inputs.policy.risk_tiers[inputs.policy.audiences[inputs.request.audience].scopes[name].risk]
-    conditions: Iterable[Condition] = chain(
-        tier.requires,
-        *(grant.conditions for grant in giving),
-        *(limit.requires for limit in limits_on(rules.limits, name)),
-    )
     application = inputs.request.application
-    false = {c.name or INLINE for c in conditions if inputs.evaluator.truth_of(c, application) is Truth.FALSE}
+    required = _required(inputs, rules, giving, name)
+    false = {each.name or INLINE for each in required if inputs.evaluator.truth_of(each, application) is Truth.FALSE}
     return tuple(sorted(false))
+
+
+def _required(inputs: Inputs, rules: Rules, giving: Iterable[GrantRule], name: str) -> Iterator[Condition]:
+    """Return every condition that has to be true for the scope to be given."""
+    tier = inputs.policy.risk_tiers[inputs.policy.audiences[inputs.request.audience].scopes[name].risk]
+    of_limits = (limit.requires for limit in limits_on(rules.limits, name))
+    return chain(tier.requires, *(grant.conditions for grant in giving), *of_limits)

@@ -117,6 +117,11 @@ class Context:
     values: Mapping[str, Any]
     _activation: Any = field(repr=False)
 
+    def value_of(self, part: Any) -> Any:  # noqa: ANN401
+        """Return what a part of a condition comes to; ``None`` when the engine reports an error."""
+        result = _evaluated(part, self)
+        return None if result is None or result.type() == cel.Type.ERROR else result.value()
+
 
 def _evaluated(expression: Any, context: Context) -> Any:  # noqa: ANN401 - the engine is not typed
     try:

@@ -37,7 +37,10 @@ _CLOSE: Final = frozenset(_OPEN.values())
 _TOKEN = re.compile(
     r"""
     (?P<space>[\t\n\f\r ]+|//[^\n]*)
-  | (?P<string>[rR]?[bB]?(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
+  | (?P<string>
+        (?:[rR][bB]?|[bB][rR])(?:\"\"\".*?\"\"\"|\'\'\'.*?\'\'\'|"[^"\n]*"|'[^'\n]*')  # raw: a backslash is itself
+      | [bB]?(?:\"\"\"(?:[^\\]|\\.)*?\"\"\"|\'\'\'(?:[^\\]|\\.)*?\'\'\'|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    )
   | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<number>(?:0[xX][0-9a-fA-F]+|[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)[uU]?)
   | (?P<mark>&&|\|\||[=!<>]=|[-+*/%!<>?:.,()\[\]{}])
@@ -179,13 +182,13 @@ def _time_zones(text: str, tokens: Sequence[Token]) -> Iterator[Token]:
 
 
 def _closing(tokens: Sequence[Token]) -> int:
-    depth = 0
-    for position, token in enumerate(tokens):
-        if token.kind == "mark":
-            depth += (token.text in _OPEN) - (token.text in _CLOSE)
-        if depth < 0:
-            return position
-    return len(tokens)
+    """Return where the bracket closes that stands open before ``tokens``; that all do was checked."""
+    depth, position = 1, -1
+    while depth:
+        position += 1
+        if tokens[position].kind == "mark":
+            depth += (tokens[position].text in _OPEN) - (tokens[position].text in _CLOSE)
+    return position
 
 
 def _paths(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:

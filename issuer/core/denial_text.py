@@ -15,6 +15,10 @@ _TEXTS = {
     Reason.APPLICATION_NOT_ALLOWED: "policy does not let this caller act for this application at this audience",
     Reason.APPLICATION_REQUIRED: "this caller serves several applications at this audience: name one",
     Reason.GRANT_EXPIRED: "the grant for this is outside its dates",
+    Reason.GRANT_TYPE_NOT_ALLOWED: "policy does not allow this by the way in which it was asked for",
+    Reason.FACT_MISSING: "policy needs to know more than it does; ListAccess names what is missing",
+    Reason.CONDITION_NOT_MET: "a condition of the policy is not met now",
+    Reason.APPROVAL_REQUIRED: "somebody has to approve this first",
     Reason.REQUEST_INVALID: "the lifetime asked for is below the shortest that this issuer gives",
     Reason.SVID_EXPIRES_SOON: "the caller's SVID expires too soon: ask again once it was rotated",
 }

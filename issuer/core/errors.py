@@ -7,6 +7,7 @@
     ├── CallerNotVerified            the SVID, or the bundle it is checked against, does not hold
     ├── RpcNotAllowed                this caller may not use this method at all
     ├── PolicyDenied                 decide() said no; carries the decision id and the scopes
+    ├── AdminRefused                 what an administrator or a feeder asked for cannot be done
     └── TemporarilyUnavailable       something the issuer needs is away: fail closed, safe to retry
 
 ``rpc/status.py`` is the only place that turns a reason into a gRPC status. Messages here reach the caller, so they say
@@ -76,6 +77,11 @@ class Reason(StrEnum):
     CONDITION_NOT_MET = "CONDITION_NOT_MET"
     APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
 
+    # The administration of policy and facts.
+    POLICY_INVALID = "POLICY_INVALID"
+    POLICY_UNKNOWN = "POLICY_UNKNOWN"
+    TOO_MANY_FACTS = "TOO_MANY_FACTS"
+
     # The issuer itself. All fail closed and are safe to retry.
     IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"
     POLICY_NOT_LOADED = "POLICY_NOT_LOADED"
@@ -131,6 +137,10 @@ class PolicyDenied(IssuerError):
         super().__init__(reason, message)
         self.decision_id = decision_id
         self.scopes = scopes
+
+
+class AdminRefused(IssuerError):
+    """What an administrator or a feeder asked for cannot be done; nothing was changed."""
 
 
 class TemporarilyUnavailable(IssuerError):

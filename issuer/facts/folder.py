@@ -19,9 +19,9 @@ import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from issuer.core.errors import AdminRefused
 from issuer.core.fact_reading import FactRefused, fact_from_document
 from issuer.core.yaml_reader import MAX_FILE_BYTES, MappingNode, Scalar, YamlFault, read_entries
-from issuer.facts.store import FactsRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ class FolderFeeder:
         for file in files[:MAX_FILES]:
             try:
                 self._store.replace(_feeder(file), _facts(file, fact_types, now))
-            except (FactFileRefused, FactsRefused) as error:
+            except (FactFileRefused, AdminRefused) as error:
                 faults.append(str(error))
             except OSError as error:
                 faults.append(f"{file.name}: cannot be read: {error.strerror or error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from issuer.core.errors import AdminRefused, Reason
 from issuer.core.fact_reading import has_declared_shape
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 
 MAX_FACTS_PER_FEEDER: Final = 200_000
 """Two for each grant of a large policy; about 100 MB. A feeder that tells more is refused, the others are not."""
-
-
-class FactsRefused(Exception):
-    """A feeder told more than it may; nothing of what it told now was taken."""
 
 
 class FactStore:
@@ -38,7 +35,7 @@ class FactStore:
         """Take facts, each with its own ``source``; an older one of the same feeder and key is replaced.
 
         Raises:
-            FactsRefused: When a feeder would have too many. All or nothing.
+            AdminRefused: TOO_MANY_FACTS, when a feeder would have too many. All or nothing.
         """
         with self._lock:
             told: dict[str, set[FactKey]] = {}
@@ -53,12 +50,12 @@ class FactStore:
         """Take all facts of a feeder, which has no others from now on.
 
         Raises:
-            FactsRefused: When there are too many; those it had stay.
+            AdminRefused: TOO_MANY_FACTS, when there are too many; those it had stay.
         """
         with self._lock:
             keys = {fact.key for fact in facts}
             if len(keys) > self._max:
-                raise FactsRefused(f"more than {self._max} facts from {feeder}")
+                raise AdminRefused(Reason.TOO_MANY_FACTS, f"more than {self._max} facts from {feeder}")
             self._drop(feeder, self._by_feeder.get(feeder, set()) - keys)
             for fact in facts:
                 self._set(fact)
@@ -86,7 +83,7 @@ class FactStore:
         if len(have | keys) > self._max:
             self._drop(feeder, {key for key in have if not self._by_key[key][feeder].counts_at(now)} - keys)
         if len(self._by_feeder.get(feeder, set()) | keys) > self._max:
-            raise FactsRefused(f"more than {self._max} facts from {feeder}")
+            raise AdminRefused(Reason.TOO_MANY_FACTS, f"more than {self._max} facts from {feeder}")
 
     def _set(self, fact: Fact) -> None:
         self._by_key.setdefault(fact.key, {})[fact.source] = fact

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from issuer.core.policy_faults import FaultList, Position
+from issuer.core.generations import Generation, PolicyStatus, keep
+from issuer.core.policy_faults import FaultList, PolicyInvalid, Position
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.yaml_reader import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from issuer.core.policy import Policy
 
@@ -126,26 +128,61 @@ class DirectoryPolicyBook:
 
     Safe to use from any thread.
 
+    Args:
+        path: The folder, or the file.
+        now: When it is loaded first, UTC.
+        legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
+        generations: How many policies are kept to go back to, the one in force included.
+
     Raises:
         PolicyInvalid: When the policy has faults at construction.
     """
 
-    def __init__(self, path: Path, *, legacy_ceiling: timedelta | None = None) -> None:
+    def __init__(
+        self, path: Path, now: datetime, *, legacy_ceiling: timedelta | None = None, generations: int = 5
+    ) -> None:
         self.path = path
         self._legacy_ceiling = legacy_ceiling
-        self._policy = load_policy(path, legacy_ceiling=legacy_ceiling)
-        self._reloading = Lock()
+        self._at_most = generations
+        self._changing = Lock()  # two loads at once could put the older one in force last
+        self._current = Generation(load_policy(path, legacy_ceiling=legacy_ceiling), now)
+        self._status = PolicyStatus(self._current, (self._current,), pinned=False, last_fault=None, last_fault_at=None)
 
     def current(self) -> Policy:
-        """Return the policy in force; the same object until :meth:`reload` swaps it whole."""
-        return self._policy
+        """Return the policy in force; the same object until another is put in force whole."""
+        return self._current.policy
 
-    def reload(self) -> Policy:
+    def status(self) -> PolicyStatus:
+        """Return which policy is in force, and which are kept."""
+        return self._status
+
+    def reload(self, now: datetime) -> Generation:
         """Load the policy and put it in force. Blocks for as long as that takes; :meth:`current` never waits for it.
 
         Raises:
             PolicyInvalid: When it has faults; the one in force stays.
         """
-        with self._reloading:  # two loads at once could put the older one in force last
-            self._policy = load_policy(self.path, legacy_ceiling=self._legacy_ceiling)
-            return self._policy
+        with self._changing:
+            try:
+                policy = load_policy(self.path, legacy_ceiling=self._legacy_ceiling)
+            except PolicyInvalid as error:
+                self._status = replace(self._status, last_fault=str(error), last_fault_at=now)
+                raise
+            new = Generation(policy, now)
+            self._put_in_force(new, keep(self._status.generations, new, self._at_most), pinned=False)
+            return new
+
+    def roll_back(self, digest: str) -> Generation:
+        """Put a kept policy in force and hold it, until :meth:`reload`.
+
+        Raises:
+            KeyError: No kept policy has this digest.
+        """
+        with self._changing:
+            kept = {each.policy.digest: each for each in self._status.generations}
+            self._put_in_force(kept[digest], self._status.generations, pinned=True)
+            return kept[digest]
+
+    def _put_in_force(self, generation: Generation, generations: tuple[Generation, ...], *, pinned: bool) -> None:
+        self._status = PolicyStatus(generation, generations, pinned=pinned, last_fault=None, last_fault_at=None)
+        self._current = generation

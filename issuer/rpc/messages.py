@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
 from issuer.core.token import TOKEN_SCHEME
-from issuer.core.token_request import MAX_TTL, TokenRequest
+from issuer.core.token_request import MAX_TTL, Intent, TokenRequest
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -43,12 +43,23 @@ def token_request_from_proto(message: pb.IssueTokenRequest) -> TokenRequest:
             application=message.application or None,
             bind_certificate=bind_certificate,
             allow_partial=message.allow_partial,
+            intent=_intent(message.intent) if message.HasField("intent") else None,
         )
     except InvalidTokenRequest as error:
         raise InvalidTokenRequest((*error.violations, *violations)) from None
     if violations:
         raise InvalidTokenRequest(tuple(violations))
     return request
+
+
+def _intent(message: pb.Intent) -> Intent:
+    return Intent(
+        operation=message.operation or None,
+        resource=message.resource or None,
+        workflow=message.workflow or None,
+        ticket=message.ticket or None,
+        transaction=message.transaction or None,
+    )
 
 
 def _ttl(message: pb.IssueTokenRequest, violations: list[FieldViolation]) -> timedelta | None:
@@ -104,7 +115,8 @@ def accesses_to_proto(accesses: Iterable[Access]) -> pb.ListAccessResponse:
             pb.Access(
                 audience=access.audience,
                 application=access.application or "",
-                scopes=[_access_scope_to_proto(scope) for scope in access.scopes],
+                scopes=[_access_scope_to_proto(scope) for scope in access.scopes if scope.available],
+                unavailable_scopes=[_unavailable_to_proto(scope) for scope in access.scopes if not scope.available],
             )
             for access in accesses
         ]
@@ -121,3 +133,13 @@ def _access_scope_to_proto(scope: AccessScope) -> pb.AccessScope:
     if scope.expire_time is not None:
         message.expire_time.FromDatetime(scope.expire_time)
     return message
+
+
+def _unavailable_to_proto(scope: AccessScope) -> pb.UnavailableScope:
+    return pb.UnavailableScope(
+        name=scope.name,
+        risk=scope.risk,
+        missing=scope.missing,
+        unmet_conditions=scope.unmet,
+        approval_required=scope.approval_required,
+    )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from issuer.issuance import LogFields
     from issuer.ports import Clock, TokenIds
     from issuer.rpc.call import Call
+    from issuer.rpc.roles import Roles
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -45,16 +46,19 @@ class Pipeline:
 
     1. Read the clock, once; give the call an id.
     2. The method must be listed in ``RPC_RULES``.
-    3. Verify the caller's SVID, whatever TLS thought of it.
+    3. Verify the caller's SVID, whatever TLS thought of it, and that it has the role that the method needs.
     4. Run the method.
     5. Turn a refusal into its status, and anything else into INTERNAL with a fixed text.
     6. Write one log line, whatever the outcome.
     """
 
-    def __init__(self, *, clock: Clock, ids: TokenIds, verifier: CallerVerifier, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self, *, clock: Clock, ids: TokenIds, verifier: CallerVerifier, roles: Roles, log: FilteringBoundLogger
+    ) -> None:
         self._clock = clock
         self._ids = ids
         self._verifier = verifier
+        self._roles = roles
         self._log = log
 
     async def answer(
@@ -85,10 +89,12 @@ class Pipeline:
         return response
 
     def _verify(self, call: Call, now: datetime, request_id: str, fields: LogFields) -> VerifiedCall:
-        if RPC_RULES.get(call.method) is not CallerKind.WORKLOAD:
+        kind = RPC_RULES.get(call.method, CallerKind.TLS_PEER)
+        if kind is CallerKind.TLS_PEER:
             raise RpcNotAllowed
         caller = self._verifier.verify(call.leaf_pem, call.intermediates_pem, now)
         fields["caller"] = str(caller.spiffe_id)
+        self._roles.check(caller, kind)
         return VerifiedCall(caller=caller, now=now, request_id=request_id, log_fields=fields)
 
     def _failed(self, error: IssuerError, call: Call, request_id: str, fields: LogFields, started: float) -> RpcFailed:

@@ -12,6 +12,12 @@ class CallerKind(Enum):
     """A certificate that TLS accepted; the method tells nothing about anyone (health, reflection)."""
     WORKLOAD = auto()
     """An X.509-SVID that our own code verified."""
+    VIEWER = auto()
+    """Such an SVID, of a SPIFFE ID that the configuration lets look at the administration."""
+    OPERATOR = auto()
+    """Such an SVID, of a SPIFFE ID that the configuration lets administer."""
+    FEEDER = auto()
+    """Such an SVID, of a SPIFFE ID that the configuration lets tell facts."""
 
 
 RPC_RULES: dict[str, CallerKind] = {
@@ -19,6 +25,10 @@ RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.IssuerService/BatchIssueTokens": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/ListAccess": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/GetKeySet": CallerKind.WORKLOAD,
+    "issuer_api.v1.AdminService/PutFacts": CallerKind.FEEDER,
+    "issuer_api.v1.AdminService/GetPolicyStatus": CallerKind.VIEWER,
+    "issuer_api.v1.AdminService/ReloadPolicy": CallerKind.OPERATOR,
+    "issuer_api.v1.AdminService/RollbackPolicy": CallerKind.OPERATOR,
     "grpc.health.v1.Health/Check": CallerKind.TLS_PEER,
     "grpc.health.v1.Health/List": CallerKind.TLS_PEER,
     "grpc.health.v1.Health/Watch": CallerKind.TLS_PEER,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
+from google.protobuf.message_factory import GetMessageClass
 
 from issuer.rpc.call import Call
 from issuer.rpc.health import Health
 from issuer.rpc.pipeline import RpcFailed
 from issuer.rpc.reflection import reflection_handlers
+from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -24,15 +26,25 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.ports import ServerIdentity, TlsMaterial
+    from issuer.rpc.admin_methods import AdminMethods
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
     from issuer.rpc.settings import RpcSettings
 
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
+ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 
 QUIET_SECONDS = 0.1
 """Without an arrival for so long, nothing is waiting for its turn when the server stops."""
 
+_REQUESTS: dict[str, type[Message]] = {
+    f"{service.full_name}/{method.name}": GetMessageClass(method.input_type)
+    for service in (
+        pb.DESCRIPTOR.services_by_name["IssuerService"],
+        admin_pb.DESCRIPTOR.services_by_name["AdminService"],
+    )
+    for method in service.methods
+}
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -52,6 +64,7 @@ class RpcServer:
         settings: RpcSettings,
         *,
         methods: IssuerMethods,
+        admin: AdminMethods,
         pipeline: Pipeline,
         identity: ServerIdentity,
         log: FilteringBoundLogger,
@@ -62,9 +75,10 @@ class RpcServer:
         self._server = grpc.aio.server(options=server_options(settings))
         self._server.add_generic_rpc_handlers(
             (
-                grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._handlers(methods)),
+                grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(methods)),
+                grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin)),
                 *self.health.handlers(),
-                *reflection_handlers((ISSUER_SERVICE,), log),
+                *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE), log),
             )
         )
         self._credentials = TlsCredentials(identity)
@@ -104,18 +118,27 @@ class RpcServer:
         while now() < give_up and (self._in_flight or now() - self._last_arrival < QUIET_SECONDS):  # noqa: ASYNC110
             await asyncio.sleep(QUIET_SECONDS / 5)
 
-    def _handlers(self, methods: IssuerMethods) -> dict[str, grpc.RpcMethodHandler]:
+    def _issuer_handlers(self, methods: IssuerMethods) -> dict[str, grpc.RpcMethodHandler]:
         return {
-            "IssueToken": self._unary("IssueToken", methods.issue_token, pb.IssueTokenRequest),
-            "BatchIssueTokens": self._unary("BatchIssueTokens", methods.batch_issue_tokens, pb.BatchIssueTokensRequest),
-            "ListAccess": self._unary("ListAccess", methods.list_access, pb.ListAccessRequest),
-            "GetKeySet": self._unary("GetKeySet", methods.get_key_set, pb.GetKeySetRequest),
+            "IssueToken": self._unary(ISSUER_SERVICE, "IssueToken", methods.issue_token),
+            "BatchIssueTokens": self._unary(ISSUER_SERVICE, "BatchIssueTokens", methods.batch_issue_tokens),
+            "ListAccess": self._unary(ISSUER_SERVICE, "ListAccess", methods.list_access),
+            "GetKeySet": self._unary(ISSUER_SERVICE, "GetKeySet", methods.get_key_set),
+        }
+
+    def _admin_handlers(self, methods: AdminMethods) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            "PutFacts": self._unary(ADMIN_SERVICE, "PutFacts", methods.put_facts),
+            "GetPolicyStatus": self._unary(ADMIN_SERVICE, "GetPolicyStatus", methods.get_policy_status),
+            "ReloadPolicy": self._unary(ADMIN_SERVICE, "ReloadPolicy", methods.reload_policy),
+            "RollbackPolicy": self._unary(ADMIN_SERVICE, "RollbackPolicy", methods.rollback_policy),
         }
 
     def _unary(
-        self, name: str, method: Callable[[Any, Any], Awaitable[Message]], request: type[Message]
+        self, service: str, name: str, method: Callable[[Any, Any], Awaitable[Message]]
     ) -> grpc.RpcMethodHandler:
-        full_name = f"{ISSUER_SERVICE}/{name}"
+        full_name = f"{service}/{name}"
+        request = _REQUESTS[full_name]
         clock = time.monotonic
 
         async def handler(message: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:

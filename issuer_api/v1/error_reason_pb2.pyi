@@ -98,6 +98,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. The caller serves several applications at this audience, and the request does not say which."""
     ERROR_REASON_GRANT_EXPIRED: _ErrorReason.ValueType  # 64
     """PERMISSION_DENIED. The grant that would have allowed this is outside its dates."""
+    ERROR_REASON_GRANT_TYPE_NOT_ALLOWED: _ErrorReason.ValueType  # 65
+    """PERMISSION_DENIED. The grant that would have allowed this is for other grant types."""
+    ERROR_REASON_FACT_MISSING: _ErrorReason.ValueType  # 66
+    """PERMISSION_DENIED. A rule needs a fact, or a part of the request, that is missing; ListAccess names what."""
+    ERROR_REASON_CONDITION_NOT_MET: _ErrorReason.ValueType  # 67
+    """PERMISSION_DENIED. A condition of the policy is not met now; it may be met later."""
+    ERROR_REASON_APPROVAL_REQUIRED: _ErrorReason.ValueType  # 68
+    """FAILED_PRECONDITION. Somebody has to approve before a token with these scopes is issued."""
+    ERROR_REASON_POLICY_INVALID: _ErrorReason.ValueType  # 69
+    """FAILED_PRECONDITION. The policy in the issuer's files has faults; the one in force stays. The message lists them."""
+    ERROR_REASON_POLICY_UNKNOWN: _ErrorReason.ValueType  # 70
+    """NOT_FOUND. No policy with this digest is kept."""
+    ERROR_REASON_TOO_MANY_FACTS: _ErrorReason.ValueType  # 71
+    """RESOURCE_EXHAUSTED. A feeder told more facts than one feeder may have; none of the call was taken."""
     ERROR_REASON_IDENTITY_UNAVAILABLE: _ErrorReason.ValueType  # 80
     """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
     ERROR_REASON_POLICY_NOT_LOADED: _ErrorReason.ValueType  # 81
@@ -198,6 +212,20 @@ ERROR_REASON_APPLICATION_REQUIRED: ErrorReason.ValueType  # 63
 """PERMISSION_DENIED. The caller serves several applications at this audience, and the request does not say which."""
 ERROR_REASON_GRANT_EXPIRED: ErrorReason.ValueType  # 64
 """PERMISSION_DENIED. The grant that would have allowed this is outside its dates."""
+ERROR_REASON_GRANT_TYPE_NOT_ALLOWED: ErrorReason.ValueType  # 65
+"""PERMISSION_DENIED. The grant that would have allowed this is for other grant types."""
+ERROR_REASON_FACT_MISSING: ErrorReason.ValueType  # 66
+"""PERMISSION_DENIED. A rule needs a fact, or a part of the request, that is missing; ListAccess names what."""
+ERROR_REASON_CONDITION_NOT_MET: ErrorReason.ValueType  # 67
+"""PERMISSION_DENIED. A condition of the policy is not met now; it may be met later."""
+ERROR_REASON_APPROVAL_REQUIRED: ErrorReason.ValueType  # 68
+"""FAILED_PRECONDITION. Somebody has to approve before a token with these scopes is issued."""
+ERROR_REASON_POLICY_INVALID: ErrorReason.ValueType  # 69
+"""FAILED_PRECONDITION. The policy in the issuer's files has faults; the one in force stays. The message lists them."""
+ERROR_REASON_POLICY_UNKNOWN: ErrorReason.ValueType  # 70
+"""NOT_FOUND. No policy with this digest is kept."""
+ERROR_REASON_TOO_MANY_FACTS: ErrorReason.ValueType  # 71
+"""RESOURCE_EXHAUSTED. A feeder told more facts than one feeder may have; none of the call was taken."""
 ERROR_REASON_IDENTITY_UNAVAILABLE: ErrorReason.ValueType  # 80
 """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
 ERROR_REASON_POLICY_NOT_LOADED: ErrorReason.ValueType  # 81

@@ -55,6 +55,7 @@ class IssueTokenRequest(_message.Message):
     PROOF_BINDING_FIELD_NUMBER: _builtins.int
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """Required. The one API that the token is for, exactly as its policy names it; becomes `aud`. At most 2,048 bytes."""
     application: _builtins.str
@@ -73,6 +74,12 @@ class IssueTokenRequest(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """Optional. The lifetime asked for. Policy shortens it and never lengthens it; absent asks for the longest allowed."""
 
+    @_builtins.property
+    def intent(self) -> Global___Intent:
+        """Optional. What the token is for. Policy may weigh it; facts about a workflow, ticket or transaction count only if
+        they name this caller and this audience.
+        """
+
     def __init__(
         self,
         *,
@@ -83,16 +90,55 @@ class IssueTokenRequest(_message.Message):
         proof_binding: Global___ProofBinding.ValueType | None = ...,
         allow_partial: _builtins.bool = ...,
         validate_only: _builtins.bool = ...,
+        intent: Global___Intent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "proof_binding", b"proof_binding", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "intent", b"intent", "proof_binding", b"proof_binding", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "allow_partial", b"allow_partial", "application", b"application", "audience", b"audience", "proof_binding", b"proof_binding", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "allow_partial", b"allow_partial", "application", b"application", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__proof_binding: _TypeAlias = _typing.Literal["proof_binding"]  # noqa: Y015
     _WhichOneofArgType__proof_binding: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__proof_binding) -> _WhichOneofReturnType__proof_binding | None: ...
 
 Global___IssueTokenRequest: _TypeAlias = IssueTokenRequest  # noqa: Y015
+
+@_typing.final
+class Intent(_message.Message):
+    """What the caller says it will do with a token. Each field at most 256 printable ASCII characters; empty says nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    TICKET_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    operation: _builtins.str
+    """What will be done, as in `settle-batch`."""
+    resource: _builtins.str
+    """To what."""
+    workflow: _builtins.str
+    """The automation that it is a part of."""
+    ticket: _builtins.str
+    """The change ticket."""
+    transaction: _builtins.str
+    """The transaction id."""
+    def __init__(
+        self,
+        *,
+        operation: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        ticket: _builtins.str = ...,
+        transaction: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operation", b"operation", "resource", b"resource", "ticket", b"ticket", "transaction", b"transaction", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Intent: _TypeAlias = Intent  # noqa: Y015
 
 @_typing.final
 class IssueTokenResponse(_message.Message):
@@ -286,6 +332,7 @@ class Access(_message.Message):
     AUDIENCE_FIELD_NUMBER: _builtins.int
     APPLICATION_FIELD_NUMBER: _builtins.int
     SCOPES_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_SCOPES_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """The audience, to be sent exactly so."""
     application: _builtins.str
@@ -294,20 +341,67 @@ class Access(_message.Message):
     def scopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccessScope]:
         """The scopes that may be asked for, sorted by name."""
 
+    @_builtins.property
+    def unavailable_scopes(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnavailableScope]:
+        """Scopes that a rule about this caller would give once what is named with them were so, sorted by name."""
+
     def __init__(
         self,
         *,
         audience: _builtins.str = ...,
         application: _builtins.str = ...,
         scopes: _abc.Iterable[Global___AccessScope] | None = ...,
+        unavailable_scopes: _abc.Iterable[Global___UnavailableScope] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "scopes", b"scopes", "unavailable_scopes", b"unavailable_scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Access: _TypeAlias = Access  # noqa: Y015
+
+@_typing.final
+class UnavailableScope(_message.Message):
+    """One scope that is out of reach now, and why. Never the text of a rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    UNMET_CONDITIONS_FIELD_NUMBER: _builtins.int
+    APPROVAL_REQUIRED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The scope."""
+    risk: _builtins.str
+    """The risk tier that policy gives it."""
+    approval_required: _builtins.bool
+    """Whether somebody has to approve."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is not known: facts as `facts.posture.status`, parts of a request as `request.intent.ticket`."""
+
+    @_builtins.property
+    def unmet_conditions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Named conditions that are not met; `condition` for those without a name."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        risk: _builtins.str = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        unmet_conditions: _abc.Iterable[_builtins.str] | None = ...,
+        approval_required: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_required", b"approval_required", "missing", b"missing", "name", b"name", "risk", b"risk", "unmet_conditions", b"unmet_conditions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnavailableScope: _TypeAlias = UnavailableScope  # noqa: Y015
 
 @_typing.final
 class AccessScope(_message.Message):

@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 from support.deployment import DEADLINE, LEDGER, READER, REQUEST, SETTLER, Deployment, info_of, reason_of
 
 from issuer.rpc.rpc_rules import RPC_RULES
+from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_testing.issuer_process import IssuerDidNotStart, IssuerProcess
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ISSUER_SERVICE = "issuer_api.v1.IssuerService"
+ADMIN_SERVICE = "issuer_api.v1.AdminService"
 
 
 def refused(deployment: Deployment, request: pb.IssueTokenRequest, spiffe_id: str = SETTLER) -> grpc.RpcError:
@@ -154,7 +156,7 @@ def test_every_rpc_that_reflection_shows_has_a_rule_and_no_rule_is_stale(deploym
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         listing = next(stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")])))
     services = {service.name for service in listing.list_services_response.service}
-    pool = pb.DESCRIPTOR.pool
+    pool = admin_pb.DESCRIPTOR.pool
     shown = {
         f"{name}/{method.name}"
         for name in services - {"grpc.reflection.v1alpha.ServerReflection"}
@@ -162,7 +164,12 @@ def test_every_rpc_that_reflection_shows_has_a_rule_and_no_rule_is_stale(deploym
     }
     ruled = {rpc for rpc in RPC_RULES if not rpc.startswith("grpc.reflection.")}
     assert shown == ruled
-    assert services == {ISSUER_SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    assert services == {
+        ISSUER_SERVICE,
+        ADMIN_SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
 
 
 def test_reflection_answers_under_its_name_of_today(deployment: Deployment) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from issuer.config import Config, ConfigError, load_config
+from issuer.config import AuthzenSection, Config, ConfigError, load_config
 
 MINIMAL = '[issuer]\nurl = "https://issuer.prod.example"\n[policy]\npath = "policy"\n[keys]\nfile = "key.pem"\n'
 
@@ -37,7 +37,10 @@ def test_the_starting_configuration_names_every_setting() -> None:
     for section, field in Config.model_fields.items():
         assert f"[{section}]" in text
         for key in field.annotation.model_fields:  # type: ignore[union-attr]
-            assert f"{key} = " in text, f"[{section}] {key} is not in the starting configuration"
+            named = (f"{key} = ", f"[{section}.{key}]", f"[[{section}.{key}]]")
+            assert any(name in text for name in named), f"[{section}] {key} is not in the starting configuration"
+    for key in AuthzenSection.model_fields:
+        assert f"# {key} = " in text, f"[[facts.authzen]] {key} is not in the starting configuration"
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from issuer.core.claims_check import ClaimsMismatch
 from issuer.core.errors import InvalidTokenRequest, PolicyDenied, Reason, TemporarilyUnavailable
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import TokenRequest
+from issuer.facts.book import Facts
+from issuer.facts.store import FactStore
 from issuer.issuance import Issuance, IssuedToken, LogFields
 from issuer.policy_files.directory import load_policy
 from issuer.signing.es256 import Es256Signer
@@ -64,6 +66,7 @@ def issuance(tmp_path: Path, signer: type[Es256Signer] = Es256Signer) -> Issuanc
     return Issuance(
         profile=TokenProfile("https://issuer.dev.test"),
         policies=Book(load_policy(tmp_path / "policy.yaml")),
+        facts=Facts(FactStore()),
         signer=signer(ec.generate_private_key(ec.SECP256R1())),
         ids=RandomIds(),
     )

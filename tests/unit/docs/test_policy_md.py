@@ -12,7 +12,7 @@ from support.policies import request
 from typer.testing import CliRunner
 
 from issuer.cli.policy import policy_app
-from issuer.core import policy_parser, policy_rules
+from issuer.core import policy_parser, policy_rules, policy_sections
 from issuer.core.caller import Caller
 from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
@@ -161,5 +161,10 @@ def test_every_reason_that_decide_gives_is_explained() -> None:
 
 def test_every_key_of_the_language_is_listed() -> None:
     listed = set(re.findall(r"`([a-z_]+)`", " ".join(cell for row in rows("Every key") for cell in row[1:2])))
-    rules = (policy_rules._AUDIENCE, policy_rules._GRANT, policy_rules._PROHIBITION, policy_parser._SECTIONS)
+    rules = (
+        *(policy_rules.AUDIENCE, policy_rules.GRANT, policy_rules.PROHIBITION, policy_rules.LIMIT, policy_rules.TIER),
+        *(policy_rules.LEGACY, policy_rules.APPROVAL, policy_parser._SECTIONS),
+        *(policy_sections.ENVIRONMENT, policy_sections.GROUP, policy_sections.FACT, policy_sections.CONDITION),
+        policy_sections.FOLDER,
+    )
     assert listed == {word for words in rules for word in words}

@@ -6,7 +6,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
-from support.policies import AUDIENCES, grant, grants
+from support.policies import AUDIENCES, NOW, grant, grants
 
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.policy_files import directory
@@ -189,34 +189,65 @@ def test_too_many_files_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 class TestBook:
     def test_keeps_one_policy_until_it_is_told_to_reload(self, tmp_path: Path) -> None:
-        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES))
+        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW)
         before = book.current()
         write(tmp_path, grants=GRANTS)
         assert book.current() is before
-        assert book.reload() is book.current()
+        assert book.reload(NOW).policy is book.current()
         assert book.current() is not before
         assert book.current().grants
 
     def test_does_not_start_with_a_policy_that_has_faults(self, tmp_path: Path) -> None:
         with pytest.raises(PolicyInvalid):
-            DirectoryPolicyBook(tmp_path)
+            DirectoryPolicyBook(tmp_path, NOW)
 
     def test_keeps_the_last_good_policy_when_an_edit_breaks_it(self, tmp_path: Path) -> None:
-        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES, grants=GRANTS))
+        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES, grants=GRANTS), NOW)
         before = book.current()
         write(tmp_path, grants="version: 1\ngrants: [")
         with pytest.raises(PolicyInvalid):
-            book.reload()
+            book.reload(NOW)
         assert book.current() is before
         write(tmp_path, grants=GRANTS)
-        assert book.reload().digest == before.digest
+        assert book.reload(NOW).policy.digest == before.digest
 
     def test_may_be_reloaded_from_several_threads(self, tmp_path: Path) -> None:
-        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES, grants=GRANTS))
+        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES, grants=GRANTS), NOW)
         digest = book.current().digest
-        threads = [Thread(target=book.reload) for _ in range(8)]
+        threads = [Thread(target=book.reload, args=(NOW,)) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(timeout=30)
         assert book.current().digest == digest
+
+    def test_keeps_the_policies_before_to_go_back_to(self, tmp_path: Path) -> None:
+        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW, generations=2)
+        first = book.current()
+        write(tmp_path, grants=GRANTS)
+        book.reload(NOW)
+        assert [each.policy for each in book.status().generations] == [book.current(), first]
+        book.roll_back(first.digest)
+        assert book.current() is first
+        assert book.status().pinned
+        assert book.reload(NOW).policy.grants
+        assert not book.status().pinned
+
+    def test_forgets_the_oldest_policy(self, tmp_path: Path) -> None:
+        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW, generations=1)
+        digest = book.current().digest
+        write(tmp_path, grants=GRANTS)
+        book.reload(NOW)
+        with pytest.raises(KeyError):
+            book.roll_back(digest)
+
+    def test_tells_why_the_last_load_was_refused_until_one_succeeds(self, tmp_path: Path) -> None:
+        book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW)
+        write(tmp_path, grants="version: 1\ngrants: [")
+        with pytest.raises(PolicyInvalid):
+            book.reload(NOW)
+        assert (book.status().last_fault or "").startswith("grants.yaml:")
+        assert book.status().last_fault_at == NOW
+        write(tmp_path, grants=GRANTS)
+        book.reload(NOW)
+        assert book.status().last_fault is None

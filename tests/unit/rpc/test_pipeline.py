@@ -17,6 +17,7 @@ from issuer.core.spiffe_id import SpiffeId
 from issuer.log import open_log
 from issuer.rpc.call import Call, VerifiedCall
 from issuer.rpc.pipeline import Pipeline, RpcFailed
+from issuer.rpc.roles import Roles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,6 +62,7 @@ class Run:
             clock=Clock(),
             ids=Ids(),
             verifier=Verifier(error),  # type: ignore[arg-type]
+            roles=Roles(),
             log=open_log("json", self._stream),
         )
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -15,7 +16,6 @@ from issuer_testing.deadline import DeadlineExceeded, wait_until
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping
 
     from agent_client import SyncIssuerClient
 
@@ -229,12 +229,17 @@ class IssuerProcess:
 
 
 def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
-    # Strings, numbers, booleans and lists of strings are spelled the same in JSON and TOML.
     lines = []
     for section, values in sections.items():
         lines.append(f"[{section}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        lines += [f"{key} = {_toml_value(value)}" for key, value in values.items()]
     return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_toml_value(inner)}' for key, inner in value.items())}}}"
+    return json.dumps(value)  # strings, numbers, booleans and lists of them are spelled the same
 
 
 def _parsed(line: str) -> dict[str, Any]:

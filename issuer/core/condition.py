@@ -67,6 +67,7 @@ _FIELD_TYPES: Final = {
 }
 
 
+_UNDECLARED = re.compile("undeclared reference to '([^']+)'")
 _COMPLAINT = re.compile(r"ERROR: <input>:(-?[0-9]+):(-?[0-9]+): (.+)")
 
 
@@ -207,9 +208,7 @@ def _engine_error(text: str, message: str) -> ConditionError:
         return ConditionError("the condition cannot be compiled")
     line, column = max(int(found[1]), 1), max(int(found[2]), 1)
     complaint = found[3].replace(" (in container '')", "").replace(f"'{GUARD}", "'")
-    if undeclared := re.search(
-        "'([^']+)'", complaint
-    ):  # the engine points to the last dot of a path; people begin before
+    if undeclared := _UNDECLARED.match(complaint):  # the engine points to the last dot of a path; people begin before
         before = text.split("\n")[line - 1][: column - 1 + len(undeclared[1])]
         column = before.rfind(undeclared[1]) + 1 or column
     return ConditionError(complaint, line, column)

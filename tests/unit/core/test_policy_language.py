@@ -74,7 +74,7 @@ def test_reads_the_whole_language() -> None:
     (rule,) = policy.grants
     assert [pattern.text for pattern in rule.workloads] == [f"spiffe://prod.example/{name}" for name in "bca"]
     assert (rule.groups, rule.mode) == (("workers",), Mode.AUDIT)
-    assert rule.environments == {"production"}
+    assert rule.environments == frozenset({"production"})
     assert [condition.name for condition in rule.conditions] == ["calm", None]
     assert rule.conditions[1].needs == {"request.ttl"}
     (prohibition,), (limit,) = policy.prohibitions, policy.limits

@@ -21,6 +21,8 @@ from issuer.core.errors import Reason
 from issuer.core.patterns import parse_pattern
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.spiffe_id import SpiffeId
+from issuer.facts.folder import FolderFeeder
+from issuer.facts.store import FactStore
 
 if TYPE_CHECKING:
     from issuer.core.policy import Policy
@@ -48,8 +50,8 @@ def example(word: str) -> Policy:
 
 
 def test_the_page_has_only_blocks_that_are_run() -> None:
-    assert {block.language for block in BLOCKS} == {"yaml", "yaml faulty", "console"}
-    assert len(GOOD) == 7
+    assert {block.language for block in BLOCKS} == {"yaml", "yaml faulty", "yaml legacy", "yaml facts", "console"}
+    assert len(GOOD) == 12
 
 
 @pytest.mark.parametrize("text", GOOD)
@@ -68,6 +70,21 @@ def test_every_command_answers_as_shown(tmp_path: Path, monkeypatch: pytest.Monk
         program, group, *arguments = command.removeprefix("$ ").split()
         assert (program, group) == ("issuer", "policy")
         assert CliRunner().invoke(policy_app, arguments).output == expected
+
+
+def test_the_exception_loads_where_the_configuration_allows_it() -> None:
+    (text,) = [block.text for block in BLOCKS if block.language == "yaml legacy"]
+    policy = parse_policy([PolicyFile("policy.yaml", text.encode())], legacy_ceiling=timedelta(hours=4))
+    assert policy.grants[0].legacy is not None
+
+
+def test_the_facts_are_facts_of_the_example(tmp_path: Path) -> None:
+    (text,) = [block.text for block in BLOCKS if block.language == "yaml facts"]
+    (tmp_path / "facts.yaml").write_text(text, encoding="utf-8")
+    store = FactStore()
+    types = example("freeze-on-risk").fact_types
+    assert FolderFeeder(tmp_path, store).read(types, datetime(2026, 6, 1, 12, 5, tzinfo=UTC)) == []
+    assert store.feeders() == {"file:facts.yaml": 1}
 
 
 def ask(policy: Policy, workload: str, *scopes: str, now: datetime | None = None, **more: object) -> Grant | Denial:
@@ -162,7 +179,14 @@ def test_every_reason_that_decide_gives_is_explained() -> None:
 def test_every_key_of_the_language_is_listed() -> None:
     listed = set(re.findall(r"`([a-z_]+)`", " ".join(cell for row in rows("Every key") for cell in row[1:2])))
     rules = (
-        *(policy_rules.AUDIENCE, policy_rules.GRANT, policy_rules.PROHIBITION, policy_rules.LIMIT, policy_rules.TIER),
+        *(
+            policy_rules.AUDIENCE,
+            policy_rules.SCOPE,
+            policy_rules.GRANT,
+            policy_rules.PROHIBITION,
+            policy_rules.LIMIT,
+            policy_rules.TIER,
+        ),
         *(policy_rules.LEGACY, policy_rules.APPROVAL, policy_parser._SECTIONS),
         *(policy_sections.ENVIRONMENT, policy_sections.GROUP, policy_sections.FACT, policy_sections.CONDITION),
         policy_sections.FOLDER,

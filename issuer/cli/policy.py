@@ -10,6 +10,9 @@ import typer
 
 from issuer.cli.failure import ExitCode, fail
 from issuer.cli.output import Output
+from issuer.cli.policy_exceptions import exceptions
+from issuer.cli.policy_explain import explain
+from issuer.cli.policy_loading import CeilingOption, OutputOption, ceiling_of
 from issuer.cli.policy_reach import what_can, who_can
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.policy_files.directory import load_policy
@@ -29,7 +32,8 @@ def policy() -> None:
 @policy_app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="The folder of policy files, or one file.")],
-    output: Annotated[Output, typer.Option("--output", "-o", help="For people, or for programs.")] = Output.TEXT,
+    legacy_max_ttl: CeilingOption = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Say whether a policy is good, and what is wrong with it: every fault with file, line and column.
 
@@ -42,7 +46,7 @@ def check(
     if not path.exists():
         fail(f"there is nothing at {path}", ExitCode.USAGE)
     try:
-        loaded = load_policy(path)
+        loaded = load_policy(path, legacy_ceiling=ceiling_of(legacy_max_ttl))
     except PolicyInvalid as error:
         _print_faults(path, error, output)
     _print_good(loaded, output)
@@ -53,6 +57,7 @@ def _print_good(loaded: Policy, output: Output) -> None:
         "audiences": len(loaded.audiences),
         "grants": len(loaded.grants),
         "prohibitions": len(loaded.prohibitions),
+        "limits": len(loaded.limits),
     }
     if output is Output.JSON:
         typer.echo(json.dumps({"ok": True, "digest": loaded.digest, **counts}))
@@ -75,5 +80,7 @@ def _print_faults(path: Path, error: PolicyInvalid, output: Output) -> NoReturn:
     fail(f"the policy has {found} fault{'s' if found > 1 else ''}{more}")
 
 
+policy_app.command("exceptions")(exceptions)
+policy_app.command("explain")(explain)
 policy_app.command("what-can")(what_can)
 policy_app.command("who-can")(who_can)

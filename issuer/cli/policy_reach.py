@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +11,12 @@ import typer
 
 from issuer.cli.failure import ExitCode, fail
 from issuer.cli.output import Output
+from issuer.cli.policy_loading import AtOption, CeilingOption, OutputOption, PolicyOption, load, moment
 from issuer.core.access import list_access
 from issuer.core.caller import Caller
 from issuer.core.duration import format_duration
-from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.reach import who_can as rules_about
 from issuer.core.spiffe_id import SpiffeId, SpiffeIdError
-from issuer.policy_files.directory import load_policy
-from issuer.system import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,15 +25,11 @@ if TYPE_CHECKING:
     from issuer.core.policy import GrantRule, Policy
 
 
-PolicyOption = Annotated[Path, typer.Option("--policy", "-p", help="The folder of policy files, or one file.")]
-AtOption = Annotated[datetime | None, typer.Option("--at", help="The moment to look at, in UTC; now when left out.")]
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people, or for programs.")]
-
-
 def what_can(
     spiffe_id: Annotated[str, typer.Argument(help="The workload.")],
     policy: PolicyOption = Path("policy"),
     at: AtOption = None,
+    legacy_max_ttl: CeilingOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say what a workload may ask for: the same answer as its own ListAccess would get.
@@ -48,10 +42,10 @@ def what_can(
         workload = SpiffeId.parse(spiffe_id)
     except SpiffeIdError as error:
         fail(f"{spiffe_id}: {error.message}", ExitCode.USAGE)
-    now = _moment(at)
+    now = moment(at)
     # list_access reads the ID alone; the rest says that nothing was verified here.
     caller = Caller(workload, certificate_sha256=bytes(32), serial_number=0, not_after=now)
-    accesses = list_access(_load(policy), caller, {}, now)
+    accesses = list_access(load(policy, legacy_max_ttl), caller, {}, now)
     if output is Output.JSON:
         typer.echo(json.dumps({"spiffe_id": spiffe_id, "accesses": [_access_document(access) for access in accesses]}))
         return
@@ -68,6 +62,7 @@ def who_can(
     scope: Annotated[str | None, typer.Argument(help="One scope of it; all when left out.")] = None,
     policy: PolicyOption = Path("policy"),
     at: AtOption = None,
+    legacy_max_ttl: CeilingOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Say which workloads grants let in to an audience, and which prohibitions take away from that.
@@ -76,9 +71,9 @@ def who_can(
 
         issuer policy who-can https://ledger.example.org ledger.write
     """
-    loaded = _load(policy)
+    loaded = load(policy, legacy_max_ttl)
     _check_declared(loaded, audience, scope)
-    found = rules_about(loaded, audience, scope, _moment(at))
+    found = rules_about(loaded, audience, scope, moment(at))
     if output is Output.JSON:
         grants = [_grant_document(rule, in_force=in_force) for rule, in_force in found.grants]
         prohibitions = [
@@ -105,17 +100,6 @@ def who_can(
             for pattern in rule.workloads
         ]
         _print("but not", ("workload", "scopes", "prohibition"), taken)
-
-
-def _moment(at: datetime | None) -> datetime:
-    return at.replace(tzinfo=UTC) if at else SystemClock().now()
-
-
-def _load(path: Path) -> Policy:
-    try:
-        return load_policy(path)
-    except PolicyInvalid as error:
-        fail(f"{error}\nrun `issuer policy check {path}`")
 
 
 def _check_declared(policy: Policy, audience: str, scope: str | None) -> None:

@@ -65,7 +65,7 @@ class FolderFeeder:
             self._store.replace(gone, [])
         for file in files[:MAX_FILES]:
             try:
-                self._store.replace(_feeder(file), _facts(file, fact_types, now))
+                self._store.replace(_feeder(file), read_fact_file(file, fact_types, now))
             except (FactFileRefused, AdminRefused) as error:
                 faults.append(str(error))
             except OSError as error:
@@ -87,7 +87,13 @@ def _feeder(file: Path) -> str:
     return f"file:{file.name}"
 
 
-def _facts(file: Path, fact_types: Mapping[str, FactType], now: datetime) -> list[Fact]:
+def read_fact_file(file: Path, fact_types: Mapping[str, FactType], now: datetime) -> list[Fact]:
+    """Return the facts that a file tells.
+
+    Raises:
+        FactFileRefused: With the first fault, at its place.
+        OSError: The file cannot be read.
+    """
     content, changed = _read(file)
     faults: list[str] = []
 

@@ -38,13 +38,13 @@ def broken(tmp_path: Path) -> Path:
 def test_a_good_policy_is_counted_and_named(good: Path) -> None:
     result = run("check", str(good))
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0] == "good: 2 audiences, 2 grants, 0 prohibitions"
+    assert result.stdout.splitlines()[0] == "good: 2 audiences, 2 grants, 0 prohibitions, 0 limits"
     assert result.stdout.splitlines()[1].startswith("digest sha256:")
 
 
 def test_one_of_a_kind_is_counted_as_one(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(AUDIENCES + grants(grant("a")))
-    assert run("check", str(tmp_path)).stdout.startswith("good: 2 audiences, 1 grant, 0 prohibitions\n")
+    assert run("check", str(tmp_path)).stdout.startswith("good: 2 audiences, 1 grant, 0 prohibitions, 0 limits\n")
 
 
 def test_a_good_policy_as_json(good: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_good_policy_as_json(good: Path) -> None:
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert document.pop("digest").startswith("sha256:")
-    assert document == {"ok": True, "audiences": 2, "grants": 2, "prohibitions": 0}
+    assert document == {"ok": True, "audiences": 2, "grants": 2, "prohibitions": 0, "limits": 0}
 
 
 def test_a_fault_is_shown_in_its_line(broken: Path) -> None:

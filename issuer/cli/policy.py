@@ -14,6 +14,7 @@ from issuer.cli.policy_exceptions import exceptions
 from issuer.cli.policy_explain import explain
 from issuer.cli.policy_loading import CeilingOption, OutputOption, ceiling_of
 from issuer.cli.policy_reach import what_can, who_can
+from issuer.cli.policy_test import run_cases
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.policy_files.directory import load_policy
 from issuer.policy_files.excerpt import excerpt
@@ -82,5 +83,6 @@ def _print_faults(path: Path, error: PolicyInvalid, output: Output) -> NoReturn:
 
 policy_app.command("exceptions")(exceptions)
 policy_app.command("explain")(explain)
+policy_app.command("test")(run_cases)
 policy_app.command("what-can")(what_can)
 policy_app.command("who-can")(who_can)

@@ -14,26 +14,26 @@ the folder may tell every fact: its permissions are the feeder's role.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import AdminRefused
 from issuer.core.fact_reading import FactRefused, fact_from_document
-from issuer.core.yaml_reader import MAX_FILE_BYTES, MappingNode, Scalar, YamlFault, read_entries
+from issuer.core.yaml_reader import MAX_FILE_BYTES, YamlFault, read_entries
+from issuer.core.yaml_values import mapping_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from issuer.core.facts import Fact, FactType
-    from issuer.core.yaml_reader import Entry, Node
+    from issuer.core.yaml_reader import Entry
     from issuer.facts.store import FactStore
 
 MAX_FILES: Final = 1_000
 _SUFFIXES: Final = (".yaml", ".json")
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # RFC 8259 section 6
+_FACT: Final = "a fact, with 'type', 'subject' and 'values',"
 
 
 class FactFileRefused(Exception):
@@ -104,7 +104,7 @@ def read_fact_file(file: Path, fact_types: Mapping[str, FactType], now: datetime
     try:
         for entry in read_entries(content, report):
             if entry.key.text == "facts" and entry.is_item:
-                document = {"observed": min(changed, now), **_mapping(entry.node)}
+                document = {"observed": min(changed, now), **mapping_of(entry.node, _FACT)}
                 facts.append(_fact(entry, document, file, fact_types, now))
             elif entry.key.text not in {"version", "facts"}:
                 report(
@@ -135,22 +135,3 @@ def _fact(
         return fact_from_document(document, fact_types, source=_feeder(file), now=now)
     except FactRefused as refused:
         raise YamlFault(entry.node.line, entry.node.column, str(refused)) from None
-
-
-def _mapping(node: Node) -> dict[str, object]:
-    if not isinstance(node, MappingNode):
-        raise YamlFault(node.line, node.column, "a fact is a mapping with 'type', 'subject' and 'values'")
-    return {word: _value(value) for word, (_, value) in node.entries.items()}
-
-
-def _value(node: Node) -> object:
-    """Return what JSON would read: plain ``true``, ``false`` and numbers are values, all else is text."""
-    if isinstance(node, MappingNode):
-        return _mapping(node)
-    if not isinstance(node, Scalar):
-        return [_value(item) for item in node.items]
-    if node.plain and node.text in {"true", "false"}:
-        return node.text == "true"
-    if node.plain and (number := _NUMBER.fullmatch(node.text)):
-        return float(node.text) if number[2] or number[3] else int(node.text)
-    return node.text

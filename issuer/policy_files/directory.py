@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_FILES: Final = 10_000
 MAX_TOTAL_BYTES: Final = 4 * MAX_FILE_BYTES
 _SUFFIX: Final = ".yaml"
+CASES_SUFFIX: Final = ".test.yaml"
+"""Cases of a policy stand beside it, and are no part of it."""
 _NEAR_SUFFIXES: Final = (".yml", ".YAML", ".YML")
 
 
@@ -106,7 +108,11 @@ def _walk(path: Path, faults: FaultList) -> Iterator[Path]:
                     _whole(str((Path(folder) / name).relative_to(path))), "is a link to a folder: link files only"
                 )
         for name in files:
-            if not name.startswith(".") and name.endswith((_SUFFIX, *_NEAR_SUFFIXES)):
+            if (
+                not name.startswith(".")
+                and name.endswith((_SUFFIX, *_NEAR_SUFFIXES))
+                and not name.endswith(CASES_SUFFIX)
+            ):
                 yield Path(folder) / name
 
 

@@ -1,4 +1,4 @@
-"""Invariant: any text is a condition or a ConditionError, soon; and one that needs what is missing is never true or false.
+"""Invariant: any text is a condition or a ConditionError, soon; and one whose need is missing is UNKNOWN.
 
     python tests/fuzz/fuzz_conditions.py --seconds 60 [--seed N]
 
@@ -87,12 +87,11 @@ def changed(source: random.Random) -> str:
 def check(engine: ConditionCompiler, text: str) -> bool:
     """Return whether the text is a condition. Whatever else escapes breaks the invariant."""
     began = time.process_time()
+    refused: ConditionError | None = None
     try:
         condition = engine.compile(text, None, HERE)
     except ConditionError as error:
         refused = error
-    else:
-        refused = None
     finally:
         assert time.process_time() - began < SOON_SECONDS, "not soon"
     if refused is not None:

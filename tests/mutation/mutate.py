@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - the survivors are spelled as they are printed
 """Mutation testing of what decides: every small change to these files must make a test fail.
 
     python tests/mutation/mutate.py [FILE ...]
@@ -25,10 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-POLICY = ("decide", "candidates", "lifetime", "patterns", "index", "access")
+POLICY = (
+    "decide", "candidates", "lifetime", "patterns", "index", "access", "evaluation", "facts_needed", "facts",
+    "condition", "condition_text",
+)  # fmt: skip
 IDENTITY = ("svid", "chain", "path", "extensions", "verdicts", "spiffe_id")
 TESTS = {
-    POLICY: [*(f"tests/unit/core/test_{name}.py" for name in POLICY), "tests/unit/core/test_decide_properties.py"],
+    POLICY: [
+        *(f"tests/unit/core/test_{name}.py" for name in POLICY),
+        "tests/unit/core/test_decide_context.py",
+        "tests/unit/core/test_decide_properties.py",
+    ],
     IDENTITY: [f"tests/unit/core/test_{name}.py" for name in ("svid", "verdicts", "spiffe_id")],
 }
 """The tests that must notice a change, by the files that are changed."""
@@ -39,6 +47,20 @@ EQUIVALENT = {
         "index",
         "if True:\n    shapes.setdefault(audience, {}).setdefault(pattern.trust_domain, set()).add(pattern.shape)",
     ): "an exact shape finds what the exact look-up has found already; leaving it out is speed",
+    (
+        "evaluation",
+        "if True:\n    context = self.context(application)\n    found = self._truths[key] = condition.evaluate(context)\n    self._remember(condition, context, application)",
+    ): "a memory less: slower",
+    (
+        "evaluation",
+        "if True:\n    found = self._contexts[application] = self._policy.engine.context(self._values(application))",
+    ): "the same",
+    (
+        "evaluation",
+        "if True:\n    yield (f'facts.{fact_type.name}.{name}', list(value) if isinstance(value, tuple) else value)",
+    ): "a field that is not declared has no variable that could read it",
+    ("evaluation", "self._facts.get(FactKey(fact_type.name, subject))"): "no fact is about nobody",
+    ("facts_needed", "if False:\n    return NO_FACTS"): "a short cut less: slower",
     ("decide", "rule.scopes"): "a prohibition without scopes has ended _select; `or ...` is for the types",
     ("access", "rule.scopes"): "a prohibition without scopes has ended the function above; `or ()` is for the types",
     ("verdicts", "4097"): "a cache of one verdict more",

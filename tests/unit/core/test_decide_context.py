@@ -146,6 +146,33 @@ class TestConditions:
         assert reason(decide(all_of_them, caller(), replace(asked, intent=intent), {}, NOW)) is None
         assert reason(decide(all_of_them, caller(), asked, {}, NOW)) is Reason.FACT_MISSING
 
+    @pytest.mark.parametrize("claim", ["request.application == 'x'", "request.ttl > duration('1s')"])
+    def test_what_the_caller_did_not_claim_is_missing_whatever_the_operator(self, claim: str) -> None:
+        one = rules(grants(grant(when=f'"{claim} || true"')))
+        assert reason(decide(one, caller(), request(), {}, NOW)) is Reason.FACT_MISSING
+
+    def test_a_list_of_a_fact_is_a_list(self) -> None:
+        types = FACTS.replace("{score: int}", "{score: int, tags: list(string)}")
+        one = policy(types, grants(grant(when="\"facts.risk.tags == ['a', 'b'] && 'a' in facts.risk.tags\"")))
+        tagged = replace(CALM, values={"tags": ("a", "b")})
+        assert reason(decide(one, caller(), request(), known(tagged), NOW)) is None
+
+    def test_the_environments_are_sorted(self) -> None:
+        inside = "spiffe://prod.example/lab/x"
+        one = rules(grants(grant(when="\"caller.environments == ['lab', 'production']\"", workload=inside)))
+        assert reason(decide(one, caller(inside), request(), {}, NOW)) is None
+
+    def test_a_condition_is_evaluated_for_each_application(self) -> None:
+        """What it came to for one application must not be remembered for another, or for none."""
+        two = rules(
+            grants(grant("x", application="x"), grant("y", application="y", mode="audit")),
+            prohibitions(prohibition(when="'!facts.owner.ok'")),
+        )
+        answer = decide(two, caller(), request(), known(fact("owner", "x", ok=True)), NOW)
+        assert isinstance(answer, Grant)
+        assert answer.shadow is not None
+        assert answer.shadow.reason is Reason.AUDIENCE_NOT_ALLOWED
+
     def test_the_application_does_not_change_with_the_weather(self) -> None:
         """A condition that fails must not let the other application's grant answer in its place."""
         two = rules(grants(grant("a", requires="[calm]", application="x"), grant("b", application="y")))

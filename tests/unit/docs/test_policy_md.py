@@ -19,6 +19,7 @@ from issuer.core.decision import Denial, Grant
 from issuer.core.duration import parse_duration
 from issuer.core.errors import Reason
 from issuer.core.patterns import parse_pattern
+from issuer.core.policy_cases import read_cases, run_case
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.spiffe_id import SpiffeId
 from issuer.facts.folder import FolderFeeder
@@ -50,8 +51,15 @@ def example(word: str) -> Policy:
 
 
 def test_the_page_has_only_blocks_that_are_run() -> None:
-    assert {block.language for block in BLOCKS} == {"yaml", "yaml faulty", "yaml legacy", "yaml facts", "console"}
-    assert len(GOOD) == 12
+    assert {block.language for block in BLOCKS} == {
+        "yaml",
+        "yaml faulty",
+        "yaml legacy",
+        "yaml facts",
+        "yaml cases",
+        "console",
+    }
+    assert len(GOOD) == 13
 
 
 @pytest.mark.parametrize("text", GOOD)
@@ -85,6 +93,13 @@ def test_the_facts_are_facts_of_the_example(tmp_path: Path) -> None:
     types = example("freeze-on-risk").fact_types
     assert FolderFeeder(tmp_path, store).read(types, datetime(2026, 6, 1, 12, 5, tzinfo=UTC)) == []
     assert store.feeders() == {"file:facts.yaml": 1}
+
+
+def test_the_cases_come_out_as_expected() -> None:
+    (text,) = [block.text for block in BLOCKS if block.language == "yaml cases"]
+    policy = example("freeze-on-risk")
+    results = [run_case(policy, case) for case in read_cases("a.test.yaml", text.encode(), policy.fact_types)]
+    assert [result.differences for result in results] == [(), ()]
 
 
 def ask(policy: Policy, workload: str, *scopes: str, now: datetime | None = None, **more: object) -> Grant | Denial:

@@ -76,7 +76,7 @@ def test_text_is_not_a_number(fed: Fed, value: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("version: 1\nfacts: [3]", "risk.yaml:2:9: a fact is a mapping with 'type', 'subject' and 'values'"),
+        ("version: 1\nfacts: [3]", "risk.yaml:2:9: a fact, with 'type', 'subject' and 'values', is a mapping"),
         ("version: 1\nfact: []", "risk.yaml:2:1: unknown key 'fact': a file has 'version' and 'facts'"),
         (GOOD.replace("risk,", "posture,"), "risk.yaml:3:5: type: policy declares no fact 'posture'"),
         ("a: &x 1", "risk.yaml:1:4: an anchor is not allowed"),

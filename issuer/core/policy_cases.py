@@ -1,0 +1,291 @@
+"""Cases of a policy: requests at a fixed time with fixed facts, what must come of them, and what they leave untried.
+
+::
+
+    version: 1
+    cases:
+      - name: settlement writes while its host is healthy
+        at: 2026-06-01T12:00:00Z
+        caller: spiffe://prod.example/ns/payments/sa/settler
+        request: {audience: https://ledger.example, scopes: [ledger.write], intent: {ticket: CHG-1}}
+        facts:
+          - {type: posture, subject: "spiffe://prod.example/ns/payments/sa/settler", values: {status: healthy}}
+        expect: {outcome: granted, lifetime: 90s}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from issuer.core import policy_values
+from issuer.core.caller import Caller
+from issuer.core.condition import Truth
+from issuer.core.decision import Denial
+from issuer.core.duration import format_duration, parse_duration
+from issuer.core.errors import InvalidTokenRequest
+from issuer.core.explain import explain_decision
+from issuer.core.fact_reading import FactRefused, fact_from_document
+from issuer.core.policy_faults import FaultList, Position, quoted
+from issuer.core.policy_fields import Fields, Source
+from issuer.core.spiffe_id import SpiffeId, SpiffeIdError
+from issuer.core.token_request import GrantType, Intent, TokenRequest
+from issuer.core.yaml_reader import Scalar, SequenceNode, YamlFault, read_entries
+from issuer.core.yaml_values import mapping_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from issuer.core.condition import Condition
+    from issuer.core.decision import Grant
+    from issuer.core.explain import Explanation
+    from issuer.core.facts import Fact, FactType
+    from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
+    from issuer.core.yaml_reader import Node
+
+CASE: Final = ("name", "at", "caller", "svid_rest", "request", "facts", "expect")
+REQUEST: Final = (
+    "audience", "scopes", "application", "ttl", "intent", "grant_type", "allow_partial", "bind_certificate",
+)  # fmt: skip
+EXPECT: Final = (
+    "outcome", "reason", "scopes", "refused_scopes", "lifetime", "rules", "application", "bound", "missing",
+)  # fmt: skip
+_INTENT: Final = tuple(field.name for field in fields(Intent))
+_SVID_REST: Final = timedelta(hours=1)
+_BOOLEANS: Final = ("true", "false")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One request and what must come of it. ``expect`` holds what the file says, by the words of :data:`EXPECT`."""
+
+    name: str
+    source: Position
+    at: datetime
+    caller: Caller
+    request: TokenRequest
+    facts: tuple[Fact, ...]
+    expect: Mapping[str, str | tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What came of a case. ``differences`` are (what, expected, got); empty when all is as expected."""
+
+    case: Case
+    differences: tuple[tuple[str, str, str], ...]
+    explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the cases tried: rules that took effect in one of them, and conditions that came out true and false.
+
+    Attributes:
+        rules: How many there are.
+        untried_rules: The ids of those that never took effect.
+        sides: How many sides conditions have: two each.
+        untried_sides: Conditions by name or text, each with the side that never came out.
+    """
+
+    rules: int
+    untried_rules: tuple[str, ...]
+    sides: int
+    untried_sides: tuple[tuple[str, str], ...]
+
+    @property
+    def percent(self) -> int:
+        """How much was tried, rounded down; 100 where there is nothing to try."""
+        of = self.rules + self.sides
+        return 100 if not of else (of - len(self.untried_rules) - len(self.untried_sides)) * 100 // of
+
+
+def read_cases(name: str, content: bytes, fact_types: Mapping[str, FactType]) -> list[Case]:
+    """Return the cases of a file.
+
+    Raises:
+        PolicyInvalid: With every fault at its place.
+    """
+    faults = FaultList()
+    source = Source(name, faults, content)
+    cases = []
+    try:
+        for entry in read_entries(content, lambda *fault: faults.add(Position(name, *fault[:2]), fault[2])):
+            if entry.key.text == "cases" and entry.is_item:
+                cases.append(_case(source, entry.node, fact_types))
+            elif entry.key.text == "cases" and not isinstance(entry.node, SequenceNode):
+                source.report(entry.node, "'cases' must be a list")
+            elif entry.key.text not in {"version", "cases"}:
+                source.report_unknown(entry.key, f"unknown key {quoted(entry.key.text)}", ("version", "cases"))
+    except YamlFault as fault:
+        faults.add(Position(name, fault.line, fault.column), fault.message)
+    faults.raise_if_any()
+    return [case for case in cases if case is not None]
+
+
+def run_case(policy: Policy, case: Case) -> CaseResult:
+    """Decide a case as the server would, and compare."""
+    facts = {fact.key: fact for fact in case.facts}
+    explanation = explain_decision(policy, case.caller, case.request, facts, case.at)
+    got = _outcome(explanation.answer)
+    differences = tuple(
+        (word, _shown(expected), _shown(got[word])) for word, expected in case.expect.items() if got[word] != expected
+    )
+    return CaseResult(case, differences, explanation)
+
+
+def coverage_of(policy: Policy, results: Iterable[CaseResult]) -> Coverage:
+    """Return what the cases tried of a policy."""
+    applied: set[str] = set()
+    sides: set[tuple[str, Truth]] = set()
+    for result in results:
+        for rule in result.explanation.rules:
+            applied |= {rule.id} if rule.applies else set()
+            sides |= {(condition.text, condition.truth) for condition in rule.conditions}
+    rules: list[GrantRule | ProhibitionRule | LimitRule] = [*policy.grants, *policy.prohibitions, *policy.limits]
+    ids = [rule.id for rule in rules]
+    named = {condition.text: condition.name or condition.text for condition in _conditions(policy)}
+    untried = tuple(
+        (name, truth.value)
+        for text, name in sorted(named.items())
+        for truth in (Truth.TRUE, Truth.FALSE)
+        if (text, truth) not in sides
+    )
+    return Coverage(len(ids), tuple(sorted(set(ids) - applied)), 2 * len(named), untried)
+
+
+def _conditions(policy: Policy) -> Iterator[Condition]:
+    for grant in policy.grants:
+        yield from grant.conditions
+    for prohibition in policy.prohibitions:
+        yield from prohibition.conditions
+    for limit in policy.limits:
+        yield from (*limit.conditions, *limit.requires)
+    for tier in policy.risk_tiers.values():
+        yield from tier.requires
+
+
+def _outcome(answer: Grant | Denial) -> dict[str, str | tuple[str, ...]]:
+    common = {"rules": answer.rule_ids, "missing": answer.missing, "scopes": answer.scopes}
+    if isinstance(answer, Denial):
+        nothing = dict.fromkeys(EXPECT, "")
+        return {
+            **nothing,
+            **common,
+            "outcome": "refused",
+            "reason": answer.reason.value,
+            "refused_scopes": answer.scopes,
+        }
+    return {
+        **common,
+        "outcome": "granted",
+        "reason": "",
+        "refused_scopes": answer.refused_scopes,
+        "lifetime": format_duration(answer.lifetime),
+        "application": answer.application or "",
+        "bound": _BOOLEANS[not answer.bind_certificate],
+    }
+
+
+def _shown(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else f"[{', '.join(value)}]"
+
+
+def _case(source: Source, node: Node, fact_types: Mapping[str, FactType]) -> Case | None:
+    fields_ = Fields(source, node, "case", CASE)
+    name = fields_.required("name")
+    at = source.converted(fields_.required("at"), "case: 'at'", _moment)
+    identity = source.converted(fields_.required("caller"), "case: 'caller'", _spiffe_id)
+    rest = source.converted(fields_.scalar("svid_rest"), "case: 'svid_rest'", parse_duration) or _SVID_REST
+    request = _request(fields_)
+    facts = _facts(fields_, fact_types, at or datetime.min.replace(tzinfo=UTC))
+    expect = _expect(fields_)
+    if name is None or at is None or identity is None or request is None or expect is None:
+        return None
+    caller = Caller(identity, bytes(32), 0, at + rest)
+    return Case(name.text, source.position(node), at, caller, request, facts, expect)
+
+
+def _moment(text: str) -> datetime:
+    return policy_values.not_before(text)
+
+
+def _spiffe_id(text: str) -> SpiffeId:
+    try:
+        return SpiffeId.parse(text)
+    except SpiffeIdError as error:
+        raise ValueError(error.message) from None
+
+
+def _request(outer: Fields) -> TokenRequest | None:
+    node = outer.node_of("request")
+    if node is None:
+        outer.source.report(outer.node, "case: 'request' is missing")
+        return None
+    fields_ = Fields(outer.source, node, "request", REQUEST)
+    intent = None if fields_.node_of("intent") is None else _intent(fields_)
+    ttl = outer.source.converted(fields_.scalar("ttl"), "request: 'ttl'", parse_duration)
+    application = fields_.scalar("application")
+    audience = fields_.required("audience")
+    try:
+        return TokenRequest(
+            audience=audience.text if audience else "",
+            scopes=tuple(scope.text for scope in fields_.required_scalars("scopes")),
+            ttl=ttl,
+            application=application.text if application else None,
+            bind_certificate=fields_.word("bind_certificate", _BOOLEANS) == "true",
+            allow_partial=fields_.word("allow_partial", _BOOLEANS) == "true",
+            intent=intent,
+            grant_type=GrantType(fields_.word("grant_type", tuple(GrantType)) or GrantType.CLIENT_CREDENTIALS),
+        )
+    except InvalidTokenRequest as error:
+        for violation in error.violations:
+            outer.source.report(node, f"request: {violation.field} {violation.description}")
+        return None
+
+
+def _intent(outer: Fields) -> Intent:
+    node = outer.node_of("intent")
+    assert node is not None  # noqa: S101 - asked before
+    fields_ = Fields(outer.source, node, "intent", _INTENT)
+    said = {word: fields_.scalar(word) for word in _INTENT}
+    return Intent(**{word: scalar.text for word, scalar in said.items() if scalar is not None})
+
+
+def _facts(outer: Fields, fact_types: Mapping[str, FactType], at: datetime) -> tuple[Fact, ...]:
+    node = outer.node_of("facts")
+    if not isinstance(node, SequenceNode):
+        if node is not None:
+            outer.source.report(node, "case: 'facts' must be a list")
+        return ()
+    found = []
+    for item in node.items:
+        try:
+            found.append(fact_from_document(mapping_of(item, "a fact"), fact_types, source="case", now=at))
+        except FactRefused as refused:
+            outer.source.report(item, f"fact: {refused}")
+        except YamlFault as fault:
+            outer.source.report(item, fault.message)
+    return tuple(found)
+
+
+def _expect(outer: Fields) -> dict[str, str | tuple[str, ...]] | None:
+    node = outer.node_of("expect")
+    if node is None:
+        outer.source.report(outer.node, "case: 'expect' is missing: a case that expects nothing cannot fail")
+        return None
+    fields_ = Fields(outer.source, node, "expect", EXPECT)
+    fields_.one_of(fields_.required("outcome"), "outcome", ("granted", "refused"))
+    expected: dict[str, str | tuple[str, ...]] = {}
+    for word in EXPECT:
+        value = fields_.node_of(word)
+        if isinstance(value, Scalar):
+            expected[word] = value.text
+        elif value is not None:
+            items = value.items if isinstance(value, SequenceNode) else []
+            expected[word] = tuple(item.text for item in items if isinstance(item, Scalar))
+    lifetime = outer.source.converted(fields_.scalar("lifetime"), "expect: 'lifetime'", parse_duration)
+    if lifetime is not None:
+        expected["lifetime"] = format_duration(lifetime)
+    return expected

@@ -60,6 +60,7 @@ EQUIVALENT = {
         "if True:\n    yield (f'facts.{fact_type.name}.{name}', list(value) if isinstance(value, tuple) else value)",
     ): "a field that is not declared has no variable that could read it",
     ("evaluation", "self._facts.get(FactKey(fact_type.name, subject))"): "no fact is about nobody",
+    ("facts_needed", "applications"): "the same key for each application, and for none only where the answer is no",
     ("facts_needed", "if False:\n    return NO_FACTS"): "a short cut less: slower",
     ("decide", "rule.scopes"): "a prohibition without scopes has ended _select; `or ...` is for the types",
     ("access", "rule.scopes"): "a prohibition without scopes has ended the function above; `or ()` is for the types",

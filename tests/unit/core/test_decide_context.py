@@ -229,6 +229,11 @@ class TestSubjects:
         assert facts_needed(one, caller("spiffe://prod.example/other"), request()) == frozenset()
         assert facts_needed(policy(grants(grant())), caller(), request()) == frozenset()
 
+    def test_a_scope_that_nobody_declares_needs_nothing(self) -> None:
+        one = rules(grants(grant(when="facts.risk.score < 80")))
+        assert facts_needed(one, caller(), request("nonsense")) == {FactKey("risk", SETTLER)}
+        assert reason(decide(one, caller(), request("nonsense"), known(CALM), NOW)) is Reason.SCOPE_NOT_ALLOWED
+
     def test_only_facts_of_the_application_that_is_asked_for_are_needed(self) -> None:
         two = rules(grants(grant("a", when="facts.owner.ok", application="x"), grant("b", application="y")))
         assert facts_needed(two, caller(), request(application="x")) == {FactKey("owner", "x")}

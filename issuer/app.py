@@ -33,7 +33,7 @@ from issuer.rpc.settings import RpcSettings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
-from issuer.watching import watch
+from issuer.watching import look, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config import Config
+    from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
 """Trust domains of the embedded development authority (RFC 6761 section 6.2: never a real name)."""
@@ -87,6 +88,7 @@ class App:
                 each with a message for a person.
         """
         async with AsyncExitStack() as stack:
+            seen = look(self._config.policy.path)
             policies = DirectoryPolicyBook(
                 self._config.policy.path,
                 self._clock.now(),
@@ -112,7 +114,7 @@ class App:
             stack.callback(http.stop)
             await server.health.set_serving(serving=False)
             await server.start()
-            self._watch(policies, rollout, feeder)
+            self._watch(policies, rollout, feeder, seen)
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
             await self._report_readiness(server, http, identity)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -126,11 +128,13 @@ class App:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._start(_told_elsewhere(rollout.reload())))
 
-    def _watch(self, policies: DirectoryPolicyBook, rollout: PolicyRollout, feeder: FolderFeeder | None) -> None:
+    def _watch(
+        self, policies: DirectoryPolicyBook, rollout: PolicyRollout, feeder: FolderFeeder | None, seen: Look
+    ) -> None:
         if self._config.policy.watch:
-            self._start(watch(policies.path, rollout.files_changed, self._stop))
-        if feeder is not None:
-            self._start(watch(feeder.folder, lambda: self._read_facts(feeder, policies), self._stop))
+            self._start(watch(policies.path, rollout.files_changed, self._stop, seen=seen))
+        if feeder is not None:  # reading facts again costs little: once more at the first look
+            self._start(watch(feeder.folder, lambda: self._read_facts(feeder, policies), self._stop, seen=frozenset()))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

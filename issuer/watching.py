@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +24,11 @@ _STEP_MS: Final = 100
 Look = frozenset[tuple[str, int, int, int]]
 
 
-async def watch(path: Path, on_change: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Call ``on_change`` after each change below ``path``, a folder or a file that may come and go, until ``stop``."""
-    seen = await asyncio.to_thread(look, path)
+async def watch(path: Path, on_change: Callable[[], Awaitable[None]], stop: asyncio.Event, *, seen: Look) -> None:
+    """Call ``on_change`` after each change below ``path``, a folder or a file that may come and go, until ``stop``.
+
+    ``seen`` is the :func:`look` from before ``path`` was read, so that no change since then is missed.
+    """
     while not stop.is_set():
         await _something(path, stop)
         now = await asyncio.to_thread(look, path)
@@ -36,22 +39,23 @@ async def watch(path: Path, on_change: Callable[[], Awaitable[None]], stop: asyn
 
 async def _something(path: Path, stop: asyncio.Event) -> None:
     """Wait for an event, for the time to look again, or for ``stop``."""
+    is_folder = await asyncio.to_thread(path.is_dir)
     try:
         async for _ in awatch(
-            path if await asyncio.to_thread(path.is_dir) else path.parent,
+            path if is_folder else path.parent,
+            recursive=is_folder,  # what else is below the folder of a single file may be a whole disk
             watch_filter=None,
             debounce=_BURST_MS,
             step=_STEP_MS,
             stop_event=stop,
             rust_timeout=int(LOOK_AGAIN_SECONDS * 1000),
             yield_on_timeout=True,
+            ignore_permission_denied=True,
         ):
             return
     except OSError:  # not there yet, or no more
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), LOOK_AGAIN_SECONDS)
-        except TimeoutError:
-            return
 
 
 def look(path: Path) -> Look:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import stat
 from datetime import UTC, datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import AdminRefused
@@ -52,6 +53,7 @@ class FolderFeeder:
         self.folder = folder
         self._store = store
         self._fed: set[str] = set()
+        self._reading = Lock()
 
     def read(self, fact_types: Mapping[str, FactType], now: datetime) -> list[str]:
         """Read every file again; call it when one changed and when the policy did. Blocks.
@@ -59,6 +61,10 @@ class FolderFeeder:
         Returns:
             What is wrong, a line for each file that cannot be used.
         """
+        with self._reading:  # a change of the files and one of the policy may come at once
+            return self._read(fact_types, now)
+
+    def _read(self, fact_types: Mapping[str, FactType], now: datetime) -> list[str]:
         faults = []
         files = self._files()
         for gone in self._fed - {_feeder(file) for file in files}:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from issuer.core.errors import CallerNotVerified, Reason
@@ -103,6 +104,10 @@ def _check_strength(certificate: Certificate) -> None:
         algorithm = None
     if algorithm is None or algorithm.name not in _HASHES:
         raise CallerNotVerified(Reason.CHAIN_INVALID, "a signature of the chain uses none of SHA-256, -384 and -512")
+    # X.690 section 8.6.2.2: how many bits of the last byte are unused. The signature does not cover that number, so any
+    # other than zero makes a second certificate, with another fingerprint, of the one that was signed.
+    if certificate.public_bytes(Encoding.DER)[-len(certificate.signature) - 1] != 0:
+        raise CallerNotVerified(Reason.CHAIN_INVALID, "a signature of the chain is not a whole number of bytes")
     _check_key(certificate)
 
 

@@ -54,6 +54,22 @@ def test_refuses_the_vector(vector: Vector) -> None:
     assert refused.value.message.isprintable()
 
 
+def test_refuses_a_signature_whose_last_bits_are_said_to_be_unused(prod: Authority) -> None:
+    """The signature does not cover that number: without this, one signed certificate could have several fingerprints."""
+    while True:  # only where the bit is zero does the encoding parse at all; every second signature
+        svid = prod.issue(SETTLER)
+        encoded = svid.leaf.public_bytes(Encoding.DER)
+        if encoded[-1] % 2 == 0:
+            break
+    place = len(encoded) - len(svid.leaf.signature) - 1
+    other = x509.load_der_x509_certificate(encoded[:place] + b"\x01" + encoded[place + 1 :])
+    bundles = FixedBundles.of(prod)
+    assert verify(svid, prod).spiffe_id == SpiffeId.parse(SETTLER)
+    with pytest.raises(CallerNotVerified, match="not a whole number of bytes") as refused:
+        verify_svid(other, [], bundles=bundles, allowed=bundles.trust_domains(), now=NOW)
+    assert refused.value.reason is Reason.CHAIN_INVALID
+
+
 @pytest.mark.parametrize("vector", [vector for vector in VECTORS if not vector.reason], ids=lambda vector: vector.name)
 def test_accepts_the_vector(vector: Vector) -> None:
     caller = verdict(vector, vector.now)

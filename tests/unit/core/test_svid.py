@@ -55,9 +55,9 @@ def test_refuses_the_vector(vector: Vector) -> None:
 
 
 def test_refuses_a_signature_whose_last_bits_are_said_to_be_unused(prod: Authority) -> None:
-    """The signature does not cover that number: without this, one signed certificate could have several fingerprints."""
+    """The signature does not cover that number: without this one signed certificate could have several fingerprints."""
     while True:  # only where the bit is zero does the encoding parse at all; every second signature
-        svid = prod.issue(SETTLER)
+        svid = prod.issue(SETTLER, not_before=NOW - DAY, not_after=NOW + DAY)
         encoded = svid.leaf.public_bytes(Encoding.DER)
         if encoded[-1] % 2 == 0:
             break

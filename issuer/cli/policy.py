@@ -12,6 +12,7 @@ from issuer.cli.failure import ExitCode, fail
 from issuer.cli.output import Output
 from issuer.cli.policy_exceptions import exceptions
 from issuer.cli.policy_explain import explain
+from issuer.cli.policy_lint import lint
 from issuer.cli.policy_loading import CeilingOption, OutputOption, ceiling_of
 from issuer.cli.policy_reach import what_can, who_can
 from issuer.cli.policy_test import run_cases
@@ -83,6 +84,7 @@ def _print_faults(path: Path, error: PolicyInvalid, output: Output) -> NoReturn:
 
 policy_app.command("exceptions")(exceptions)
 policy_app.command("explain")(explain)
+policy_app.command("lint")(lint)
 policy_app.command("test")(run_cases)
 policy_app.command("what-can")(what_can)
 policy_app.command("who-can")(who_can)

@@ -31,7 +31,7 @@ _ZONED: Final = frozenset(
         "getSeconds", "getMilliseconds",
     }
 )  # fmt: skip
-_COMPREHENSIONS: Final = frozenset({"all", "exists", "exists_one", "map", "filter", "existsOne", "transformList"})
+COMPREHENSIONS: Final = frozenset({"all", "exists", "exists_one", "map", "filter", "existsOne", "transformList"})
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 _CLOSE: Final = frozenset(_OPEN.values())
 _TOKEN = re.compile(
@@ -144,7 +144,7 @@ def _check_nesting(text: str, tokens: Sequence[Token]) -> None:
 
 
 def _begins_comprehension(tokens: Sequence[Token], position: int) -> bool:
-    return position > 1 and tokens[position - 1].text in _COMPREHENSIONS and tokens[position - 2].text == "."
+    return position > 1 and tokens[position - 1].text in COMPREHENSIONS and tokens[position - 2].text == "."
 
 
 def _check_names(text: str, tokens: Sequence[Token]) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from support.facts import RISK
 from support.policies import (
     AUDIENCES,
@@ -18,7 +17,6 @@ from support.policies import (
 )
 
 from issuer.core.condition import Truth
-from issuer.core.condition_parts import MAX_PARTS, parts_of
 from issuer.core.decide import decide
 from issuer.core.decision import Grant
 from issuer.core.explain import Explanation, _Explainer, explain_decision
@@ -160,23 +158,3 @@ def test_a_caller_without_any_grant_sees_what_is_near() -> None:
     assert explanation.rules == ()
     assert [grant_id for _, grant_id in explanation.nearest] == ["near", "far"]
     assert explained(rules, asked=request(audience="https://unknown.example")).nearest == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("a.b", ["a.b"]),
-        ("!a && -b + 1 > 2", ["!a && -b + 1 > 2", "!a", "a", "-b + 1 > 2", "-b + 1", "-b", "b"]),
-        ("(a || b) && c", ["(a || b) && c", "(a || b)", "a || b", "a", "b", "c"]),
-        ("a ? b : c % d * 2 / e", ["a ? b : c % d * 2 / e", "a", "b", "c % d * 2 / e", "c", "d", "e"]),
-        ("x in [a, b]", ["x in [a, b]", "x", "[a, b]"]),
-        ("(a).f(b && c)", ["(a).f(b && c)"]),
-        ("l.all(i, i > 1) == ('a' == \"b\")", ["l.all(i, i > 1) == ('a' == \"b\")", "l.all(i, i > 1)"]),
-    ],
-)
-def test_the_parts_of_a_condition(text: str, parts: list[str]) -> None:
-    assert list(parts_of(text)) == parts
-
-
-def test_the_parts_are_bounded() -> None:
-    assert len(parts_of(" || ".join(f"a{number}" for number in range(200)))) == MAX_PARTS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from issuer.core.policy import RiskTier, TierRules
 from issuer.core.policy_faults import Position, quoted
@@ -60,9 +60,9 @@ class Links(NamedTuple):
 
     what: str
     source: Source
-    groups: list[Scalar]
-    environments: list[Scalar]
-    requires: list[Scalar]
+    groups: tuple[Scalar, ...]
+    environments: tuple[Scalar, ...]
+    requires: tuple[Scalar, ...]
     when: Scalar | None
 
 
@@ -70,8 +70,8 @@ class NamedCondition(NamedTuple):
     """An entry of ``conditions``, not yet compiled."""
 
     when: Scalar
-    source: Source
-    position: Position
+    file: Source
+    source: Position
 
 
 class SpokenOf(NamedTuple):
@@ -82,7 +82,15 @@ class SpokenOf(NamedTuple):
     audience: str | None
 
 
-T = TypeVar("T")
+class Declared(Protocol):
+    """What can be declared under a name."""
+
+    @property
+    def source(self) -> Position:
+        """Where it is."""
+
+
+D = TypeVar("D", bound=Declared)
 
 
 class PolicyDraft:
@@ -125,10 +133,13 @@ class PolicyDraft:
         if "/" in source.name:
             self.spoken_of.append(SpokenOf(source, node, audience))
 
-    def declare(self, names: dict[str, T], source: Source, name: Scalar | None, what: str, declared: T) -> None:
+    def declare(self, names: dict[str, D], source: Source, name: Scalar | None, what: str, declared: D) -> None:
         """Take a declaration, or report that its name is taken."""
-        if name is not None and names.setdefault(name.text, declared) is not declared:
-            source.report(name, f"the {what} {quoted(name.text)} is declared already")
+        if name is None:
+            return
+        first = names.setdefault(name.text, declared)
+        if first is not declared:
+            source.report(name, f"the {what} {quoted(name.text)} is declared already, at {first.source}")
 
     def ttl(self, source: Source, node: Scalar | None, what: str) -> timedelta | None:
         """Return a lifetime, remembered if it could turn out to be below ``min_ttl``."""

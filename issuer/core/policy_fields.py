@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from issuer.core.nearest import nearest
@@ -43,14 +44,23 @@ class Source:
 
     def report_within(self, node: Scalar, line: int, column: int, message: str) -> None:
         """Add a fault at a line and a column of the text of ``node``, as near as its style lets them be found."""
-        if node.style == "|":
-            first = self._content.decode("utf-8-sig").splitlines()[node.line]
-            place = Position(self.name, node.line + line, column + len(first) - len(first.lstrip(" ")))
+        if node.style == "|" and not self.faults.is_full:
+            place = Position(self.name, node.line + line, column + self._indentation(node.line))
         elif line == 1 and node.style != ">":
             place = Position(self.name, node.line, node.column + (not node.plain) + column - 1)
         else:
             place = self.position(node)
         self.faults.add(place, message)
+
+    def _indentation(self, line: int) -> int:
+        """Return by how much the first line after ``line`` that has a text is indented."""
+        lines = (text for text in self._lines[line:] if text.strip())
+        first = next(lines, "")
+        return len(first) - len(first.lstrip(" "))
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self._content.decode("utf-8-sig").splitlines()
 
     def report_unknown(self, node: Scalar, message: str, known: Iterable[str]) -> None:
         """Add a fault about a word, with the nearest known one. Costs nothing more once the list of faults is full."""

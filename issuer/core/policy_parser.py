@@ -53,6 +53,7 @@ def parse_policy(files: Iterable[PolicyFile], *, legacy_ceiling: timedelta | Non
     for file in files:
         _read_file(draft, Source(file.name, faults, file.content), file.content)
     check_references(draft)
+    draft.rules.clear()  # the last use of a second list of all rules
     linker = Linker(draft)
     parts = PolicyParts(
         audiences=draft.audiences,

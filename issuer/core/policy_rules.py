@@ -223,9 +223,9 @@ def _keep_links(draft: PolicyDraft, fields: Fields, rule_id: str) -> None:
     links = Links(
         fields.what,
         fields.source,
-        fields.scalars("groups"),
-        fields.scalars("environments"),
-        fields.scalars("requires"),
+        tuple(fields.scalars("groups")),
+        tuple(fields.scalars("environments")),
+        tuple(fields.scalars("requires")),
         fields.scalar("when"),
     )
     if any(links[2:]):
@@ -310,7 +310,7 @@ def read_tier(draft: PolicyDraft, source: Source, key: Scalar, node: Node) -> No
         approval=_approval(draft, fields),
     )
     if requires := fields.scalars("requires"):
-        draft.tier_links.setdefault(tier, Links(fields.what, source, [], [], requires, None))
+        draft.tier_links.setdefault(tier, Links(fields.what, source, (), (), tuple(requires), None))
     first = draft.tiers.setdefault(tier, (rules, source.position(key)))
     if first[0] is not rules:
         source.report(key, f"the risk tier {key.text!r} is set already, at {first[1]}")

@@ -13,6 +13,7 @@ import random
 import resource
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from issuer.core.policy_faults import MAX_FAULTS, PolicyInvalid
@@ -33,6 +34,9 @@ WORDS = [
     b"#", b"%TAG ! x:\n", b"---\n", b"...\n", b"\t", b"\r", b"\r\n", b"\x00", b"\xff", b"\xc3",
     b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\x1b[2J", b"~", b"null", b"9999-12-31",
     b"0001-01-01T00:00:00+23:59", b"99999d", b"1h", b"*", b"**", b"\\ud800", b"\n ",
+    b"facts:\n", b"groups:\n", b"conditions:\n", b"environments:\n", b"folders:\n", b"limits:\n", b"when: |\n",
+    b"requires: [c]", b"groups: [g]", b"mode: audit", b"legacy: {", b"approval: {", b"facts.risk.score ", b"has(",
+    b"request.ttl ", b"now.getHours('UTC') ", b"fields: {a: int}", b"max_age: 1h", b"subject: ticket", b"path: a",
 ]
 # fmt: on
 
@@ -67,7 +71,10 @@ def check(files: list[bytes]) -> bool:
     began = time.process_time()
     faults = []
     try:
-        parse_policy([PolicyFile(f"{number}.yaml", content) for number, content in enumerate(files)])
+        parse_policy(
+            [PolicyFile(f"{'a/' * number}p.yaml", content) for number, content in enumerate(files)],
+            legacy_ceiling=timedelta(hours=1),
+        )
     except PolicyInvalid as error:
         faults = list(error.faults)
         if not faults:

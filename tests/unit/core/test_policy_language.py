@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from support.policies import AUDIENCES, SETTLER, grant, grants
 
 from issuer.core.facts import FieldType, SubjectKind
 from issuer.core.policy import Approval, LimitRule, Mode, Policy, RiskTier
-from issuer.core.policy_faults import PolicyInvalid
+from issuer.core.policy_faults import MAX_FAULTS, PolicyInvalid
 from issuer.core.policy_parser import PolicyFile, parse_policy
 
 ALL = (
@@ -104,7 +105,7 @@ def section(text: str) -> str:
     ("text", "expected"),
     [
         (section("environments: [{name: a}]"), "p.yaml:15:16: environment: 'workloads' is missing"),
-        (section("environments:\n- {name: a, workloads: ['spiffe://a/**']}\n- {name: a, workloads: ['spiffe://b/**']}"), "p.yaml:17:10: the environment 'a' is declared already"),
+        (section("environments:\n- {name: a, workloads: ['spiffe://a/**']}\n- {name: a, workloads: ['spiffe://b/**']}"), "p.yaml:17:10: the environment 'a' is declared already, at p.yaml:16:3"),
         (section("groups: [{name: a b, workloads: ['spiffe://a/b']}]"), "p.yaml:15:17: group: 'name': an id is 1 to 128 letters, digits, '.', '_', '-' and '/', first a letter or digit"),
         (section("conditions: [{name: a}]"), "p.yaml:15:14: condition: 'when' is missing"),
         (section("conditions: [{name: a, when: now}]"), "p.yaml:15:30: a condition is of type bool, this one of type TIMESTAMP"),
@@ -112,6 +113,12 @@ def section(text: str) -> str:
         (section("conditions:\n- name: a\n  when: |\n    true &&\n      facts.x.y"), "p.yaml:19:7: undeclared reference to 'facts.x.y'"),
         (section("conditions:\n- name: a\n  when: >\n    true &&\n    facts.x.y"), "p.yaml:17:9: undeclared reference to 'facts.x.y'"),
         (section('conditions:\n- name: a\n  when: "true &&\\n facts.x.y"'), "p.yaml:17:9: undeclared reference to 'facts.x.y'"),
+        (section("conditions:\n- {name: a, when: 'true'}\n- {name: a, when: 'true'}"), "p.yaml:17:10: the condition 'a' is declared already, at p.yaml:16:3"),
+        (section("groups:\n- {name: a, workloads: ['spiffe://a/b']}\n- {name: a, workloads: ['spiffe://a/b']}"), "p.yaml:17:10: the group 'a' is declared already, at p.yaml:16:3"),
+        (section("groups: [{name: a, workloads: ['spiffe://a/b'], groups: [a]}]"), "p.yaml:15:49: group: unknown key 'groups'"),
+        (section("conditions:\n- name: a\n  when: |\n\n    facts.x.y"), "p.yaml:19:5: undeclared reference to 'facts.x.y'"),
+        (section("conditions:\n- name: a\n  when: |"), "p.yaml:18:1: a condition is empty; leave it out, or write one"),
+        (section("conditions:\n- name: a\n  when: ''"), "p.yaml:17:10: a condition is empty; leave it out, or write one"),
         (section("facts: [x]"), "p.yaml:15:9: fact must be a mapping, not a single value"),
         (section("facts: [{name: Risk, subject: caller, max_age: 5m, fields: {a: int}}]"), "p.yaml:15:16: fact: 'name': a name in conditions is 1 to 64 of a-z, 0-9 and '_', first a letter, and no word of CEL"),
         (section("facts: [{name: in, subject: caller, max_age: 5m, fields: {a: int}}]"), "p.yaml:15:16: fact: 'name': a name in conditions is 1 to 64 of a-z, 0-9 and '_', first a letter, and no word of CEL"),
@@ -263,6 +270,14 @@ class TestHostile:
 
     def test_deep_brackets_are_refused_before_the_engine_recurses(self) -> None:
         assert "brackets are nested more than 32 deep" in fault(section(grants(grant(when=f"'{'(' * 2000}'"))))
+
+    def test_faults_within_conditions_do_not_read_the_file_again_and_again(self) -> None:
+        broken = "".join(f"- name: c{number}\n  when: |\n    facts.x.y\n" for number in range(1000))
+        began = time.process_time()
+        with pytest.raises(PolicyInvalid) as caught:
+            load(section(f"conditions:\n{broken}#{'x' * 10_000_000}"))
+        assert (len(caught.value.faults), caught.value.more) == (MAX_FAULTS, 1000 - MAX_FAULTS)
+        assert time.process_time() - began < 5  # decoding 10 MB for each of them takes longer
 
     def test_a_megabyte_of_conditions_loads_in_bounded_time(self) -> None:
         many = grants(*(grant(f"g{number}", when=f"request.ttl < duration('{number}s')") for number in range(1, 2001)))

@@ -266,8 +266,8 @@ def with_reason(inputs: Inputs, rules: Rules, refused: Refused) -> Refused:
 
 def _grant_or_too_short(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
     """Apply rules 11 to 13."""
-    bound = inputs.request.bind_certificate or _binding_required(inputs, allowed)
-    chosen = [_longest(inputs, allowed, scope, bound=bound) for scope in allowed.by_scope]  # 11
+    bound = is_bound(inputs, allowed)
+    chosen = [longest(inputs, allowed, scope, bound=bound) for scope in allowed.by_scope]  # 11
     limit = shortest(limit for _, limit in chosen)
     rule_ids = tuple(sorted({grant.id for grant, _ in chosen}))
     if limit.lifetime < inputs.policy.min_ttl:  # 12
@@ -290,17 +290,21 @@ def _grant_or_too_short(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
     )
 
 
-def _longest(inputs: Inputs, allowed: Allowed, scope: str, *, bound: bool) -> tuple[GrantRule, Limit]:
+def longest(inputs: Inputs, allowed: Allowed, scope: str, *, bound: bool) -> tuple[GrantRule, Limit]:
+    """Return the grant that counts for ``scope``, and the limit that sets how long its token may live."""
     limits = limits_on(allowed.limits, scope)
-    ways = []
-    for grant in allowed.by_scope[scope]:
-        terms = policy_limits(inputs.policy, grant, scope, inputs.now, limits)
-        if grant.legacy is None or bound:
-            terms.append(svid_limit(inputs.caller.not_after, inputs.now))
-        if inputs.request.ttl is not None:
-            terms.append(request_limit(inputs.request.ttl))
-        ways.append((grant, shortest(terms)))
+    ways = [(grant, shortest(terms_of(inputs, grant, scope, limits, bound=bound))) for grant in allowed.by_scope[scope]]
     return min(ways, key=lambda way: (-way[1].lifetime, way[0].id))
+
+
+def terms_of(inputs: Inputs, grant: GrantRule, scope: str, limits: Iterable[LimitRule], *, bound: bool) -> list[Limit]:
+    """Return every limit on a token for ``scope`` by ``grant``; ``limits`` are the rules that apply to the scope."""
+    terms = policy_limits(inputs.policy, grant, scope, inputs.now, limits)
+    if grant.legacy is None or bound:
+        terms.append(svid_limit(inputs.caller.not_after, inputs.now))
+    if inputs.request.ttl is not None:
+        terms.append(request_limit(inputs.request.ttl))
+    return terms
 
 
 def _too_short(bound: LifetimeBound) -> Reason:
@@ -308,9 +312,11 @@ def _too_short(bound: LifetimeBound) -> Reason:
     return Reason.REQUEST_INVALID if bound is LifetimeBound.REQUEST else Reason.SVID_EXPIRES_SOON
 
 
-def _binding_required(inputs: Inputs, allowed: Allowed) -> bool:
+def is_bound(inputs: Inputs, allowed: Allowed) -> bool:
+    """Return whether the token is bound to the caller's certificate: the caller asked, or a risk tier demands it."""
     scopes = inputs.policy.audiences[inputs.request.audience].scopes
-    return any(inputs.policy.risk_tiers[scopes[scope].risk].binding_required for scope in allowed.by_scope)
+    required = (inputs.policy.risk_tiers[scopes[scope].risk].binding_required for scope in allowed.by_scope)
+    return inputs.request.bind_certificate or any(required)
 
 
 def _denial(inputs: Inputs, refused: Refused) -> Denial:

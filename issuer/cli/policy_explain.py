@@ -23,8 +23,10 @@ from issuer.core.token_request import GrantType, Intent, TokenRequest
 from issuer.facts.folder import FactFileRefused, read_fact_file
 
 if TYPE_CHECKING:
-    from issuer.core.explain import ConditionReport, Explanation, RuleReport
+    from issuer.core.decision import Grant
+    from issuer.core.explanation import ConditionReport, Explanation, RuleReport, ScopeReport
     from issuer.core.facts import Facts
+    from issuer.core.lifetime import Limit
     from issuer.core.policy import Policy
 
 
@@ -50,6 +52,7 @@ def explain(
     ] = None,
     svid_rest: Annotated[str, typer.Option(help="How long the caller's SVID still lives.")] = "1h",
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Take what can be granted.")] = False,  # noqa: FBT002
+    bind_certificate: Annotated[bool, typer.Option("--bind-certificate", help="Bind the token to the SVID.")] = False,  # noqa: FBT002
     expect: Annotated[Expected | None, typer.Option(help="Exit with 1 when it comes out otherwise.")] = None,
     legacy_max_ttl: CeilingOption = None,
     output: OutputOption = Output.TEXT,
@@ -64,7 +67,9 @@ def explain(
     """  # noqa: D205 - the first sentence is the help
     now = moment(at)
     caller = Caller(_spiffe_id(spiffe_id), bytes(32), 0, now + _duration(svid_rest, "--svid-rest"))
-    request = _request(audience, scopes, application, ttl, _intent(intent or []), grant_type, allow_partial)
+    request = _request(
+        audience, scopes, application, ttl, _intent(intent or []), grant_type, allow_partial, bind_certificate
+    )
     loaded = load(policy, legacy_max_ttl)
     explanation = explain_decision(loaded, caller, request, _facts(facts or [], loaded, now), now)
     if output is Output.JSON:
@@ -105,6 +110,7 @@ def _request(
     intent: Intent | None,
     grant_type: GrantType,
     allow_partial: bool,  # noqa: FBT001 - by position, as listed
+    bind_certificate: bool,  # noqa: FBT001
 ) -> TokenRequest:
     lifetime = None if ttl is None else _duration(ttl, "--ttl")
     try:
@@ -113,7 +119,8 @@ def _request(
             tuple(scopes),
             lifetime,
             application,
-            allow_partial=allow_partial,
+            bind_certificate,
+            allow_partial,
             intent=intent,
             grant_type=grant_type,
         )
@@ -132,17 +139,10 @@ def _facts(files: list[Path], policy: Policy, now: datetime) -> Facts:
 
 
 def _print(explanation: Explanation) -> None:
-    answer = explanation.answer
-    if isinstance(answer, Denial):
-        typer.echo(f"refused: {answer.reason}{_list(' for ', answer.scopes)}")
-    else:
-        who = answer.lifetime_rule or answer.lifetime_bound.value
-        typer.echo(f"granted: {' '.join(answer.scopes)} for {format_duration(answer.lifetime)}, which {who} sets")
-        if answer.refused_scopes:
-            typer.echo(f"left out: {' '.join(answer.refused_scopes)}")
-    if answer.shadow is not None:
-        would = f"refuse: {answer.shadow.reason}" if answer.shadow.reason else f"grant {' '.join(answer.shadow.scopes)}"
-        typer.echo(f"with the rules in audit mode it would {would}")
+    _print_answer(explanation.answer)
+    for scope in explanation.scopes:
+        by = f"by {scope.grant}, at most {', '.join(map(_term, scope.terms))}"
+        typer.echo(f"scope {scope.name}: {by if scope.available else '; '.join(scope.why)}")
     for rule in explanation.rules:
         _print_rule(rule)
     for pattern, grant in explanation.nearest:
@@ -153,11 +153,24 @@ def _print(explanation: Explanation) -> None:
             typer.echo(f"  {change}")
 
 
+def _print_answer(answer: Grant | Denial) -> None:
+    if isinstance(answer, Denial):
+        typer.echo(f"refused: {answer.reason}{_list(' for ', answer.scopes)}")
+    else:
+        who = answer.lifetime_rule or answer.lifetime_bound.value
+        typer.echo(f"granted: {' '.join(answer.scopes)} for {format_duration(answer.lifetime)}, which {who} sets")
+        if answer.refused_scopes:
+            typer.echo(f"left out: {' '.join(answer.refused_scopes)}")
+    if answer.shadow is not None:
+        would = f"refuse: {answer.shadow.reason}" if answer.shadow.reason else f"grant {' '.join(answer.shadow.scopes)}"
+        typer.echo(f"with the rules in audit mode it would {would}")
+
+
 def _print_rule(rule: RuleReport) -> None:
     audit = " (audit)" if rule.audit else ""
     place = f"  {rule.source}" if rule.source else ""
     typer.echo(f"{'+' if rule.applies else '-'} {rule.kind} {rule.id}{audit}: {rule.why}{place}")
-    for condition in rule.conditions:
+    for condition in (*rule.conditions, *rule.requires):
         typer.echo(f"    {condition.truth.value}: {condition.name or ' '.join(condition.text.split())}")
         for path in condition.missing:
             typer.echo(f"      {path}: missing")
@@ -172,6 +185,10 @@ def _value(value: Any) -> str:  # noqa: ANN401 - of whatever type a variable has
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     return f"{value.total_seconds():g}s" if isinstance(value, timedelta) else json.dumps(value, default=str)
+
+
+def _term(term: Limit) -> str:
+    return f"{format_duration(term.lifetime)} ({term.bound.replace('_', ' ')}{f' {term.rule}' if term.rule else ''})"
 
 
 def _list(before: str, items: tuple[str, ...]) -> str:
@@ -189,9 +206,23 @@ def _document(explanation: Explanation) -> dict[str, object]:
         "policy": answer.policy_digest,
         "missing": answer.missing,
         "environments": explanation.environments,
+        "application": explanation.application,
+        "scopes_asked": [_scope_document(scope) for scope in explanation.scopes],
         "rules": [_rule_document(rule) for rule in explanation.rules],
         "changes": explanation.changes,
         "nearest": [{"workload": pattern, "grant": grant} for pattern, grant in explanation.nearest],
+    }
+
+
+def _scope_document(scope: ScopeReport) -> dict[str, object]:
+    return {
+        "name": scope.name,
+        "available": scope.available,
+        "grant": scope.grant,
+        "why": scope.why,
+        "terms": [
+            {"bound": term.bound, "rule": term.rule, "seconds": term.lifetime.total_seconds()} for term in scope.terms
+        ],
     }
 
 
@@ -204,6 +235,7 @@ def _rule_document(rule: RuleReport) -> dict[str, object]:
         "why": rule.why,
         "audit": rule.audit,
         "conditions": [_condition_document(condition) for condition in rule.conditions],
+        "requires": [_condition_document(condition) for condition in rule.requires],
     }
 
 
@@ -213,6 +245,7 @@ def _condition_document(condition: ConditionReport) -> dict[str, object]:
         "text": condition.text,
         "truth": condition.truth.value,
         "missing": condition.missing,
+        "because": condition.because,
         "values": {path: _value(value) for path, value in condition.values},
         "parts": [{"text": text, "value": None if value is None else _value(value)} for text, value in condition.parts],
     }

@@ -43,13 +43,13 @@ def run_cases(
         issuer policy test --policy policy/ --coverage-min 80 --junit results.xml
     """
     loaded = load(policy, legacy_max_ttl)
-    files = cases or (sorted(policy.rglob(f"*{CASES_SUFFIX}")) if policy.is_dir() else [])
-    if not files:
+    files = {str(file): file for file in cases or ()} or _files_beside(policy)
+    results = [run_case(loaded, case) for name, file in files.items() for case in _cases(name, file, loaded)]
+    if not results:
         fail(f"no cases: write them into a file named '*{CASES_SUFFIX}' beside the policy", ExitCode.USAGE)
-    results = [run_case(loaded, case) for file in files for case in _cases(file, loaded)]
     coverage = coverage_of(loaded, results)
     if junit is not None:
-        junit.write_text(_junit(results), encoding="utf-8")
+        _write(junit, _junit(results))
     if output is Output.JSON:
         typer.echo(json.dumps(_document(results, coverage)))
     else:
@@ -61,9 +61,24 @@ def run_cases(
         fail(f"{coverage.percent} % is covered, and {coverage_min} % is asked for")
 
 
-def _cases(file: Path, policy: Policy) -> list[Case]:
+def _files_beside(policy: Path) -> dict[str, Path]:
+    """Return the files of cases by their names within the folder, without hidden ones, as policy is read."""
+    pattern = f"*{CASES_SUFFIX}"
+    folder, files = (policy, policy.rglob(pattern)) if policy.is_dir() else (policy.parent, policy.parent.glob(pattern))
+    found = {str(file.relative_to(folder)): file for file in sorted(files)}
+    return {name: file for name, file in found.items() if not any(part.startswith(".") for part in Path(name).parts)}
+
+
+def _write(file: Path, text: str) -> None:
     try:
-        return read_cases(file.name, file.read_bytes(), policy.fact_types)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"--junit: {file}: {error.strerror}", ExitCode.USAGE)
+
+
+def _cases(name: str, file: Path, policy: Policy) -> list[Case]:
+    try:
+        return read_cases(name, file.read_bytes(), policy.fact_types)
     except PolicyInvalid as error:
         fail(str(error))
     except OSError as error:
@@ -72,7 +87,8 @@ def _cases(file: Path, policy: Policy) -> list[Case]:
 
 def _print(results: Sequence[CaseResult], coverage: Coverage) -> None:
     for result in results:
-        typer.echo(f"{'FAIL' if result.differences else 'ok'}  {result.case.name}  {result.case.source}")
+        mark = typer.style("FAIL", fg="red") if result.differences else typer.style("ok", fg="green")
+        typer.echo(f"{mark}  {result.case.name}  {result.case.source}")  # colours reach terminals only
         for word, expected, got in result.differences:
             typer.echo(f"      {word}: expected {expected}, got {got or 'nothing'}")
         for change in result.explanation.changes if result.differences else ():

@@ -118,3 +118,21 @@ def _closes(tokens: Sequence[Token], opening: int) -> int:
         if tokens[position].kind == "mark":
             depth += (tokens[position].text in _OPEN) - (tokens[position].text in _CLOSE)
     return position
+
+
+def conjuncts_of(text: str) -> tuple[str, ...]:
+    """Return what has to be true, each of it, for a condition to be: the operands of ``&&`` at its outside."""
+    tokens = read_condition(text).tokens
+    return tuple(text[tokens[first].start : tokens[last - 1].end] for first, last in _conjuncts(tokens, 0, len(tokens)))
+
+
+def _conjuncts(tokens: Sequence[Token], first: int, last: int) -> Iterator[tuple[int, int]]:
+    while tokens[first].text == "(" and _closes(tokens, first) == last - 1:
+        first, last = first + 1, last - 1
+    looser = any(len(list(_operands(tokens, first, last, level))) > 1 for level in _LEVELS[:2])
+    operands = [] if looser else list(_operands(tokens, first, last, _LEVELS[2]))
+    if len(operands) < 2:  # noqa: PLR2004 - an operator has two sides
+        yield first, last
+        return
+    for operand in operands:
+        yield from _conjuncts(tokens, *operand)

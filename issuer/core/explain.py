@@ -1,7 +1,7 @@
 """Why a request is granted or refused: each candidate rule, each condition with its values, and what would change it.
 
 The answer itself is :func:`issuer.core.decide.decide`'s; everything here is read from the same rules and the same
-evaluator, so an explanation cannot disagree with the decision.
+evaluator, so that an explanation does not disagree with the decision.
 """
 
 from __future__ import annotations
@@ -11,219 +11,242 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, Final
 
-from issuer.core.candidates import find_candidates, is_in_force
+from issuer.core.candidates import find_candidates
 from issuer.core.condition import Truth
-from issuer.core.condition_parts import parts_of
+from issuer.core.condition_parts import conjuncts_of, parts_of
 from issuer.core.condition_text import ConditionError
-from issuer.core.decide import decide
+from issuer.core.decide import Inputs, Obstacle, decide, find_rules
+from issuer.core.decision import Denial, Grant
+from issuer.core.duration import format_duration
+from issuer.core.errors import Reason
 from issuer.core.evaluation import Evaluator
-from issuer.core.policy import GrantRule, Mode
+from issuer.core.explain_scopes import explain_scopes, lacking
+from issuer.core.explanation import ConditionReport, Explanation, RuleReport
+from issuer.core.policy import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from issuer.core.caller import Caller
-    from issuer.core.condition import Condition
-    from issuer.core.decision import Denial, Grant
+    from issuer.core.condition import Condition, Context
+    from issuer.core.decide import Rules
+    from issuer.core.explanation import ScopeReport
     from issuer.core.facts import Facts
-    from issuer.core.policy import LimitRule, Policy, ProhibitionRule
+    from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
     from issuer.core.token_request import TokenRequest
 
 MAX_NEAREST: Final = 3
-_OF_TAKING_AWAY: Final = {
+_TAKES_AWAY: Final = {
     Truth.TRUE: "applies",
     Truth.FALSE: "a condition is false",
     Truth.UNKNOWN: "unknown, and so it applies",
 }
+_TOO_SHORT: Final = frozenset({Reason.SVID_EXPIRES_SOON, Reason.REQUEST_INVALID})
+
+
+def explain_decision(policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> Explanation:
+    """Return why ``policy`` answers ``request`` as it does. For operators: it shows the text of rules."""
+    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now))
+    enforced, with_audited = find_rules(inputs)
+    choice = _choice(inputs, enforced)
+    explainer = _Explainer(inputs, {Mode.ENFORCE: choice, Mode.AUDIT: _choice(inputs, with_audited or enforced)})
+    rules = tuple(explainer.rules())
+    answer = decide(policy, caller, request, facts, now)
+    scopes = explain_scopes(inputs, enforced, [report for report in rules if not report.audit])
+    refused = [scope.name for scope in scopes if not scope.available]
+    lacks = {scope: lacking(inputs, enforced, scope) for scope in refused}
+    return Explanation(
+        answer=answer,
+        environments=tuple(sorted(inputs.evaluator.environments)),
+        application=choice.application,
+        rules=rules,
+        scopes=scopes,
+        changes=tuple(dict.fromkeys(_changes(answer, choice, rules, scopes, lacks))),
+        nearest=() if any(rule.kind == "grant" for rule in rules) else tuple(_nearest(inputs)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class ConditionReport:
-    """What a condition came to, and from what.
+class _Choice:
+    """The application that the rules are looked at for; ``fault`` when the request named none, or a wrong one."""
 
-    Attributes:
-        missing: The paths that it needs and nobody told.
-        values: The value of each variable that it mentions and that is known.
-        parts: Its sub-expressions with what each came to; ``None`` for an error.
-    """
-
-    name: str | None
-    text: str
-    truth: Truth
-    missing: tuple[str, ...]
-    values: tuple[tuple[str, Any], ...]
-    parts: tuple[tuple[str, Any], ...]
+    application: str | None
+    fault: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class RuleReport:
-    """A rule that speaks of the request.
-
-    Attributes:
-        kind: ``grant``, ``prohibition``, ``limit`` or ``risk tier``.
-        applies: Whether it takes effect on this request.
-        why: Why it does or does not, in a few words.
-        audit: It is in audit mode: ``applies`` is what it would do.
-    """
-
-    kind: str
-    id: str
-    source: str
-    applies: bool
-    why: str
-    audit: bool
-    conditions: tuple[ConditionReport, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """The decision, what it was made from, and what would have to change for another.
-
-    Attributes:
-        nearest: Workload patterns of grants of the same audience that almost match, when no grant speaks of the caller.
-    """
-
-    answer: Grant | Denial
-    environments: tuple[str, ...]
-    rules: tuple[RuleReport, ...]
-    changes: tuple[str, ...]
-    nearest: tuple[tuple[str, str], ...]
+def _choice(inputs: Inputs, rules: Rules) -> _Choice:
+    """Apply rule 5 of :mod:`issuer.core.decide`."""
+    named = sorted({grant.application for grant, obstacles in rules.grants if not obstacles} - {None}, key=str)
+    asked = inputs.request.application
+    if asked is not None:
+        there_are = f", only for {', '.join(map(str, named))}" if named else ""
+        return _Choice(asked, None if asked in named else f"nothing is granted for the application {asked}{there_are}")
+    if len(named) > 1:
+        return _Choice(None, f"the request must name one of the applications {', '.join(map(str, named))}")
+    return _Choice(next(iter(named), None), None)
 
 
 class _Explainer:
-    def __init__(self, policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> None:
-        self.policy = policy
-        self.caller = caller
-        self.request = request
-        self.now = now
-        self.evaluator = Evaluator(policy, caller, request, facts, now)
-        self.candidates = find_candidates(policy, caller.spiffe_id, request.audience)
-        named = {grant.application for grant in self.candidates.grants if not self.obstacle(grant)} - {None}
-        self.application = request.application or (next(iter(named)) if len(named) == 1 else None)
+    def __init__(self, inputs: Inputs, choices: dict[Mode, _Choice]) -> None:
+        self.inputs = inputs
+        self.policy = inputs.policy
+        self.evaluator = inputs.evaluator
+        self.scopes = inputs.request.scopes
+        self.choices = choices
+        enforced, with_audited = find_rules(inputs)
+        self.obstacles = {grant.id: obstacles for grant, obstacles in (with_audited or enforced).grants}
+
+    def rules(self) -> Iterator[RuleReport]:
+        found = find_candidates(self.policy, self.inputs.caller.spiffe_id, self.inputs.request.audience)
+        yield from (self.grant(rule) for rule in sorted(found.grants, key=lambda rule: rule.id))
+        yield from (self.taking_away("prohibition", rule) for rule in sorted(found.prohibitions, key=lambda r: r.id))
+        yield from (self.taking_away("limit", rule, rule.requires) for rule in sorted(found.limits, key=lambda r: r.id))
+        if found.grants:
+            yield from self.tiers()
+
+    def grant(self, grant: GrantRule) -> RuleReport:
+        choice = self.choices[grant.mode]
+        why = self.obstacle(grant)
+        if why is None and choice.application is not None and grant.application not in (None, choice.application):
+            why = f"for the application {grant.application}"
+        why = why or choice.fault
+        if why is None and grant.scopes.isdisjoint(self.scopes):
+            why = f"gives {' '.join(sorted(grant.scopes))}"
+        truth = self.evaluator.truth(grant.conditions, choice.application)
+        if why is None and truth is not Truth.TRUE:
+            why = "a condition is false" if truth is Truth.FALSE else "a condition is unknown, which does not grant"
+        return self.report("grant", grant, why or "applies", applies=why is None)
 
     def obstacle(self, grant: GrantRule) -> str | None:
         """Return what keeps a grant from counting, before its application and its conditions are looked at."""
-        if not is_in_force(grant, self.now, self.policy.min_ttl):
-            return "outside of its dates"
-        if self.request.grant_type not in grant.grant_types:
-            return f"for {', '.join(sorted(grant.grant_types))}, not for {self.request.grant_type}"
-        own = self.policy.audiences[grant.audience].environment
-        environments = grant.environments if grant.environments is not None else frozenset(filter(None, (own,)))
-        if environments and environments.isdisjoint(self.evaluator.environments):
+        obstacles = self.obstacles.get(grant.id)
+        if obstacles is None:
+            own = self.policy.audiences[grant.audience].environment
+            environments = grant.environments if grant.environments is not None else {str(own)}
             return f"for callers of the environment {', '.join(sorted(environments))}"
+        if obstacles & Obstacle.DATES:
+            return "outside of its dates"
+        if obstacles & Obstacle.GRANT_TYPE:
+            return f"for {', '.join(sorted(grant.grant_types))}, not for {self.inputs.request.grant_type}"
         return None
 
-    def grant(self, grant: GrantRule) -> RuleReport:
-        why = self.obstacle(grant)
-        if why is None and grant.application not in (None, self.application):
-            why = f"for the application {grant.application}"
-        if why is None and grant.scopes.isdisjoint(self.request.scopes):
-            why = f"gives {' '.join(sorted(grant.scopes))}"
-        truth = self.evaluator.truth(grant.conditions, self.application)
-        if why is None and truth is not Truth.TRUE:
-            why = "a condition is false" if truth is Truth.FALSE else "a condition is unknown, which does not grant"
-        return self.report("grant", grant, grant.conditions, why or "applies", applies=why is None)
-
-    def taking_away(self, kind: str, rule: ProhibitionRule | LimitRule, more: Iterable[Condition] = ()) -> RuleReport:
-        truth = self.evaluator.truth(rule.conditions, self.application)
-        touches = rule.scopes is None or not rule.scopes.isdisjoint(self.request.scopes)
-        why = {Truth.TRUE: "applies", Truth.FALSE: "a condition is false", Truth.UNKNOWN: "unknown, and so it applies"}[
-            truth
-        ]
-        applies = touches and truth is not Truth.FALSE
-        return self.report(kind, rule, (*rule.conditions, *more), why if touches else "other scopes", applies=applies)
-
-    def tiers(self) -> Iterator[RuleReport]:
-        declared = self.policy.audiences[self.request.audience].scopes if self.candidates.grants else {}
-        for tier in sorted({declared[scope].risk for scope in self.request.scopes if scope in declared}):
-            requires = self.policy.risk_tiers[tier].requires
-            if requires:
-                holds = self.evaluator.truth(requires, self.application) is Truth.TRUE
-                why = "its conditions hold" if holds else "its conditions do not hold: its scopes are refused"
-                yield RuleReport("risk tier", tier, "", not holds, why, False, self.conditions(requires))  # noqa: FBT003
+    def taking_away(
+        self, kind: str, rule: ProhibitionRule | LimitRule, requires: Iterable[Condition] = ()
+    ) -> RuleReport:
+        truth = self.evaluator.truth(rule.conditions, self.choices[rule.mode].application)
+        touches = rule.scopes is None or not rule.scopes.isdisjoint(self.scopes)
+        why = _TAKES_AWAY[truth] if touches else "other scopes"
+        return self.report(kind, rule, why, applies=touches and truth is not Truth.FALSE, requires=requires)
 
     def report(
         self,
         kind: str,
         rule: GrantRule | ProhibitionRule | LimitRule,
-        conditions: Iterable[Condition],
         why: str,
         *,
         applies: bool,
+        requires: Iterable[Condition] = (),
     ) -> RuleReport:
-        audit = rule.mode is Mode.AUDIT
-        return RuleReport(kind, rule.id, str(rule.source), applies, why, audit, self.conditions(conditions))
+        application = self.choices[rule.mode].application
+        conditions = self.conditions(rule.conditions, application)
+        demanded = self.conditions(requires, application)
+        return RuleReport(kind, rule.id, str(rule.source), applies, why, rule.mode is Mode.AUDIT, conditions, demanded)
 
-    def conditions(self, conditions: Iterable[Condition]) -> tuple[ConditionReport, ...]:
-        return tuple(self.condition(condition) for condition in conditions)
+    def tiers(self) -> Iterator[RuleReport]:
+        declared = self.policy.audiences[self.inputs.request.audience].scopes
+        for tier in sorted({declared[scope].risk for scope in self.scopes if scope in declared}):
+            requires = self.conditions(self.policy.risk_tiers[tier].requires, self.choices[Mode.ENFORCE].application)
+            if requires:
+                holds = all(condition.truth is Truth.TRUE for condition in requires)
+                why = "its conditions hold" if holds else "its conditions do not hold: its scopes are refused"
+                yield RuleReport("risk tier", tier, "", not holds, why, audit=False, requires=requires)
 
-    def condition(self, condition: Condition) -> ConditionReport:
-        context = self.evaluator.context(self.application)
-        known = [path for path in sorted(context.values) if _mentioned(path, condition.text)]
+    def conditions(self, conditions: Iterable[Condition], application: str | None) -> tuple[ConditionReport, ...]:
+        return tuple(self.condition(condition, application) for condition in conditions)
+
+    def condition(self, condition: Condition, application: str | None) -> ConditionReport:
+        context = self.evaluator.context(application)
+        known = [path for path in sorted(context.values) if _is_mentioned(path, condition.text)]
+        truth = self.evaluator.truth_of(condition, application)
+        false = [part for part in conjuncts_of(condition.text) if self.value(part, context) is False]
         return ConditionReport(
             name=condition.name,
             text=condition.text,
-            truth=self.evaluator.truth_of(condition, self.application),
+            truth=truth,
             missing=tuple(sorted(condition.mentions - context.values.keys())),
             values=tuple((path, context.values[path]) for path in known),
-            parts=tuple(self.part(text, context) for text in parts_of(condition.text)[1:]),
+            parts=tuple((part, self.value(part, context)) for part in parts_of(condition.text)[1:]),
+            because=tuple(false) if truth is Truth.FALSE else (),
         )
 
-    def part(self, text: str, context: Any) -> tuple[str, Any]:  # noqa: ANN401 - of whatever type
+    def value(self, part: str, context: Context) -> Any:  # noqa: ANN401 - of whatever type
         try:
-            return text, context.value_of(self.policy.engine.compile_part(text))
+            return context.value_of(self.policy.engine.compile_part(part))
         except ConditionError:
-            return text, None  # a part that means nothing by itself
-
-    def nearest(self) -> tuple[tuple[str, str], ...]:
-        own = str(self.caller.spiffe_id)
-        near = (
-            (SequenceMatcher(None, own, pattern.text).ratio(), pattern.text, grant.id)
-            for grant in self.policy.grants
-            if grant.audience == self.request.audience
-            for pattern in grant.workloads
-        )
-        return tuple((text, rule) for _, text, rule in sorted(near, reverse=True)[:MAX_NEAREST])
+            return None  # a part that means nothing by itself
 
 
-def explain_decision(policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> Explanation:
-    """Return why ``policy`` answers ``request`` as it does. For operators: it shows the text of rules."""
-    explainer = _Explainer(policy, caller, request, facts, now)
-    found = explainer.candidates
-    rules = (
-        *(explainer.grant(rule) for rule in sorted(found.grants, key=lambda rule: rule.id)),
-        *(explainer.taking_away("prohibition", rule) for rule in sorted(found.prohibitions, key=lambda rule: rule.id)),
-        *(
-            explainer.taking_away("limit", rule, rule.requires)
-            for rule in sorted(found.limits, key=lambda rule: rule.id)
-        ),
-        *explainer.tiers(),
+def _nearest(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    own = str(inputs.caller.spiffe_id)
+    near = (
+        (SequenceMatcher(None, own, pattern.text).ratio(), pattern.text, grant.id)
+        for grant in inputs.policy.grants
+        if grant.audience == inputs.request.audience
+        for pattern in grant.workloads
     )
-    answer = decide(policy, caller, request, facts, now)
-    return Explanation(
-        answer=answer,
-        environments=tuple(sorted(explainer.evaluator.environments)),
-        rules=rules,
-        changes=tuple(dict.fromkeys(_changes(rules))),
-        nearest=() if found.grants else explainer.nearest(),
-    )
+    return ((text, rule) for _, text, rule in sorted(near, reverse=True)[:MAX_NEAREST])
 
 
-def _mentioned(path: str, text: str) -> bool:
+def _is_mentioned(path: str, text: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(path)}(?!\w)", text) is not None
 
 
-def _changes(rules: Iterable[RuleReport]) -> Iterator[str]:
-    """Yield what would have to be otherwise, rule by rule."""
+def _changes(
+    answer: Grant | Denial,
+    choice: _Choice,
+    rules: Iterable[RuleReport],
+    scopes: Iterable[ScopeReport],
+    lacks: dict[str, str],
+) -> Iterator[str]:
+    """Yield what would have to be otherwise, rule by rule, for what was refused."""
+    if isinstance(answer, Grant) and not answer.refused_scopes:
+        return
+    if choice.fault is not None:
+        yield choice.fault
+    if isinstance(answer, Denial) and answer.reason in _TOO_SHORT:
+        shortest = min((scope.terms[0] for scope in scopes if scope.terms), key=lambda term: term.lifetime)
+        yield f"the token would live for {format_duration(shortest.lifetime)} only, which {shortest.bound} sets"
+    yield from (f"scope {scope}: {said}" for scope, said in lacks.items() if said)
     for rule in rules:
-        in_the_way = rule.applies is (rule.kind != "grant")
-        if not in_the_way or rule.audit:
-            continue
-        for condition in rule.conditions:
-            if condition.missing:
-                yield f"{rule.kind} {rule.id}: tell {', '.join(condition.missing)}"
-            elif condition.truth is not Truth.TRUE and rule.kind in {"grant", "risk tier"}:
-                yield f"{rule.kind} {rule.id}: {condition.name or condition.text} would have to be true"
-        if rule.kind != "risk tier" and not any(condition.missing for condition in rule.conditions):
-            yield f"{rule.kind} {rule.id}: {rule.why}"
+        for change in _changes_of(rule):
+            yield f"{rule.kind} {rule.id}: {change}"
+
+
+def _changes_of(rule: RuleReport) -> Iterator[str]:
+    if rule.audit:
+        if rule.applies and rule.kind == "grant":
+            yield "is in audit mode, and would apply"
+        return
+    if rule.kind == "grant" and not rule.applies:
+        wanted = [*_wanted(rule.conditions)]
+        yield from wanted
+        if not wanted:
+            yield rule.why
+    elif rule.kind == "prohibition" and rule.applies:
+        yield from _told(rule.conditions) or (rule.why,)
+    elif rule.refuses:
+        yield from (*_told(rule.conditions), *_wanted(rule.requires))
+
+
+def _told(conditions: Iterable[ConditionReport]) -> tuple[str, ...]:
+    return tuple(f"tell {', '.join(each.missing)}" for each in conditions if each.missing)
+
+
+def _wanted(conditions: Iterable[ConditionReport]) -> Iterator[str]:
+    for each in conditions:
+        if each.missing and each.truth is not Truth.TRUE:
+            yield f"tell {', '.join(each.missing)}"
+        elif each.truth is not Truth.TRUE:
+            what = " and ".join(" ".join(part.split()) for part in each.because or (each.text,))
+            yield f"{f'{each.name} ({what})' if each.name else what} would have to be true"

@@ -24,7 +24,7 @@ from issuer.core.caller import Caller
 from issuer.core.condition import Truth
 from issuer.core.decision import Denial
 from issuer.core.duration import format_duration, parse_duration
-from issuer.core.errors import InvalidTokenRequest
+from issuer.core.errors import InvalidTokenRequest, Reason
 from issuer.core.explain import explain_decision
 from issuer.core.fact_reading import FactRefused, fact_from_document
 from issuer.core.policy_faults import FaultList, Position, quoted
@@ -39,21 +39,29 @@ if TYPE_CHECKING:
 
     from issuer.core.condition import Condition
     from issuer.core.decision import Grant
-    from issuer.core.explain import Explanation
-    from issuer.core.facts import Fact, FactType
-    from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
-    from issuer.core.yaml_reader import Node
+    from issuer.core.explanation import Explanation
+    from issuer.core.facts import Fact, FactKey, FactType
+    from issuer.core.policy import Policy
+    from issuer.core.yaml_reader import Entry, Node
 
 CASE: Final = ("name", "at", "caller", "svid_rest", "request", "facts", "expect")
 REQUEST: Final = (
     "audience", "scopes", "application", "ttl", "intent", "grant_type", "allow_partial", "bind_certificate",
 )  # fmt: skip
 EXPECT: Final = (
-    "outcome", "reason", "scopes", "refused_scopes", "lifetime", "rules", "application", "bound", "missing",
+    "outcome", "reason", "scopes", "refused_scopes", "lifetime", "lifetime_rule", "rules", "application",
+    "bound", "missing",
 )  # fmt: skip
 _INTENT: Final = tuple(field.name for field in fields(Intent))
 _SVID_REST: Final = timedelta(hours=1)
 _BOOLEANS: Final = ("true", "false")
+_LISTS: Final = frozenset({"scopes", "refused_scopes", "rules", "missing"})
+REASONS: Final = (
+    Reason.AUDIENCE_NOT_ALLOWED, Reason.SCOPE_NOT_ALLOWED, Reason.APPLICATION_REQUIRED, Reason.APPLICATION_NOT_ALLOWED,
+    Reason.GRANT_EXPIRED, Reason.GRANT_TYPE_NOT_ALLOWED, Reason.FACT_MISSING, Reason.CONDITION_NOT_MET,
+    Reason.APPROVAL_REQUIRED, Reason.SVID_EXPIRES_SOON, Reason.REQUEST_INVALID,
+)  # fmt: skip
+"""Why :func:`~issuer.core.decide.decide` refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +85,17 @@ class CaseResult:
     differences: tuple[tuple[str, str, str], ...]
     explanation: Explanation
 
+    @property
+    def granted(self) -> bool:
+        """Whether there was a token."""
+        return not isinstance(self.explanation.answer, Denial)
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """What the cases tried: rules that took effect in one of them, and conditions that came out true and false.
+
+    A grant takes effect when it applies to a request that is granted.
 
     Attributes:
         rules: How many there are.
@@ -109,19 +124,41 @@ def read_cases(name: str, content: bytes, fact_types: Mapping[str, FactType]) ->
     """
     faults = FaultList()
     source = Source(name, faults, content)
-    cases = []
+    cases: dict[str, Case] = {}
+    sections: set[str] = set()
     try:
         for entry in read_entries(content, lambda *fault: faults.add(Position(name, *fault[:2]), fault[2])):
+            sections.add(entry.key.text)
             if entry.key.text == "cases" and entry.is_item:
-                cases.append(_case(source, entry.node, fact_types))
-            elif entry.key.text == "cases" and not isinstance(entry.node, SequenceNode):
-                source.report(entry.node, "'cases' must be a list")
-            elif entry.key.text not in {"version", "cases"}:
-                source.report_unknown(entry.key, f"unknown key {quoted(entry.key.text)}", ("version", "cases"))
+                _keep(source, cases, _case(source, entry.node, fact_types))
+            else:
+                _check_section(source, entry)
     except YamlFault as fault:
         faults.add(Position(name, fault.line, fault.column), fault.message)
     faults.raise_if_any()
-    return [case for case in cases if case is not None]
+    for missing in (word for word in ("version", "cases") if word not in sections):
+        faults.add(Position(name, 1, 1), f"'{missing}:' is missing")
+    faults.raise_if_any()
+    return list(cases.values())
+
+
+def _check_section(source: Source, entry: Entry) -> None:
+    if entry.key.text == "version":
+        if not isinstance(entry.node, Scalar) or entry.node.text != "1":
+            source.report(entry.node, "'version' must be 1")
+    elif entry.key.text != "cases":
+        source.report_unknown(entry.key, f"unknown key {quoted(entry.key.text)}", ("version", "cases"))
+    elif not isinstance(entry.node, SequenceNode):
+        source.report(entry.node, "'cases' must be a list")
+
+
+def _keep(source: Source, cases: dict[str, Case], case: Case | None) -> None:
+    if case is None:
+        return
+    if case.name in cases:
+        place = cases[case.name].source
+        source.faults.add(case.source, f"the case {quoted(case.name)} is there already, at {place}")
+    cases[case.name] = case
 
 
 def run_case(policy: Policy, case: Case) -> CaseResult:
@@ -137,14 +174,18 @@ def run_case(policy: Policy, case: Case) -> CaseResult:
 
 def coverage_of(policy: Policy, results: Iterable[CaseResult]) -> Coverage:
     """Return what the cases tried of a policy."""
-    applied: set[str] = set()
+    applied: set[tuple[str, str]] = set()
     sides: set[tuple[str, Truth]] = set()
     for result in results:
         for rule in result.explanation.rules:
-            applied |= {rule.id} if rule.applies else set()
-            sides |= {(condition.text, condition.truth) for condition in rule.conditions}
-    rules: list[GrantRule | ProhibitionRule | LimitRule] = [*policy.grants, *policy.prohibitions, *policy.limits]
-    ids = [rule.id for rule in rules]
+            if rule.applies and (rule.kind != "grant" or result.granted):
+                applied.add((rule.kind, rule.id))
+            sides |= {(condition.text, condition.truth) for condition in (*rule.conditions, *rule.requires)}
+    rules = {
+        *(("grant", rule.id) for rule in policy.grants),
+        *(("prohibition", rule.id) for rule in policy.prohibitions),
+        *(("limit", rule.id) for rule in policy.limits),
+    }
     named = {condition.text: condition.name or condition.text for condition in _conditions(policy)}
     untried = tuple(
         (name, truth.value)
@@ -152,7 +193,8 @@ def coverage_of(policy: Policy, results: Iterable[CaseResult]) -> Coverage:
         for truth in (Truth.TRUE, Truth.FALSE)
         if (text, truth) not in sides
     )
-    return Coverage(len(ids), tuple(sorted(set(ids) - applied)), 2 * len(named), untried)
+    untried_rules = tuple(sorted(rule_id for _, rule_id in rules - applied))
+    return Coverage(len(rules), untried_rules, 2 * len(named), untried)
 
 
 def _conditions(policy: Policy) -> Iterator[Condition]:
@@ -183,6 +225,7 @@ def _outcome(answer: Grant | Denial) -> dict[str, str | tuple[str, ...]]:
         "reason": "",
         "refused_scopes": answer.refused_scopes,
         "lifetime": format_duration(answer.lifetime),
+        "lifetime_rule": answer.lifetime_rule or answer.lifetime_bound.value,
         "application": answer.application or "",
         "bound": _BOOLEANS[not answer.bind_certificate],
     }
@@ -237,7 +280,9 @@ def _request(outer: Fields) -> TokenRequest | None:
             bind_certificate=fields_.word("bind_certificate", _BOOLEANS) == "true",
             allow_partial=fields_.word("allow_partial", _BOOLEANS) == "true",
             intent=intent,
-            grant_type=GrantType(fields_.word("grant_type", tuple(GrantType)) or GrantType.CLIENT_CREDENTIALS),
+            grant_type=GrantType(
+                fields_.word("grant_type", [kind.value for kind in GrantType]) or GrantType.CLIENT_CREDENTIALS
+            ),
         )
     except InvalidTokenRequest as error:
         for violation in error.violations:
@@ -259,15 +304,18 @@ def _facts(outer: Fields, fact_types: Mapping[str, FactType], at: datetime) -> t
         if node is not None:
             outer.source.report(node, "case: 'facts' must be a list")
         return ()
-    found = []
+    found: dict[FactKey, Fact] = {}
     for item in node.items:
         try:
-            found.append(fact_from_document(mapping_of(item, "a fact"), fact_types, source="case", now=at))
+            fact = fact_from_document(mapping_of(item, "a fact"), fact_types, source="case", now=at)
+            if fact.key in found:
+                outer.source.report(item, f"fact: {fact.type} of {quoted(fact.subject)} is told twice")
+            found[fact.key] = fact
         except FactRefused as refused:
             outer.source.report(item, f"fact: {refused}")
         except YamlFault as fault:
             outer.source.report(item, fault.message)
-    return tuple(found)
+    return tuple(found.values())
 
 
 def _expect(outer: Fields) -> dict[str, str | tuple[str, ...]] | None:
@@ -277,14 +325,17 @@ def _expect(outer: Fields) -> dict[str, str | tuple[str, ...]] | None:
         return None
     fields_ = Fields(outer.source, node, "expect", EXPECT)
     fields_.one_of(fields_.required("outcome"), "outcome", ("granted", "refused"))
+    fields_.word("reason", [reason.value for reason in REASONS])
+    fields_.word("bound", _BOOLEANS)
     expected: dict[str, str | tuple[str, ...]] = {}
     for word in EXPECT:
         value = fields_.node_of(word)
-        if isinstance(value, Scalar):
-            expected[word] = value.text
-        elif value is not None:
-            items = value.items if isinstance(value, SequenceNode) else []
-            expected[word] = tuple(item.text for item in items if isinstance(item, Scalar))
+        if word in _LISTS and isinstance(value, SequenceNode):
+            expected[word] = tuple(item.text for item in value.items if isinstance(item, Scalar))
+        elif word in _LISTS and value is not None:
+            outer.source.report(value, f"expect: {word!r} must be a list")
+        elif (scalar := fields_.scalar(word) if word not in _LISTS else None) is not None:
+            expected[word] = scalar.text
     lifetime = outer.source.converted(fields_.scalar("lifetime"), "expect: 'lifetime'", parse_duration)
     if lifetime is not None:
         expected["lifetime"] = format_duration(lifetime)

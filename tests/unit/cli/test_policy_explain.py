@@ -59,6 +59,7 @@ def test_shows_what_is_missing_and_what_would_change_it(files: Path) -> None:
     assert result.exit_code == 0
     assert result.output.splitlines() == [
         "refused: FACT_MISSING for read",
+        "scope read: what gives it does not apply: g",
         "- grant g: a condition is unknown, which does not grant  policy.yaml:7:5",
         '    unknown: facts.posture.status == "healthy" && request.intent.operation == "settle"',
         "      facts.posture.status: missing",
@@ -75,10 +76,38 @@ def test_shows_the_values_that_granted(files: Path) -> None:
     result = explain(files, *told, "--expect", "granted")
     assert result.exit_code == 0
     assert "granted: read for 5m, which request sets" in result.output
+    assert "scope read: by g, at most 5m (request), 1h (svid), 1d (risk tier low)" in result.output
     assert '      facts.posture.status = "healthy"' in result.output
     document = json.loads(explain(files, *told, "--output", "json").output)
     assert (document["granted"], document["lifetime_seconds"]) == (True, 300)
+    assert [scope["terms"][0] for scope in document["scopes_asked"]] == [
+        {"bound": "request", "rule": "", "seconds": 300}
+    ]
     assert document["rules"][0]["conditions"][0]["values"]["facts.posture.status"] == '"healthy"'
+
+
+def test_an_exception_outlives_the_svid_unless_it_is_bound(files: Path) -> None:
+    mainframe = ["explain", "spiffe://prod.example/legacy/mainframe", LEDGER, "read", *AT]
+    assert "granted: read for 4h, which mainframe sets" in run(files, *mainframe).output
+    assert "granted: read for 1h, which svid sets" in run(files, *mainframe, "--bind-certificate").output
+
+
+def test_tells_what_was_left_out_and_what_rules_in_audit_mode_would_do(files: Path) -> None:
+    audited = "prohibitions: [{id: p, workloads: ['spiffe://prod.example/**'], audiences: ['*'], mode: audit}]"
+    rules = POLICY.replace('status == "healthy"', 'status == "healthy" && now < caller.svid_expires') + audited
+    (files / "policy.yaml").write_text(rules, encoding="utf-8")
+    told = ["--facts", str(files / "facts.yaml"), "--intent", "operation=settle", "--allow-partial"]
+    output = run(files, "explain", SETTLER, LEDGER, "read", "write", *AT, *told).output
+    assert "granted: read for 1h, which svid sets\nleft out: write\n" in output
+    assert "with the rules in audit mode it would refuse: AUDIENCE_NOT_ALLOWED" in output
+    assert "scope write: no grant for this caller gives it" in output
+    assert "      caller.svid_expires = 2026-06-01T13:05:00Z" in output
+    assert "+ prohibition p (audit): applies" in output
+
+
+def test_shows_what_is_near_when_no_grant_speaks_of_the_caller(files: Path) -> None:
+    output = run(files, "explain", "spiffe://prod.example/ns/payments/sa/setler", LEDGER, "read", *AT).output
+    assert f"no grant speaks of this caller; near: {SETTLER} (grant g)" in output
 
 
 def test_an_expectation_that_fails_is_exit_code_1(files: Path) -> None:

@@ -53,7 +53,7 @@ def test_cases_stand_beside_the_policy_and_are_no_part_of_it(folder: Path) -> No
     result = run(folder)
     assert result.exit_code == 0, result.output
     assert result.output.splitlines() == [
-        "ok  by day  ledger.test.yaml:3:5",
+        "ok  by day  teams/ledger.test.yaml:3:5",
         "1 cases; 66 % of the rules and of the sides of conditions covered",
         '  now.getHours("UTC") >= 6 was never false',
     ]
@@ -81,7 +81,9 @@ def test_coverage_can_be_demanded(folder: Path) -> None:
 
 def test_json_is_for_programs(folder: Path) -> None:
     document = json.loads(run(folder, "--output", "json").output)
-    assert document["cases"] == [{"name": "by day", "source": "ledger.test.yaml:3:5", "ok": True, "differences": []}]
+    assert document["cases"] == [
+        {"name": "by day", "source": "teams/ledger.test.yaml:3:5", "ok": True, "differences": []}
+    ]
     assert document["coverage"]["percent"] == 66
 
 
@@ -90,6 +92,38 @@ def test_nothing_to_run_is_a_fault_of_the_command(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 2
     assert "write them into a file named '*.test.yaml'" in result.output
+
+
+@pytest.mark.parametrize("text", ["version: 1\ncases: []\n"])
+def test_a_file_without_cases_is_no_success(folder: Path, text: str) -> None:
+    (folder / "teams" / "ledger.test.yaml").write_text(text, encoding="utf-8")
+    assert run(folder).exit_code == 2
+
+
+def test_hidden_files_are_left_alone(folder: Path) -> None:
+    (folder / "..data").mkdir()
+    (folder / "..data" / "ledger.test.yaml").write_text(CASES, encoding="utf-8")
+    assert "1 cases;" in run(folder).output
+
+
+def test_beside_a_single_file_are_those_of_its_own_folder(folder: Path) -> None:
+    (folder / "night.test.yaml").write_text(BY_NIGHT.replace("granted", "refused"), encoding="utf-8")
+    result = run(folder / "policy.yaml")
+    assert result.exit_code == 0, result.output
+    assert "ok  by night  night.test.yaml:3:5" in result.output
+    assert "by day" not in result.output
+
+
+def test_results_that_cannot_be_written_are_told(folder: Path) -> None:
+    result = run(folder, "--junit", str(folder / "nowhere" / "results.xml"))
+    assert result.exit_code == 2
+    assert "results.xml: No such file or directory" in result.output
+
+
+def test_colours_are_for_terminals(folder: Path) -> None:
+    assert "\x1b[" not in run(folder).output
+    coloured = CliRunner().invoke(policy_app, ["test", "--policy", str(folder)], color=True)
+    assert "\x1b[32mok\x1b[0m" in coloured.output
 
 
 def test_a_file_that_cannot_be_used_is_told(folder: Path) -> None:

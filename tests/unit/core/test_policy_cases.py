@@ -1,12 +1,16 @@
 # ruff: noqa: E501 - one line for each fault reads best
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.policies import SETTLER, grant, grants, policy, prohibition, prohibitions
 
-from issuer.core.policy_cases import CaseResult, coverage_of, read_cases, run_case
+from issuer.core import decide
+from issuer.core.errors import Reason
+from issuer.core.policy_cases import REASONS, CaseResult, coverage_of, read_cases, run_case
 from issuer.core.policy_faults import PolicyInvalid
 
 if TYPE_CHECKING:
@@ -46,7 +50,7 @@ def run(text: str, rules: Policy = RULES) -> CaseResult:
 
 def test_a_case_that_comes_out_as_expected_has_no_differences() -> None:
     request = "{audience: https://ledger.example, scopes: [write], application: x, ttl: 30m, allow_partial: true, bind_certificate: true, grant_type: client_credentials, intent: {ticket: T}}"
-    expect = "{outcome: granted, scopes: [write], refused_scopes: [], lifetime: 90s, rules: [g], application: x, bound: true, missing: [], reason: ''}"
+    expect = "{outcome: granted, scopes: [write], refused_scopes: [], lifetime: 90s, rules: [g], application: x, bound: true, missing: [], lifetime_rule: l}"
     assert run(case(request, expect, facts=fact(60), svid_rest="10m")).differences == ()
 
 
@@ -58,8 +62,8 @@ def test_a_refusal_can_be_expected_with_its_reason() -> None:
 
 
 def test_each_difference_is_told() -> None:
-    result = run(case(expect="{outcome: granted, scopes: [write], rules: g}", facts=fact(3)))
-    assert result.differences == (("scopes", "[write]", "[read]"), ("rules", "g", "[g]"))
+    result = run(case(expect="{outcome: granted, scopes: [write], rules: [h]}", facts=fact(3)))
+    assert result.differences == (("scopes", "[write]", "[read]"), ("rules", "[h]", "[g]"))
     assert run(case()).differences == (("outcome", "granted", "refused"),)
 
 
@@ -79,6 +83,16 @@ def test_coverage_counts_rules_and_both_sides_of_conditions() -> None:
     ("text", "expected"),
     [
         ("cases: [", "not valid YAML"),
+        ("cases: []", "a.test.yaml:1:1: 'version:' is missing"),
+        ("version: 1", "a.test.yaml:1:1: 'cases:' is missing"),
+        ("version: 2", "a.test.yaml:1:10: 'version' must be 1"),
+        ("version: [1]", "a.test.yaml:1:10: 'version' must be 1"),
+        (case() + case().split("\n")[2], "a.test.yaml:4:3: the case 'n' is there already, at a.test.yaml:3:3"),
+        (case(facts=f"[{fact(1)[1:-1]}, {fact(2)[1:-1]}]"), f"fact: risk of '{SETTLER}' is told twice"),
+        (case(expect="{outcome: granted, rules: g}"), "expect: 'rules' must be a list"),
+        (case(expect="{outcome: granted, application: [g]}"), "expect: 'application' must be a single value"),
+        (case(expect="{outcome: granted, bound: yes}"), "expect: 'bound' must be one of true, false, not 'yes'"),
+        (case(expect="{outcome: refused, reason: FACT_MISING}"), "did you mean 'FACT_MISSING'?"),
         ("cases: {}", "a.test.yaml:1:8: 'cases' must be a list"),
         ("case: []", "a.test.yaml:1:1: unknown key 'case'; did you mean 'cases'?"),
         ("cases: [x]", "a.test.yaml:1:9: case must be a mapping, not a single value"),
@@ -103,6 +117,18 @@ def test_a_fault_has_its_place(text: str, expected: str) -> None:
     with pytest.raises(PolicyInvalid) as caught:
         read_cases("a.test.yaml", text.encode(), RULES.fact_types)
     assert any(expected in str(fault) for fault in caught.value.faults), str(caught.value)
+
+
+def test_every_reason_that_decide_gives_can_be_expected() -> None:
+    source = Path(decide.__file__).read_text(encoding="utf-8")
+    assert set(REASONS) == {Reason[name] for name in re.findall(r"Reason\.([A-Z_]+)", source)}
+
+
+def test_a_grant_is_covered_by_a_request_that_is_granted() -> None:
+    asked = "{audience: https://ledger.example, scopes: [read, absent]}"
+    refused = run(case(asked, "{outcome: refused}"), BARE)
+    assert coverage_of(BARE, [refused]).untried_rules == ("g",)
+    assert coverage_of(BARE, [refused, run(case(), BARE)]).untried_rules == ()
 
 
 def test_the_audience_of_a_case_may_be_unknown() -> None:

@@ -13,13 +13,14 @@ from issuer.cli.failure import fail
 _FILES = {
     "issuer.toml": ("issuer", "starter.toml"),
     "policy/policy.yaml": ("issuer.policy_files", "starter.yaml"),
+    "policy/policy.test.yaml": ("issuer.policy_files", "starter.test.yaml"),
 }
 
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write; made when it is not there.")] = Path(),
 ) -> None:
-    """Write a commented issuer.toml and policy/policy.yaml. Never overwrites.
+    """Write a commented issuer.toml, policy/policy.yaml and the cases that test it. Never overwrites.
 
     [bold]Example[/bold]
 
@@ -35,4 +36,4 @@ def init(
             typer.echo(f"wrote {path}")
     except OSError as error:
         fail(f"cannot write: {error}")
-    typer.echo(f"next: edit both, then run `issuer serve --config {folder / 'issuer.toml'}`")
+    typer.echo(f"next: edit them, then run `issuer serve --config {folder / 'issuer.toml'}`")

@@ -17,6 +17,12 @@ def test_writes_a_configuration_and_a_policy_that_load(tmp_path: Path) -> None:
     assert f"issuer serve --config {tmp_path}/new/issuer.toml" in result.output
 
 
+def test_the_cases_try_every_rule_of_the_policy(tmp_path: Path) -> None:
+    run(app, ["init", str(tmp_path)])
+    result = run(app, ["policy", "test", "--policy", str(tmp_path / "policy"), "--coverage-min", "100"])
+    assert result.exit_code == 0, result.output
+
+
 def test_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "issuer.toml").write_text("mine", encoding="utf-8")
     result = run(app, ["init", str(tmp_path)])

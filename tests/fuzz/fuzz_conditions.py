@@ -4,7 +4,8 @@
 
 Inputs are conditions, changed: tokens swapped, repeated, put in and taken out, and soups of tokens. Each one that
 compiles is evaluated with nothing known, with everything, and with one value missing at a time: a value whose absence
-changes nothing must not have been a need, and a need that is missing must leave the condition UNKNOWN.
+changes nothing must not have been a need, and a need that is missing must leave the condition UNKNOWN. Its parts, which
+explanations show, compile too.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from issuer.core.condition import ConditionCompiler, Truth
-from issuer.core.condition_parts import parts_of
+from issuer.core.condition_parts import conjuncts_of, parts_of
 from issuer.core.condition_text import ConditionError
 from issuer.core.facts import FactType, FieldType, SubjectKind
 from issuer.core.policy_faults import Position
@@ -105,7 +106,9 @@ def check(engine: ConditionCompiler, text: str) -> bool:
             assert without is Truth.UNKNOWN, f"{path} is needed, is missing, and it came out {without}"
         elif path not in condition.mentions:
             assert without is whole, f"{path} is not mentioned, and its absence changed {whole} to {without}"
-    parts_of(text)
+    for part in {*parts_of(text), *conjuncts_of(text)}:
+        engine.compile_part(part)  # a part of a condition means something by itself
+    assert time.process_time() - began < 2 * SOON_SECONDS, "its parts are not found soon"
     return True
 
 

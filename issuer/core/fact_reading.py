@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 KEYS: Final = ("type", "subject", "values", "observed", "expires", "caller", "audience")
 _MAX_INT: Final = 2**63  # CEL's int has 64 bits
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -104,7 +105,7 @@ def _text(document: Mapping[str, object], key: str) -> str:
     value = document.get(key)
     if not isinstance(value, str) or not value:
         raise FactRefused(key, "is required, as text")
-    if len(value.encode("utf-8", "replace")) > MAX_SUBJECT_BYTES:
+    if _converted(value, key, _size) > MAX_SUBJECT_BYTES:
         raise FactRefused(key, f"is longer than {MAX_SUBJECT_BYTES} bytes")
     return value
 
@@ -155,11 +156,18 @@ def _values(document: Mapping[str, object], fact_type: FactType) -> dict[str, Fa
     return read
 
 
-def _converted(value: object, field: str, convert: Callable[[object], T]) -> T:
+def _converted(value: S, field: str, convert: Callable[[S], T]) -> T:
     try:
         return convert(value)
     except (ValueError, OverflowError) as error:
         raise FactRefused(field, str(error)) from None
+
+
+def _size(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:  # JSON can spell half a surrogate pair, which no engine or record can hold
+        raise ValueError("is not Unicode text") from None
 
 
 def _as_bool(value: object) -> bool:
@@ -183,7 +191,7 @@ def _as_double(value: object) -> float:
 
 
 def _as_string(value: object) -> str:
-    if not isinstance(value, str) or len(value.encode("utf-8", "replace")) > MAX_STRING_BYTES:
+    if not isinstance(value, str) or _size(value) > MAX_STRING_BYTES:
         raise ValueError(f"must be text of at most {MAX_STRING_BYTES} bytes")
     return value
 
@@ -219,9 +227,22 @@ _CONVERT: Final[dict[FieldType, Callable[[object], FactValue]]] = {
 }
 
 
+def counts_as(fact: Fact, fact_type: FactType, now: datetime) -> bool:
+    """Return whether a fact counts now, as this type: it may have been read under an earlier policy."""
+    return fact.counts_at(now) and now < fact.observed_at + fact_type.max_age and has_declared_shape(fact, fact_type)
+
+
 def has_declared_shape(fact: Fact, fact_type: FactType) -> bool:
     """Return whether a fact that was read under an earlier policy still is one of this type."""
+    if (fact.caller is not None) != (fact_type.subject in CHOSEN_BY_CALLER):
+        return False  # it was told about another kind of subject, which may have had the same name
     try:
-        return all(_CONVERT[fact_type.fields[name]](value) == value for name, value in fact.values.items())
+        return all(_is_one(value, fact_type.fields[name]) for name, value in fact.values.items())
     except (KeyError, ValueError, OverflowError):
         return False
+
+
+def _is_one(value: FactValue, field_type: FieldType) -> bool:
+    """Return whether ``value`` is what reading it would give: 3 is read as a double, and yet is none."""
+    converted = _CONVERT[field_type](value)
+    return type(converted) is type(value) and converted == value

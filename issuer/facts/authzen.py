@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from issuer.core.fact_reading import FactRefused, fact_from_document
+from issuer.core.fact_reading import FactRefused, counts_as, fact_from_document
 from issuer.core.facts import CHOSEN_BY_CALLER
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.facts import Fact, FactKey, FactType
 
+_ABOUT_THE_QUESTION: Final = frozenset({400, 404, 422})
 EVALUATION: Final = "/access/v1/evaluation"
 MAX_CACHED: Final = 100_000
 MAX_ASKED_AT_ONCE: Final = 64
@@ -136,13 +137,15 @@ class AuthzenSource:
         """Return what the source says about ``key``; ``None`` for whatever reason there is nothing. Never raises."""
         question = key, str(caller.spiffe_id)
         kept = self._cache.get(question)
-        if kept is not None and self._monotonic() < kept[0] and kept[1].counts_at(now):
+        if kept is not None and self._monotonic() < kept[0] and counts_as(kept[1], fact_type, now):
             return kept[1]
         task = self._asked.get(question)
         if task is None:  # equal questions at the same time are asked once
             task = self._asked[question] = asyncio.ensure_future(self._ask(key, fact_type, caller, now))
             task.add_done_callback(lambda _: self._asked.pop(question, None))
-        return await asyncio.shield(task)  # one caller that gives up does not take the answer from the others
+        fact = await asyncio.shield(task)  # one caller that gives up does not take the answer from the others
+        # The one who asked first may have done so under an earlier policy.
+        return fact if fact is not None and counts_as(fact, fact_type, now) else None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -155,13 +158,20 @@ class AuthzenSource:
             async with asyncio.timeout(self.settings.timeout.total_seconds()), self._places:
                 answer = await self._answer(key, fact_type, caller)
             fact = self._fact(answer, key, fact_type, now)
-        except (_NoAnswer, FactRefused, httpx.HTTPError, OSError, TimeoutError) as error:
+        except FactRefused as refused:
+            # About this subject alone, which a caller may have chosen: it must not open the circuit for all others.
+            self._breaker.succeeded()
+            self._report(str(refused))
+            return None
+        except (_NoAnswer, httpx.HTTPError, OSError, TimeoutError, ValueError, RuntimeError) as error:
+            # ValueError: a token file that is not text. RuntimeError: the client was closed meanwhile.
             self._breaker.failed()
-            self._report(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            self._report(_said(error))
             return None
         self._breaker.succeeded()
         self._report(None)
-        self._keep((key, str(caller.spiffe_id)), fact)
+        if fact is not None:
+            self._keep((key, str(caller.spiffe_id)), fact)
         return fact
 
     async def _answer(self, key: FactKey, fact_type: FactType, caller: Caller) -> Mapping[str, object]:
@@ -171,31 +181,42 @@ class AuthzenSource:
             "resource": {"type": "fact", "id": key.type},
             "context": {"caller": str(caller.spiffe_id)},
         }
-        headers = {"accept": "application/json", "x-request-id": uuid.uuid4().hex}  # noqa: TID251 - names a question
+        headers = {
+            "accept": "application/json",
+            "accept-encoding": "identity",  # a small answer could unpack to a large one
+            "x-request-id": uuid.uuid4().hex,  # noqa: TID251 - names a question
+        }
         if self.settings.token_file is not None:
             headers["authorization"] = f"Bearer {self.settings.token_file.read_text(encoding='ascii').strip()}"
         async with self._client.stream("POST", EVALUATION, json=question, headers=headers) as response:
+            if response.status_code in _ABOUT_THE_QUESTION:
+                raise FactRefused("", f"answered {response.status_code}")
             if response.status_code != httpx.codes.OK:
                 raise _NoAnswer(f"answered {response.status_code}")
             if response.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
                 raise _NoAnswer("did not answer in JSON")
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise _NoAnswer("answered in an encoding that it was not asked for")
             return _object(await self._body(response))
 
     async def _body(self, response: httpx.Response) -> bytes:
         body = bytearray()
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             body += chunk
             if len(body) > self.settings.max_response_bytes:
                 raise _NoAnswer(f"answered more than {self.settings.max_response_bytes} bytes")
         return bytes(body)
 
-    def _fact(self, answer: Mapping[str, object], key: FactKey, fact_type: FactType, now: datetime) -> Fact:
+    def _fact(self, answer: Mapping[str, object], key: FactKey, fact_type: FactType, now: datetime) -> Fact | None:
+        """Return what the answer says; ``None`` when that is nothing, which is how a source says that it knows none."""
         decision, context = answer.get("decision"), answer.get("context", {})
         if not isinstance(decision, bool) or not isinstance(context, dict):
             raise _NoAnswer("answered without a decision")
         values = {name: value for name, value in context.items() if name in fact_type.fields}
         if "decision" in fact_type.fields:
             values["decision"] = decision
+        if not values:
+            return None
         document: dict[str, object] = {"type": key.type, "subject": key.subject, "values": values}
         if fact_type.subject in CHOSEN_BY_CALLER:
             document |= {name: context.get(name) for name in ("caller", "audience")}
@@ -213,6 +234,12 @@ class AuthzenSource:
         elif fault is None and self._away is not None:
             self._log.info("fact_source_back", source=self.settings.name)
         self._away = fault
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, UnicodeError):  # its text would show the token
+        return "the token file is not ASCII text"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _object(body: bytes) -> Mapping[str, object]:

@@ -66,7 +66,10 @@ class FolderFeeder:
 
     def _read(self, fact_types: Mapping[str, FactType], now: datetime) -> list[str]:
         faults = []
-        files = self._files()
+        try:
+            files = self._files()
+        except OSError as error:
+            return [f"{self.folder}: cannot be read: {error.strerror or error}"]
         for gone in self._fed - {_feeder(file) for file in files}:
             self._store.replace(gone, [])
         for file in files[:MAX_FILES]:

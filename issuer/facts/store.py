@@ -6,7 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import AdminRefused, Reason
-from issuer.core.fact_reading import has_declared_shape
+from issuer.core.fact_reading import counts_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,7 +65,7 @@ class FactStore:
         told = self._by_key.get(key)
         if told is None:
             return None
-        counting = (fact for fact in _snapshot(told) if fact.counts_at(now) and has_declared_shape(fact, fact_type))
+        counting = (fact for fact in _snapshot(told) if counts_as(fact, fact_type, now))
         return min(counting, key=lambda fact: (-fact.observed_at.timestamp(), fact.expires_at), default=None)
 
     def known(self, keys: Iterable[FactKey], fact_types: Mapping[str, FactType], now: datetime) -> dict[FactKey, Fact]:

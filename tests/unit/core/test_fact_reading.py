@@ -111,6 +111,9 @@ def test_a_fact_about_what_callers_choose_names_caller_and_audience(kind: str) -
         ({"values": {"ratio": 10**400}}, "values.ratio"),
         ({"values": {"ratio": "1"}}, "values.ratio"),
         ({"values": {"status": 1}}, "values.status"),
+        ({"values": {"status": "\ud800"}}, "values.status"),
+        ({"values": {"tags": ["\ud800"]}}, "values.tags"),
+        ({"type": "environment", "subject": "\ud800"}, "subject"),
         ({"values": {"status": "x" * 1025}}, "values.status"),
         ({"values": {"since": "yesterday"}}, "values.since"),
         ({"values": {"since": "2026-06-01T12:00:00"}}, "values.since"),
@@ -147,3 +150,21 @@ def test_knows_when_the_type_has_changed_since() -> None:
     for fields in ({"ok": FieldType.BOOL}, {"score": FieldType.STRING}, {"score": FieldType.BOOL}):
         changed = FactType("caller", SubjectKind.CALLER, fields, timedelta(minutes=10), None, HERE)
         assert not has_declared_shape(fact, changed)
+
+
+def test_a_whole_number_is_no_double_once_it_was_read_as_an_int() -> None:
+    def numbers(kind: FieldType) -> FactType:
+        return FactType("caller", SubjectKind.CALLER, {"n": kind}, timedelta(minutes=10), None, HERE)
+
+    document = {"type": "caller", "subject": SETTLER, "values": {"n": 3}}
+    for one, other in ((FieldType.INT, FieldType.DOUBLE), (FieldType.DOUBLE, FieldType.INT)):
+        fact = fact_from_document(document, {"caller": numbers(one)}, source="test", now=NOW)
+        assert has_declared_shape(fact, numbers(one))
+        assert not has_declared_shape(fact, numbers(other))
+
+
+def test_a_fact_about_a_proved_subject_is_none_about_a_chosen_one() -> None:
+    whole = {"type": "ticket", "subject": "prod", "values": {"ok": True}, "caller": SETTLER, "audience": "a"}
+    chosen = fact_from_document(whole, TYPES, source="test", now=NOW)
+    assert has_declared_shape(chosen, TYPES["ticket"])
+    assert not has_declared_shape(chosen, TYPES["environment"])

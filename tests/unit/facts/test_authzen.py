@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import threading
@@ -176,7 +177,6 @@ async def test_what_callers_choose_must_be_for_this_caller_and_audience(asking: 
         (200, "application/json", b'{"context": {"score": 3}}'),
         (200, "application/json", b'{"decision": "true", "context": {"score": 3}}'),
         (200, "application/json", b'{"decision": true, "context": []}'),
-        (200, "application/json", b'{"decision": true}'),
         (200, "application/json", b'{"decision": true, "context": {"score": "3"}}'),
         (200, "application/json", b'{"decision": true, "context": {"score": 3, "pad": "' + b"x" * 1024 + b'"}}'),
     ],
@@ -189,6 +189,65 @@ async def test_an_answer_that_cannot_be_used_is_a_missing_fact(
     assert await asking.fact() is None
     assert asking.events == ["fact_source_away"]
     assert len(point.asked) == 1  # a redirect is not followed
+
+
+async def test_what_a_source_does_not_know_of_one_subject_does_not_open_the_circuit_for_others(
+    asking: Asking, point: DecisionPoint
+) -> None:
+    good = point.body
+    ticket = replace(RISK, subject=SubjectKind.TICKET)
+    answers = [(200, b'{"decision": false}'), (200, b'{"decision": true, "context": {"score": 3}}'), (404, b"{}")]
+    for number, (point.status, point.body) in enumerate(answers * 2):  # more than `failures_to_open`
+        assert await asking.fact(FactKey("risk", f"T-{number}"), ticket) is None
+    point.status, point.body = 200, good
+    assert await asking.fact() is not None
+
+
+async def test_an_answer_that_says_nothing_is_a_missing_fact_and_no_fault(asking: Asking, point: DecisionPoint) -> None:
+    point.body = b'{"decision": true}'
+    assert await asking.fact() is None
+    assert asking.events == []
+
+
+async def test_a_compressed_answer_is_neither_asked_for_nor_unpacked(asking: Asking, point: DecisionPoint) -> None:
+    point.headers["content-encoding"] = "gzip"
+    point.body = gzip.compress(b'{"decision": true, "context": {"score": 3}}')
+    assert await asking.fact() is None
+    assert point.asked[0][1]["accept-encoding"] == "identity"
+    assert "an encoding that it was not asked for" in asking.log.getvalue()
+
+
+async def test_an_answer_from_before_a_reload_counts_only_as_the_type_in_force(
+    asking: Asking, point: DecisionPoint
+) -> None:
+    assert await asking.fact() is not None
+    changed = replace(RISK, fields={"score": FieldType.DOUBLE})
+    fact = await asking.fact(kind=changed)
+    assert fact is not None
+    assert isinstance(fact.values["score"], float)
+    assert len(point.asked) == 2
+
+
+async def test_a_question_under_way_at_a_reload_is_answered_to_nobody_who_asks_for_another_type(
+    asking: Asking, point: DecisionPoint
+) -> None:
+    point.hold.clear()
+    both = asyncio.gather(asking.fact(), asking.fact(kind=replace(RISK, fields={"score": FieldType.STRING})))
+    await asyncio.to_thread(eventually, lambda: point.asked)
+    point.hold.set()
+    before, after = await both
+    assert (before is not None, after) == (True, None)
+
+
+async def test_a_closed_connection_is_a_missing_fact(asking: Asking, point: DecisionPoint) -> None:
+    point.headers["content-length"] = "900"  # and then less than that
+    assert await asking.fact() is None
+    assert asking.events == ["fact_source_away"]
+
+
+async def test_a_client_that_was_closed_meanwhile_is_a_missing_fact(asking: Asking) -> None:
+    await asking.source.close()
+    assert await asking.fact() is None
 
 
 async def test_a_late_answer_is_a_missing_fact(point: DecisionPoint) -> None:
@@ -254,6 +313,18 @@ async def test_the_bearer_token_is_sent_and_never_told(point: DecisionPoint, tmp
     token_file.unlink()
     assert await asking.fact(FactKey("risk", "spiffe://td/b")) is None
     assert "s3cret" not in asking.log.getvalue() + repr(asking.source.settings)
+    await asking.source.close()
+
+
+async def test_a_token_file_that_is_not_text_is_a_missing_fact_and_not_told(
+    point: DecisionPoint, tmp_path: Path
+) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_bytes(b"s3cret\xff")
+    asking = Asking(point, token_file=token_file)
+    assert await asking.fact() is None
+    assert "the token file is not ASCII text" in asking.log.getvalue()
+    assert "s3cret" not in asking.log.getvalue()
     await asking.source.close()
 
 

@@ -117,6 +117,35 @@ def test_a_folder_that_is_not_there_tells_nothing(tmp_path: Path) -> None:
     assert Fed(tmp_path / "absent").read() == []
 
 
+def test_files_linked_as_a_kubernetes_config_map_does_change_at_once(fed: Fed) -> None:
+    for version, score in (("..v1", 3), ("..v2", 4)):
+        (fed.folder / version).mkdir()
+        fed.write(GOOD.replace("score: 3", f"score: {score}"), f"{version}/risk.yaml")
+    (fed.folder / "..data").symlink_to("..v1")
+    (fed.folder / "risk.yaml").symlink_to("..data/risk.yaml")
+    assert fed.read() == []
+    before = fed.fact()
+    (fed.folder / "..new").symlink_to("..v2")
+    (fed.folder / "..new").rename(fed.folder / "..data")
+    assert fed.read() == []
+    after = fed.fact()
+    assert before is not None
+    assert after is not None
+    assert (before.values, after.values) == ({"score": 3}, {"score": 4})
+
+
+def test_a_folder_that_cannot_be_read_is_told_and_keeps_what_it_told_before(fed: Fed) -> None:
+    fed.write(GOOD)
+    fed.read()
+    moved = fed.folder.rename(fed.folder.with_name("moved"))
+    fed.folder.write_text("no folder", encoding="ascii")
+    assert fed.read() == [f"{fed.folder}: cannot be read: Not a directory"]
+    assert fed.fact() is not None
+    fed.folder.unlink()
+    moved.rename(fed.folder)
+    assert fed.read() == []
+
+
 def test_what_is_no_regular_file_is_refused_and_not_waited_for(fed: Fed) -> None:
     os.mkfifo(fed.folder / "pipe.yaml")
     (fed.folder / "dangling.yaml").symlink_to("nowhere")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -39,6 +40,13 @@ def test_what_is_unknown_ended_or_of_another_shape_is_missing() -> None:
     assert store.known([KEY, FactKey("risk", "other"), FactKey("nothing", SETTLER)], TYPES, NOW).keys() == {KEY}
     assert store.get(KEY, RISK, NOW + timedelta(hours=2)) is None
     assert store.get(KEY, RISK.__class__("risk", RISK.subject, {}, RISK.max_age, None, RISK.source), NOW) is None
+
+
+def test_a_shorter_maximum_age_of_the_policy_in_force_counts_at_once() -> None:
+    store = FactStore()
+    store.put([risk(1, age=timedelta(minutes=10))], NOW)
+    assert store.get(KEY, replace(RISK, max_age=timedelta(minutes=10, seconds=1)), NOW) is not None
+    assert store.get(KEY, replace(RISK, max_age=timedelta(minutes=10)), NOW) is None
 
 
 def test_a_feeder_that_tells_too_much_is_refused_whole_and_the_others_are_not() -> None:

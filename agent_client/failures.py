@@ -68,6 +68,7 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "IDENTITY_UNAVAILABLE": errors.IssuerUnavailable,
     "POLICY_NOT_LOADED": errors.IssuerUnavailable,
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,
+    "LEDGER_UNAVAILABLE": errors.IssuerUnavailable,
     "INTERNAL": errors.IssuerFault,
 }
 """Total over ``ErrorReason``; a test holds it to that."""

@@ -60,6 +60,7 @@ REMEDIES: dict[str, str] = {
     "IDENTITY_UNAVAILABLE": _WAIT,
     "POLICY_NOT_LOADED": _WAIT,
     "SIGNER_UNAVAILABLE": _WAIT,
+    "LEDGER_UNAVAILABLE": _WAIT,
     "INTERNAL": "Give the issuer's operator the request id.",
 }
 """By reason: a value of ``ErrorReason`` without its prefix. Total over the enum; a test holds it to that."""

@@ -6,11 +6,12 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
 from issuer.core.claims import TokenProfile
-from issuer.core.errors import AdminRefused, TemporarilyUnavailable
+from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.spiffe_id import SpiffeId
@@ -20,6 +21,10 @@ from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.issuance import Issuance
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.group_commit import GroupCommit
+from issuer.ledger.postgres_ledger import PostgresLedger
+from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config import Config
+    from issuer.ledger.engine import Engine
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -71,6 +77,7 @@ class App:
         self._clock = SystemClock()
         self._ids = RandomIds()
         self._stop = asyncio.Event()
+        self._readiness_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -99,14 +106,21 @@ class App:
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
             feeder = self._folder_feeder(store, policies)
+            ledger = self._ledger()
+            await self._open_ledger(ledger, stack)
             rollout = PolicyRollout(
-                policies, clock=self._clock, on_change=lambda: self._read_facts(feeder, policies), log=self._log
+                policies,
+                clock=self._clock,
+                ledger=ledger,
+                on_change=lambda: self._read_facts(feeder, policies),
+                log=self._log,
             )
+            await rollout.begin()
             self._on_signals(rollout)
             identity = await self._identity(stack)
             roles = self._roles()
-            admin = AdminMethods(policies=rollout, facts=store, roles=roles)
-            issuance = self._issuance(policies, self._facts(store, stack), signer)
+            admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
+            issuance = self._issuance(policies, self._facts(store, stack), signer, ledger)
             server = self._rpc_server(issuance, admin, roles, signer, identity)
             port = server.bind()
             http = self._public_http(signer)
@@ -116,7 +130,7 @@ class App:
             await server.start()
             self._watch(policies, rollout, feeder, seen)
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
-            await self._report_readiness(server, http, identity)
+            await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
             http.set_ready(ready=False, reason="the issuer is stopping")
             await server.stop(self._config.server.shutdown_grace)
@@ -126,7 +140,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(_told_elsewhere(rollout.reload())))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(_told_elsewhere(rollout.reload(actor=""))))
 
     def _watch(
         self, policies: DirectoryPolicyBook, rollout: PolicyRollout, feeder: FolderFeeder | None, seen: Look
@@ -213,13 +227,42 @@ class App:
         if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
-    def _issuance(self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner) -> Issuance:
+    def _ledger(self) -> GroupCommit:
+        section = self._config.ledger
+        engine: Engine
+        if section.file is not None:
+            section.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            engine = SqliteLedger(section.file)
+        else:
+            engine = PostgresLedger(section.postgresql or "")
+        return GroupCommit(
+            engine,
+            max_wait=section.max_wait,
+            max_waiting=section.max_waiting,
+            program=f"{self._config.issuer.url} {version('spiffe-issuer')}",
+            clock=self._clock,
+            ids=self._ids,
+            log=self._log,
+            on_change=self._readiness_changed.set,
+        )
+
+    async def _open_ledger(self, ledger: GroupCommit, stack: AsyncExitStack) -> None:
+        try:
+            await ledger.open()
+        except LedgerFault as error:
+            raise StartupError(f"the ledger cannot be opened: {error}") from error
+        stack.push_async_callback(ledger.close)
+
+    def _issuance(
+        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, ledger: GroupCommit
+    ) -> Issuance:
         return Issuance(
             profile=TokenProfile(issuer=self._config.issuer.url, development=self._insecure_dev),
             policies=policies,
             facts=facts,
             signer=signer,
             ids=self._ids,
+            ledger=ledger,
         )
 
     def _rpc_server(
@@ -257,14 +300,16 @@ class App:
             settings, metadata=ServerMetadata(self._config.issuer.url), jwks=signer.public_keys(), log=self._log
         )
 
-    async def _report_readiness(self, server: RpcServer, http: PublicHttpProcess, identity: SpireIdentity) -> None:
-        """Follow the issuer's own SVID: serving while it is valid. Returns when told to stop."""
-        changed = asyncio.Event()
+    async def _report_readiness(
+        self, server: RpcServer, http: PublicHttpProcess, identity: SpireIdentity, ledger: GroupCommit
+    ) -> None:
+        """Follow the issuer's own SVID and the ledger: serving while both are good. Returns when told to stop."""
+        changed = self._readiness_changed
         identity.subscribe(_threadsafe(changed.set))
         was_serving: bool | None = None
         while not self._stop.is_set():
             changed.clear()
-            fault = _fault(identity)
+            fault = _fault(identity) or ("the ledger cannot be written" if ledger.fault else None)
             if was_serving is not (fault is None):
                 was_serving = fault is None
                 await server.health.set_serving(serving=was_serving)
@@ -277,7 +322,7 @@ class App:
 
 async def _told_elsewhere(work: Coroutine[object, object, object]) -> None:
     """Run ``work``; its refusal is in the log and in the status already."""
-    with suppress(AdminRefused):
+    with suppress(IssuerError):
         await work
 
 

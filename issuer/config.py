@@ -161,6 +161,22 @@ class KeysSection(_Section):
     file: FilePath
 
 
+class LedgerSection(_Section):
+    """``[ledger]``: where decisions are kept, and how long a caller waits for that."""
+
+    file: FilePath | None = None
+    postgresql: Annotated[str | None, Field(repr=False, validate_default=True)] = None
+    max_wait: Duration = timedelta(seconds=2)
+    max_waiting: Annotated[int, Field(ge=256, le=1_000_000)] = 10_000
+
+    @field_validator("postgresql")
+    @classmethod
+    def _check_engine(cls, postgresql: str | None, info: ValidationInfo) -> str | None:
+        if (postgresql is None) is (info.data.get("file") is None):
+            raise ValueError("set one of 'file' (SQLite) and 'postgresql', and not both")
+        return postgresql
+
+
 class AdminSection(_Section):
     """``[admin]``: which SPIFFE IDs may administer."""
 
@@ -204,6 +220,7 @@ class Config(_Section):
     facts: FactsSection = FactsSection()
     admin: AdminSection = AdminSection()
     keys: KeysSection
+    ledger: LedgerSection
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
 

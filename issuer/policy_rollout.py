@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from issuer.core.errors import AdminRefused, Reason
+from issuer.core.errors import AdminRefused, IssuerError, Reason, TemporarilyUnavailable
+from issuer.core.ledger_entries import POLICY_IN_FORCE, Event, KeptPolicy, detail
 from issuer.core.policy_faults import PolicyInvalid
+from issuer.core.record import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.core.generations import Generation, PolicyStatus
     from issuer.policy_files.directory import DirectoryPolicyBook
-    from issuer.ports import Clock
+    from issuer.ports import Clock, Ledger
 
 
 class PolicyRollout:
@@ -24,6 +28,7 @@ class PolicyRollout:
     Args:
         book: Where policies come from, and the one in force.
         clock: The time of each change.
+        ledger: Is told of every change before it takes effect.
         on_change: Runs after another policy was put in force.
         log: Is told of every change and every refusal.
     """
@@ -33,11 +38,14 @@ class PolicyRollout:
         book: DirectoryPolicyBook,
         *,
         clock: Clock,
+        ledger: Ledger,
         on_change: Callable[[], Awaitable[None]],
         log: FilteringBoundLogger,
     ) -> None:
         self._book = book
         self._clock = clock
+        self._ledger = ledger
+        self._changing = asyncio.Lock()  # of two loads at once the older could be put in force last
         self._on_change = on_change
         self._log = log
 
@@ -45,42 +53,73 @@ class PolicyRollout:
         """Return which policy is in force, and which are kept."""
         return self._book.status()
 
+    async def begin(self) -> None:
+        """Tell the ledger of the policy that the issuer starts with.
+
+        Raises:
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE.
+        """
+        await self._tell(self._book.status().current, actor="", how="start")
+
     async def files_changed(self) -> None:
         """Load the files, unless a rollback holds the policy. A fault is told in the log and in the status."""
         if self._book.status().pinned:
             self._log.warning("policy_files_not_followed", digest=self._book.current().digest)
             return
-        try:
-            await self.reload()
-        except AdminRefused:
-            return  # told already; the one in force stays
+        with suppress(IssuerError):  # told already; the one in force stays
+            await self.reload(actor="")
 
-    async def reload(self) -> Generation:
+    async def reload(self, *, actor: str) -> Generation:
         """Load the files now, and follow them again after a rollback.
+
+        Args:
+            actor: The SPIFFE ID of who asked; empty for the issuer itself.
 
         Raises:
             AdminRefused: POLICY_INVALID, with every fault; the one in force stays.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE; the one in force stays.
         """
-        try:
-            # In a thread: loading a large policy takes seconds, and the one in force goes on deciding.
-            generation = await asyncio.to_thread(self._book.reload, self._clock.now())
-        except PolicyInvalid as error:
-            self._log.error("policy_reload_refused", error=str(error), digest=self._book.current().digest)
-            raise AdminRefused(Reason.POLICY_INVALID, str(error)) from None
+        async with self._changing:
+            now = self._clock.now()
+            try:
+                # In a thread: loading a large policy takes seconds, and the one in force goes on deciding.
+                generation = await asyncio.to_thread(self._book.load, now)
+                await self._tell(generation, actor=actor, how="reload")
+            except PolicyInvalid as error:
+                self._refused(str(error), now)
+                raise AdminRefused(Reason.POLICY_INVALID, str(error)) from None
+            except TemporarilyUnavailable as error:
+                self._refused(error.message, now)
+                raise
+            self._book.put_in_force(generation)
         self._log.info("policy_reloaded", digest=generation.policy.digest)
         await self._on_change()
         return generation
 
-    async def roll_back(self, digest: str) -> Generation:
+    async def roll_back(self, digest: str, *, actor: str) -> Generation:
         """Put a kept policy in force and hold it.
 
         Raises:
             AdminRefused: POLICY_UNKNOWN.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE; the one in force stays.
         """
-        try:
-            generation = self._book.roll_back(digest)
-        except KeyError:
-            raise AdminRefused(Reason.POLICY_UNKNOWN, "no policy with this digest is kept") from None
+        async with self._changing:
+            try:
+                generation = self._book.kept(digest)
+            except KeyError:
+                raise AdminRefused(Reason.POLICY_UNKNOWN, "no policy with this digest is kept") from None
+            await self._tell(generation, actor=actor, how="rollback")
+            self._book.roll_back(digest)
         self._log.warning("policy_rolled_back", digest=digest)
         await self._on_change()
         return generation
+
+    async def _tell(self, generation: Generation, *, actor: str, how: str) -> None:
+        """Keep the policy itself, so that what it decides can be decided again, and that it takes effect."""
+        digest = generation.policy.digest
+        told = Event(POLICY_IN_FORCE, microseconds(self._clock.now()), actor, detail({"digest": digest, "how": how}))
+        await self._ledger.write(KeptPolicy(digest, generation.files), told)
+
+    def _refused(self, fault: str, now: datetime) -> None:
+        self._book.refuse(fault, now)
+        self._log.error("policy_reload_refused", error=fault, digest=self._book.current().digest)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from issuer.core.facts import Fact, FactKey, FactType
     from issuer.core.generations import Generation, PolicyStatus
     from issuer.core.jwk import PublicKeySet
+    from issuer.core.ledger_entries import Entry
     from issuer.core.policy import Policy
 
 
@@ -55,19 +56,24 @@ class PolicyAdmin(Protocol):
         """Return which policy is in force, and which are kept."""
         ...
 
-    async def reload(self) -> Generation:
+    async def reload(self, *, actor: str) -> Generation:
         """Load the policy's files and put them in force; after a rollback, follow them again.
+
+        Args:
+            actor: Who asked, for the ledger.
 
         Raises:
             AdminRefused: POLICY_INVALID, with every fault; the one in force stays.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE; the one in force stays.
         """
         ...
 
-    async def roll_back(self, digest: str) -> Generation:
+    async def roll_back(self, digest: str, *, actor: str) -> Generation:
         """Put a kept policy in force and hold it.
 
         Raises:
             AdminRefused: POLICY_UNKNOWN.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE; the one in force stays.
         """
         ...
 
@@ -102,6 +108,22 @@ class FactBook(Protocol):
         """Return those facts of ``keys`` that count at ``now``.
 
         Never raises and never waits longer than its configured deadline: what is late or unreadable is missing.
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """What was decided and done, kept before anybody is answered."""
+
+    async def write(self, *entries: Entry, within: float | None = None) -> None:
+        """Return when the entries are durable, all of them or none.
+
+        Args:
+            entries: At least one.
+            within: Seconds that the caller has left; ``None`` for no bound but the configured one.
+
+        Raises:
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE. It is then not known whether they are kept.
         """
         ...
 

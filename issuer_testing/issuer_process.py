@@ -213,6 +213,7 @@ class IssuerProcess:
             },
             "policy": {"path": str(settings.policy.absolute())},
             "keys": {"file": "keys/signing-key.pem"},
+            "ledger": {"file": "ledger/ledger.sqlite3"},
             "http": {"listen": self.url.removeprefix("http://")},
             "log": {"format": "json"},
         }

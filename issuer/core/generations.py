@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from issuer.core.policy import Mode
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A policy that was put in force at some time."""
+    """A policy that was put in force at some time.
+
+    Attributes:
+        policy: The policy.
+        loaded_at: When.
+        files: The files that it was read from, compressed, for the ledger.
+    """
 
     policy: Policy
     loaded_at: datetime
+    files: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.generations import Generation, PolicyStatus, keep
-from issuer.core.policy_faults import FaultList, PolicyInvalid, Position
+from issuer.core.policy_faults import FaultList, Position
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.yaml_reader import MAX_FILE_BYTES
+from issuer.policy_files.archive import pack_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,8 +151,8 @@ class DirectoryPolicyBook:
         self.path = path
         self._legacy_ceiling = legacy_ceiling
         self._at_most = generations
-        self._changing = Lock()  # two loads at once could put the older one in force last
-        self._current = Generation(load_policy(path, legacy_ceiling=legacy_ceiling), now)
+        self._changing = Lock()
+        self._current = self.load(now)
         self._status = PolicyStatus(self._current, (self._current,), pinned=False, last_fault=None, last_fault_at=None)
 
     def current(self) -> Policy:
@@ -162,32 +163,43 @@ class DirectoryPolicyBook:
         """Return which policy is in force, and which are kept."""
         return self._status
 
-    def reload(self, now: datetime) -> Generation:
-        """Load the policy and put it in force. Blocks for as long as that takes; :meth:`current` never waits for it.
+    def load(self, now: datetime) -> Generation:
+        """Return what the files hold; nothing is put in force. Blocks for as long as that takes.
 
         Raises:
             PolicyInvalid: When it has faults; the one in force stays.
         """
+        files = read_policy_files(self.path)
+        return Generation(parse_policy(files, legacy_ceiling=self._legacy_ceiling), now, pack_files(files))
+
+    def put_in_force(self, generation: Generation) -> None:
+        """Put a loaded policy in force, and follow the files again after a rollback."""
         with self._changing:
-            try:
-                policy = load_policy(self.path, legacy_ceiling=self._legacy_ceiling)
-            except PolicyInvalid as error:
-                self._status = replace(self._status, last_fault=str(error), last_fault_at=now)
-                raise
-            new = Generation(policy, now)
-            self._put_in_force(new, keep(self._status.generations, new, self._at_most), pinned=False)
-            return new
+            self._put_in_force(generation, keep(self._status.generations, generation, self._at_most), pinned=False)
+
+    def refuse(self, fault: str, now: datetime) -> None:
+        """Keep why a policy was not put in force, for the status."""
+        with self._changing:
+            self._status = replace(self._status, last_fault=fault, last_fault_at=now)
+
+    def kept(self, digest: str) -> Generation:
+        """Return a kept policy.
+
+        Raises:
+            KeyError: No kept policy has this digest.
+        """
+        return {each.policy.digest: each for each in self._status.generations}[digest]
 
     def roll_back(self, digest: str) -> Generation:
-        """Put a kept policy in force and hold it, until :meth:`reload`.
+        """Put a kept policy in force and hold it, until :meth:`put_in_force`.
 
         Raises:
             KeyError: No kept policy has this digest.
         """
         with self._changing:
-            kept = {each.policy.digest: each for each in self._status.generations}
-            self._put_in_force(kept[digest], self._status.generations, pinned=True)
-            return kept[digest]
+            kept = self.kept(digest)
+            self._put_in_force(kept, self._status.generations, pinned=True)
+            return kept
 
     def _put_in_force(self, generation: Generation, generations: tuple[Generation, ...], *, pinned: bool) -> None:
         self._status = PolicyStatus(generation, generations, pinned=pinned, last_fault=None, last_fault_at=None)

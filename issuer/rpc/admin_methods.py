@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest, RpcNotAllowed
 from issuer.core.fact_reading import FactRefused, fact_from_document
+from issuer.core.fact_text import facts_text
+from issuer.core.ledger_entries import FACTS_TOLD, Event
+from issuer.core.record import microseconds
 from issuer.rpc import admin_messages
 from issuer_api.v1 import admin_service_pb2 as pb
 
 if TYPE_CHECKING:
     from issuer.core.facts import Fact
-    from issuer.ports import FactSink, PolicyAdmin
+    from issuer.ports import FactSink, Ledger, PolicyAdmin
     from issuer.rpc.call import VerifiedCall
     from issuer.rpc.roles import Roles
 
@@ -28,10 +31,12 @@ class AdminMethods:
         policies: The policy in force, and what may be done to it.
         facts: Where told facts go.
         roles: Which types of fact a feeder may tell.
+        ledger: Is told of facts before they count.
     """
 
-    def __init__(self, *, policies: PolicyAdmin, facts: FactSink, roles: Roles) -> None:
+    def __init__(self, *, policies: PolicyAdmin, facts: FactSink, roles: Roles, ledger: Ledger) -> None:
         self._policies = policies
+        self._ledger = ledger
         self._facts = facts
         self._roles = roles
 
@@ -45,6 +50,7 @@ class AdminMethods:
         facts = self._read(message, call)
         call.log_fields["facts"] = len(facts)
         call.log_fields["types"] = sorted({fact.type for fact in facts})
+        await self._ledger.write(_told(facts, call), within=call.asked.within)
         self._facts.put(facts, call.now)
         return pb.PutFactsResponse(expire_times=[admin_messages.timestamp(fact.expires_at) for fact in facts])
 
@@ -71,12 +77,16 @@ class AdminMethods:
 
     async def reload_policy(self, _message: pb.ReloadPolicyRequest, call: VerifiedCall) -> pb.ReloadPolicyResponse:
         """Load the files now."""
-        generation = await self._policies.reload()
+        generation = await self._policies.reload(actor=str(call.caller.spiffe_id))
         call.log_fields["policy"] = generation.policy.digest
         return pb.ReloadPolicyResponse(current=admin_messages.generation_to_proto(generation))
 
     async def rollback_policy(self, message: pb.RollbackPolicyRequest, call: VerifiedCall) -> pb.RollbackPolicyResponse:
         """Put a kept policy in force, and hold it."""
-        generation = await self._policies.roll_back(message.digest)
+        generation = await self._policies.roll_back(message.digest, actor=str(call.caller.spiffe_id))
         call.log_fields["policy"] = generation.policy.digest
         return pb.RollbackPolicyResponse(current=admin_messages.generation_to_proto(generation))
+
+
+def _told(facts: list[Fact], call: VerifiedCall) -> Event:
+    return Event(FACTS_TOLD, microseconds(call.now), str(call.caller.spiffe_id), facts_text(facts))

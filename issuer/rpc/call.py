@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from issuer.core.caller import Caller
-    from issuer.issuance import LogFields
+    from issuer.issuance import Asked, LogFields
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,14 @@ class Call:
         peer: The network peer as the transport spells it; for the log only, never for a decision.
         leaf_pem: The client certificate as PEM; ``None`` when none was presented.
         intermediates_pem: The rest of the presented chain as concatenated PEM; ``None`` when there is none.
+        within: Seconds until the caller no longer waits; ``None`` when it did not say.
     """
 
     method: str
     peer: str
     leaf_pem: bytes | None
     intermediates_pem: bytes | None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,21 @@ class VerifiedCall:
     """A call whose caller was verified; the only kind that a method receives.
 
     Attributes:
-        caller: Who calls.
-        now: The time of this request, read once.
+        asked: Who calls, from where and when.
         request_id: Finds this call in the log.
         log_fields: What the method adds to the call's one log line; never a secret.
     """
 
-    caller: Caller
-    now: datetime
+    asked: Asked
     request_id: str
     log_fields: LogFields = field(default_factory=dict)
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls."""
+        return self.asked.caller
+
+    @property
+    def now(self) -> datetime:
+        """The time of this request, read once."""
+        return self.asked.now

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from google.rpc import code_pb2
 
 from issuer.core.errors import IssuerError, RpcNotAllowed
+from issuer.issuance import Asked
 from issuer.rpc.call import VerifiedCall
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
@@ -31,6 +32,12 @@ Response = TypeVar("Response")
 
 _OUR_FAULTS = frozenset({code_pb2.INTERNAL, code_pb2.UNAVAILABLE})
 """Logged as errors; the caller's faults are not ours to be paged for."""
+
+
+def peer_address(peer: str) -> str:
+    """Return the network address of a peer as gRPC spells it, without the port: ``ipv4:10.0.0.7``."""
+    kind, _, rest = peer.partition(":")
+    return f"{kind}:{rest.rpartition(':')[0]}" if kind in {"ipv4", "ipv6"} else peer
 
 
 class RpcFailed(Exception):
@@ -95,7 +102,8 @@ class Pipeline:
         caller = self._verifier.verify(call.leaf_pem, call.intermediates_pem, now)
         fields["caller"] = str(caller.spiffe_id)
         self._roles.check(caller, kind)
-        return VerifiedCall(caller=caller, now=now, request_id=request_id, log_fields=fields)
+        asked = Asked(caller, peer_address(call.peer), now, call.within)
+        return VerifiedCall(asked=asked, request_id=request_id, log_fields=fields)
 
     def _failed(self, error: IssuerError, call: Call, request_id: str, fields: LogFields, started: float) -> RpcFailed:
         fields["reason"] = error.reason.value

@@ -42,6 +42,7 @@ STATUS_CODES: dict[Reason, code_pb2.Code.ValueType] = {
     Reason.IDENTITY_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.POLICY_NOT_LOADED: code_pb2.UNAVAILABLE,
     Reason.SIGNER_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.LEDGER_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
 """Total over ``Reason``; a test holds it to that."""

@@ -120,6 +120,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The signing key cannot be used; nothing was issued, safe to retry."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 83
     """INTERNAL. A fault of the issuer; the metadata key `requestId` finds it in the issuer's log."""
+    ERROR_REASON_LEDGER_UNAVAILABLE: _ErrorReason.ValueType  # 84
+    """UNAVAILABLE. The decision could not be made durable in time; nothing was issued, safe to retry."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -234,4 +236,6 @@ ERROR_REASON_SIGNER_UNAVAILABLE: ErrorReason.ValueType  # 82
 """UNAVAILABLE. The signing key cannot be used; nothing was issued, safe to retry."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 83
 """INTERNAL. A fault of the issuer; the metadata key `requestId` finds it in the issuer's log."""
+ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason.ValueType  # 84
+"""UNAVAILABLE. The decision could not be made durable in time; nothing was issued, safe to retry."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -50,7 +50,7 @@ def test_the_starting_files_serve_as_they_are(tmp_path: Path) -> None:
                 if events[-1] == "readiness":
                     server.terminate()
     assert server.returncode == 0
-    assert events[:2] == ["policy_loaded", "waiting_for_spire"]
+    assert events[:2] == ["policy_loaded", "ledger_open"]
     assert events[-2:] == ["stopping", "stopped"]
 
 

@@ -5,7 +5,10 @@ import pytest
 
 from issuer.config import AuthzenSection, Config, ConfigError, load_config
 
-MINIMAL = '[issuer]\nurl = "https://issuer.prod.example"\n[policy]\npath = "policy"\n[keys]\nfile = "key.pem"\n'
+MINIMAL = (
+    '[issuer]\nurl = "https://issuer.prod.example"\n[policy]\npath = "policy"\n[keys]\nfile = "key.pem"\n'
+    '[ledger]\nfile = "ledger.sqlite3"\n'
+)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -71,14 +74,14 @@ def test_all_faults_are_told_at_once_with_their_lines_and_the_nearest_word(tmp_p
     path = write(
         tmp_path,
         '[issuer]\nurl = "http://issuer.prod.example"\n\n[server]\nlisen = "127.0.0.1:1"\nshutdown_grace = "soon"\n'
-        '[keys]\nfile = "key.pem"\n[polcy]\npath = "x"\n',
+        '[keys]\nfile = "key.pem"\n[ledger]\nfile = "ledger.sqlite3"\n[polcy]\npath = "x"\n',
     )
     assert faults_of(path) == [
         f"{path}:2: [issuer] url: must be an https URL (http only for a loopback address)",
         f"{path}:6: [server] shutdown_grace: 'soon' is not a duration: write it as in '90s', '10m' or '1h30m'",
         f"{path}:5: [server] lisen: is not a setting; did you mean 'listen'?",
         f"{path}: [policy]: is required",
-        f"{path}:9: polcy: is not a setting; did you mean 'policy'?",
+        f"{path}:11: polcy: is not a setting; did you mean 'policy'?",
     ]
 
 
@@ -109,7 +112,7 @@ def test_accepts_an_issuer_with_a_path_or_on_loopback(tmp_path: Path, url: str) 
 def test_refuses_a_trust_domain_that_is_not_canonical(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAL + '[spire]\nfederated_trust_domains = ["Partner.example"]\n')
     (fault,) = faults_of(path)
-    assert fault.startswith(f"{path}:8: [spire] federated_trust_domains: ")
+    assert fault.startswith(f"{path}:10: [spire] federated_trust_domains: ")
 
 
 def test_says_what_to_do_when_there_is_no_file(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from support.ledgers import rows, sqlite_ledger
 
 from issuer.core import claims
 from issuer.core.caller import Caller
@@ -17,15 +18,18 @@ from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import TokenRequest
 from issuer.facts.book import Facts
 from issuer.facts.store import FactStore
-from issuer.issuance import Issuance, IssuedToken, LogFields
+from issuer.issuance import Asked, Issuance, IssuedToken, LogFields, Wanted
 from issuer.policy_files.directory import load_policy
 from issuer.signing.es256 import Es256Signer
 from issuer.system import RandomIds
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from issuer.core.policy import Policy
+    from issuer.ledger.group_commit import GroupCommit
+    from issuer.ports import Ledger
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 AUDIENCE = "https://ledger.dev.test"
@@ -61,7 +65,7 @@ class NeverSigns(Es256Signer):
         raise AssertionError("signed")
 
 
-def issuance(tmp_path: Path, signer: type[Es256Signer] = Es256Signer) -> Issuance:
+def issuance(tmp_path: Path, ledger: Ledger, signer: type[Es256Signer] = Es256Signer) -> Issuance:
     (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8")
     return Issuance(
         profile=TokenProfile("https://issuer.dev.test"),
@@ -69,57 +73,98 @@ def issuance(tmp_path: Path, signer: type[Es256Signer] = Es256Signer) -> Issuanc
         facts=Facts(FactStore()),
         signer=signer(ec.generate_private_key(ec.SECP256R1())),
         ids=RandomIds(),
+        ledger=ledger,
     )
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[GroupCommit]:
+    async with sqlite_ledger(tmp_path / "ledger.sqlite3") as opened:
+        yield opened
+
+
+def decisions(tmp_path: Path) -> list[tuple[object, ...]]:
+    texts = "(SELECT value FROM text WHERE id = {})"
+    columns = ", ".join(["outcome", texts.format("reason"), texts.format("scopes"), "token_id", "token_sha256"])
+    return rows(tmp_path / "ledger.sqlite3", f"SELECT {columns} FROM decision ORDER BY seq")  # noqa: S608
 
 
 async def issue(
     path: Issuance, request: TokenRequest = REQUEST, *, validate_only: bool = False, fields: LogFields | None = None
 ) -> IssuedToken:
     log_fields = {} if fields is None else fields
-    return await path.issue_token(CALLER, request, now=NOW, validate_only=validate_only, log_fields=log_fields)
+    wanted = Wanted(request, validate_only=validate_only)
+    [outcome] = await path.issue_tokens(Asked(CALLER, "ipv4:127.0.0.1", NOW), [wanted], log_fields)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
-async def test_the_log_names_the_token_by_its_hash(tmp_path: Path) -> None:
+async def test_the_log_names_the_token_by_its_hash(tmp_path: Path, ledger: Ledger) -> None:
     fields: LogFields = {}
-    issued = await issue(issuance(tmp_path), fields=fields)
+    issued = await issue(issuance(tmp_path, ledger), fields=fields)
     assert issued.token is not None
     assert fields["token_sha256"] == issued.token.sha256.hex()
     assert (fields["token_id"], fields["decision_id"]) == (issued.token_id, issued.decision_id)
     assert issued.token.reveal() not in str(fields)
+    assert decisions(tmp_path) == [(1, None, "ledger.read", issued.token_id, issued.token.sha256)]
+    assert issued.token.reveal().encode() not in (tmp_path / "ledger.sqlite3").read_bytes()
 
 
-async def test_a_denial_names_its_decision_in_the_error_and_in_the_log(tmp_path: Path) -> None:
+async def test_a_denial_names_its_decision_in_the_error_and_in_the_log(tmp_path: Path, ledger: Ledger) -> None:
     fields: LogFields = {}
     with pytest.raises(PolicyDenied) as denied:
-        await issue(issuance(tmp_path), TokenRequest(AUDIENCE, ("ledger.write",)), fields=fields)
+        await issue(issuance(tmp_path, ledger), TokenRequest(AUDIENCE, ("ledger.write",)), fields=fields)
     assert denied.value.reason is Reason.SCOPE_NOT_ALLOWED
     assert denied.value.decision_id == fields["decision_id"]
     assert "token_id" not in fields
+    assert decisions(tmp_path) == [(2, "SCOPE_NOT_ALLOWED", None, None, None)]
 
 
-async def test_a_ttl_below_the_shortest_is_a_fault_of_that_field(tmp_path: Path) -> None:
+async def test_a_ttl_below_the_shortest_is_a_fault_of_that_field(tmp_path: Path, ledger: Ledger) -> None:
     with pytest.raises(InvalidTokenRequest) as refused:
-        await issue(issuance(tmp_path), TokenRequest(AUDIENCE, ("ledger.read",), ttl=timedelta(seconds=9)))
+        await issue(issuance(tmp_path, ledger), TokenRequest(AUDIENCE, ("ledger.read",), ttl=timedelta(seconds=9)))
     assert [violation.field for violation in refused.value.violations] == ["ttl"]
 
 
-async def test_validating_signs_nothing(tmp_path: Path) -> None:
-    issued = await issue(issuance(tmp_path, NeverSigns), validate_only=True)
+async def test_validating_signs_nothing(tmp_path: Path, ledger: Ledger) -> None:
+    issued = await issue(issuance(tmp_path, ledger, NeverSigns), validate_only=True)
     assert (issued.token, issued.token_id) == (None, "")
     assert issued.grant.scopes == ("ledger.read",)
+    assert decisions(tmp_path) == [(1, None, "ledger.read", None, None)]
 
 
-async def test_a_key_that_cannot_be_used_ends_without_a_token(tmp_path: Path) -> None:
+async def test_a_key_that_cannot_be_used_ends_without_a_token(tmp_path: Path, ledger: Ledger) -> None:
     with pytest.raises(TemporarilyUnavailable):
-        await issue(issuance(tmp_path, BrokenSigner))
+        await issue(issuance(tmp_path, ledger, BrokenSigner))
+    assert decisions(tmp_path) == [(3, "SIGNER_UNAVAILABLE", "ledger.read", None, None)]
 
 
 async def test_claims_that_are_not_what_was_decided_are_never_signed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = claims.Claims.payload
     monkeypatch.setattr(
         claims.Claims, "payload", lambda self: honest(self).replace(b'"ledger.read"', b'"ledger.read ledger.write"')
     )
     with pytest.raises(ClaimsMismatch):
-        await issue(issuance(tmp_path, NeverSigns))
+        await issue(issuance(tmp_path, ledger, NeverSigns))
+    assert decisions(tmp_path) == [(3, "INTERNAL", "ledger.read", None, None)]
+
+
+async def test_nothing_is_released_when_the_ledger_is_closed(tmp_path: Path, ledger: GroupCommit) -> None:
+    path = issuance(tmp_path, ledger)
+    await ledger.close()
+    for request in (REQUEST, TokenRequest(AUDIENCE, ("ledger.write",))):
+        with pytest.raises(TemporarilyUnavailable) as refused:
+            await issue(path, request)
+        assert refused.value.reason is Reason.LEDGER_UNAVAILABLE
+
+
+async def test_several_requests_share_one_commit(tmp_path: Path, ledger: GroupCommit) -> None:
+    before = ledger.statistics.commits
+    wanted = [Wanted(REQUEST), Wanted(InvalidTokenRequest(())), Wanted(TokenRequest(AUDIENCE, ("ledger.write",)))]
+    outcomes = await issuance(tmp_path, ledger).issue_tokens(Asked(CALLER, "", NOW), wanted * 40, {})
+    assert len(outcomes) == 120
+    assert ledger.statistics.commits == before + 1
+    assert len(decisions(tmp_path)) == 120

@@ -15,6 +15,8 @@ url = "https://issuer.prod.example"
 path = "policy"
 [keys]
 file = "keys/signing.pem"
+[ledger]
+file = "ledger.sqlite3"
 """
 
 

@@ -30,6 +30,7 @@ CONFIG = """\
 issuer.url = "https://issuer.example"
 policy.path = "policy.yaml"
 keys.file = "key.pem"
+ledger.file = "ledger.sqlite3"
 """
 
 

@@ -15,6 +15,8 @@ from issuer.policy_files.directory import DirectoryPolicyBook, load_policy, read
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from issuer.core.generations import Generation
+
 GRANTS = f"version: 1\n{grants(grant('a'))}"
 
 
@@ -187,13 +189,23 @@ def test_too_many_files_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert faults(tmp_path) == ["c.yaml: more than 2 files: join some of them"]
 
 
+def reload(book: DirectoryPolicyBook) -> Generation:
+    try:
+        generation = book.load(NOW)
+    except PolicyInvalid as error:
+        book.refuse(str(error), NOW)
+        raise
+    book.put_in_force(generation)
+    return generation
+
+
 class TestBook:
     def test_keeps_one_policy_until_it_is_told_to_reload(self, tmp_path: Path) -> None:
         book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW)
         before = book.current()
         write(tmp_path, grants=GRANTS)
         assert book.current() is before
-        assert book.reload(NOW).policy is book.current()
+        assert reload(book).policy is book.current()
         assert book.current() is not before
         assert book.current().grants
 
@@ -206,15 +218,15 @@ class TestBook:
         before = book.current()
         write(tmp_path, grants="version: 1\ngrants: [")
         with pytest.raises(PolicyInvalid):
-            book.reload(NOW)
+            reload(book)
         assert book.current() is before
         write(tmp_path, grants=GRANTS)
-        assert book.reload(NOW).policy.digest == before.digest
+        assert reload(book).policy.digest == before.digest
 
     def test_may_be_reloaded_from_several_threads(self, tmp_path: Path) -> None:
         book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES, grants=GRANTS), NOW)
         digest = book.current().digest
-        threads = [Thread(target=book.reload, args=(NOW,)) for _ in range(8)]
+        threads = [Thread(target=reload, args=(book,)) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -225,19 +237,19 @@ class TestBook:
         book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW, generations=2)
         first = book.current()
         write(tmp_path, grants=GRANTS)
-        book.reload(NOW)
+        reload(book)
         assert [each.policy for each in book.status().generations] == [book.current(), first]
         book.roll_back(first.digest)
         assert book.current() is first
         assert book.status().pinned
-        assert book.reload(NOW).policy.grants
+        assert reload(book).policy.grants
         assert not book.status().pinned
 
     def test_forgets_the_oldest_policy(self, tmp_path: Path) -> None:
         book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW, generations=1)
         digest = book.current().digest
         write(tmp_path, grants=GRANTS)
-        book.reload(NOW)
+        reload(book)
         with pytest.raises(KeyError):
             book.roll_back(digest)
 
@@ -245,9 +257,9 @@ class TestBook:
         book = DirectoryPolicyBook(write(tmp_path, audiences=AUDIENCES), NOW)
         write(tmp_path, grants="version: 1\ngrants: [")
         with pytest.raises(PolicyInvalid):
-            book.reload(NOW)
+            reload(book)
         assert (book.status().last_fault or "").startswith("grants.yaml:")
         assert book.status().last_fault_at == NOW
         write(tmp_path, grants=GRANTS)
-        book.reload(NOW)
+        reload(book)
         assert book.status().last_fault is None

@@ -1,0 +1,53 @@
+"""What a ledger holds: decisions and events in its chain, and beside it kept policies and signed checkpoints."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from issuer.core.record import DecisionRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Event(NamedTuple):
+    """What happened to the issuer itself, in the same chain as decisions.
+
+    Attributes:
+        kind: One of those below.
+        time: Microseconds since 1970 UTC.
+        actor: The SPIFFE ID of who did it; empty for the issuer itself.
+        detail: Canonical JSON.
+    """
+
+    kind: str
+    time: int
+    actor: str
+    detail: str
+
+
+class KeptPolicy(NamedTuple):
+    """The files of a policy, compressed, so that decisions by it can be replayed."""
+
+    digest: str
+    files: bytes
+
+
+class Checkpoint(NamedTuple):
+    """A signed statement of heads: a JWS in compact serialisation."""
+
+    statement: str
+
+
+Entry: TypeAlias = DecisionRecord | Event | KeptPolicy | Checkpoint
+
+WRITER_STARTED: Final = "writer_started"
+POLICY_IN_FORCE: Final = "policy_in_force"
+FACTS_TOLD: Final = "facts_told"
+PRUNED: Final = "pruned"
+
+
+def detail(values: Mapping[str, object]) -> str:
+    """Return what an event tells beside its kind, as canonical JSON."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))

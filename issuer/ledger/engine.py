@@ -1,0 +1,59 @@
+"""What a store of the ledger does, whichever it is. One caller at a time: :mod:`issuer.ledger.group_commit`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from issuer.core.ledger_entries import Entry
+
+
+class Beginning(NamedTuple):
+    """What a writer begins its chain with.
+
+    Attributes:
+        pinned: The id of the ledger in use, which it must still be; ``None`` for the first time.
+        new_store: The id to give to a ledger that is new.
+        writer: A fresh id for this chain.
+        time: Microseconds since 1970 UTC.
+        program: What writes.
+    """
+
+    pinned: str | None
+    new_store: str
+    writer: str
+    time: int
+    program: str
+
+
+class Engine(Protocol):
+    """A store of the ledger."""
+
+    name: str
+    """For messages; without a secret."""
+
+    async def open(self, beginning: Beginning) -> str:
+        """Begin a chain, after what an earlier one of this process left; return the ledger's id.
+
+        Raises:
+            LedgerFault: It cannot be used now.
+        """
+        ...
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write entries in their order; they are durable when this returns.
+
+        Raises:
+            LedgerFault: It is not known whether they are there. The engine has to be opened again.
+        """
+        ...
+
+    async def abandon(self) -> None:
+        """Give up a commit that does not end. What it wrote is not known; the engine has to be opened again."""
+        ...
+
+    async def close(self) -> None:
+        """Leave; harmless when it is closed."""
+        ...

@@ -1,0 +1,260 @@
+"""The ledger in PostgreSQL, where several issuers share it: each writes its own chain, one transaction a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool
+
+from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
+from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, detail
+from issuer.core.record import PERSONAL, DecisionRecord
+from issuer.core.record_encoding import SALT_BYTES, decision_body, event_body, salted
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.schema import INTERNED, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine as Database
+
+    from issuer.core.ledger_entries import Entry
+    from issuer.ledger.engine import Beginning
+
+MAX_CACHED_TEXTS: Final = 100_000
+CONNECT_SECONDS: Final = 5
+_LOCKS: Final = 0x5350_4946
+"""The class of our advisory locks, one for each writer that is alive."""
+_SETTINGS: Final[dict[str, str | int]] = {
+    "application_name": "spiffe-issuer",
+    "connect_timeout": CONNECT_SECONDS,
+    # A peer that is gone without a word is noticed by the kernel, not by a caller.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_PERSONAL: Final = tuple(DecisionRecord._fields.index(name) for name in PERSONAL)
+_INTERNED: Final = tuple(DecisionRecord._fields.index(name) for name in INTERNED)
+_TOKEN_ID: Final = DecisionRecord._fields.index("token_id")
+_TOKEN_SHA256: Final = DecisionRecord._fields.index("token_sha256")
+_COPY: Final = f"COPY decision (writer, position, {', '.join(DecisionRecord._fields)}, hash) FROM STDIN"
+
+
+class PostgresLedger:
+    """An :class:`~issuer.ledger.engine.Engine` over a database.
+
+    Args:
+        conninfo: A libpq connection string or URL. Its password never reaches a message.
+
+    Raises:
+        LedgerFault: The connection string cannot be read.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self.name = postgres_name(conninfo)
+        self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._texts: dict[str, int] = {}
+        self._personal: dict[str, tuple[bytes, int]] = {}
+        self._head = BEFORE_FIRST
+        self._writer = 0
+
+    async def open(self, beginning: Beginning) -> str:
+        """Connect, and begin a chain.
+
+        Raises:
+            LedgerFault: It cannot be used now.
+        """
+        await self.abandon()
+        store = await asyncio.to_thread(_prepare, self._conninfo, beginning, self.name)
+        try:
+            self._connection = await psycopg.AsyncConnection.connect(
+                make_conninfo(self._conninfo, **_SETTINGS), autocommit=True
+            )
+            await self._check_durability(self._connection)
+            await self._start_chain(self._connection, beginning, store)
+        except (psycopg.Error, OSError) as error:
+            await self.abandon()
+            raise self._fault(error) from error
+        except BaseException:
+            await self.abandon()
+            raise
+        return store
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write entries in one transaction.
+
+        Raises:
+            LedgerFault: It is not known whether they are there; open it again.
+        """
+        if self._connection is None:
+            raise LedgerFault(f"{self.name}: is not connected")
+        try:
+            async with self._connection.transaction():
+                head = await self._insert(self._connection, entries)
+        except (psycopg.Error, OSError) as error:
+            await self.abandon()
+            raise self._fault(error) from error
+        self._head = head
+        if len(self._texts) > MAX_CACHED_TEXTS:
+            self._texts.clear()
+        if len(self._personal) > MAX_CACHED_TEXTS:
+            self._personal.clear()
+
+    async def abandon(self) -> None:
+        """Drop the connection, and what is not known to be there."""
+        connection, self._connection = self._connection, None
+        self._texts.clear()
+        self._personal.clear()
+        if connection is not None:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Leave."""
+        await self.abandon()
+
+    def _fault(self, error: Exception) -> LedgerFault:
+        lines = str(error).strip().splitlines()
+        return LedgerFault(f"{self.name}: {lines[0] if lines else type(error).__name__}")
+
+    async def _check_durability(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        await connection.execute("SET synchronous_commit = on")
+        row = await (await connection.execute("SHOW fsync")).fetchone()
+        if row != ("on",):
+            raise LedgerFault(f"{self.name}: the server runs with fsync off: what it commits is not durable")
+
+    async def _start_chain(
+        self, connection: psycopg.AsyncConnection[tuple[Any, ...]], beginning: Beginning, store: str
+    ) -> None:
+        """Begin this writer's chain with an entry that holds the heads of all others that no later one closed."""
+        self._head = BEFORE_FIRST
+        async with connection.transaction():
+            # One start at a time: each sees the heads that the one before it left.
+            await connection.execute("SELECT pg_advisory_xact_lock(%s, 0)", (_LOCKS,))
+            heads = []
+            query = "SELECT id, uuid, pruned_position FROM writer WHERE closed_by IS NULL ORDER BY id"
+            for number, uuid, pruned in await (await connection.execute(query)).fetchall():
+                heads.append([uuid, *await self._head_of(connection, number, pruned)])
+                await self._close_if_dead(connection, number, beginning.writer)
+            inserted = await connection.execute(
+                "INSERT INTO writer (uuid) VALUES (%s) RETURNING id", (beginning.writer,)
+            )
+            self._writer = (await inserted.fetchone() or (0,))[0]
+            await connection.execute("SELECT pg_advisory_lock(%s, %s)", (_LOCKS, self._writer))
+            started = {"heads": heads, "program": beginning.program, "store": store, "writer": beginning.writer}
+            event = Event(WRITER_STARTED, beginning.time, "", detail(started))
+            head = await self._insert(connection, [event])
+        self._head = head
+
+    @staticmethod
+    async def _head_of(
+        connection: psycopg.AsyncConnection[tuple[Any, ...]], writer: int, pruned: int
+    ) -> tuple[int, str]:
+        found = []
+        for table in ("decision", "event"):
+            query = f"SELECT position, hash FROM {table} WHERE writer = %s ORDER BY position DESC LIMIT 1"  # noqa: S608
+            if row := await (await connection.execute(query, (writer,))).fetchone():
+                found.append(row)
+        position, digest = max(found, default=(pruned, b""))
+        return position, bytes(digest).hex()
+
+    @staticmethod
+    async def _close_if_dead(connection: psycopg.AsyncConnection[tuple[Any, ...]], writer: int, closed_by: str) -> None:
+        """Close a chain whose writer is gone: its session held a lock, which the server has then released."""
+        row = await (await connection.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", (_LOCKS, writer))).fetchone()
+        if row == (True,):
+            await connection.execute("UPDATE writer SET closed_by = %s WHERE id = %s", (closed_by, writer))
+
+    async def _insert(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], entries: Sequence[Entry]) -> Head:
+        records = [entry for entry in entries if isinstance(entry, DecisionRecord)]
+        await self._intern(connection, records)
+        head, rows = self._head, []
+        for entry in entries:
+            if isinstance(entry, DecisionRecord):
+                row, head = self._decision_row(entry, head)
+                rows.append(row)
+            elif isinstance(entry, Event):
+                head = extend(head, event_body(entry))
+                await connection.execute(
+                    "INSERT INTO event (writer, position, kind, time, actor, detail, hash) "
+                    "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                    (self._writer, head.position, *entry, head.hash),
+                )
+            elif isinstance(entry, KeptPolicy):
+                await connection.execute(
+                    "INSERT INTO policy (digest, files) VALUES (%s, %s) ON CONFLICT DO NOTHING", entry
+                )
+            elif isinstance(entry, Checkpoint):
+                await connection.execute("INSERT INTO checkpoint (statement) VALUES (%s)", entry)
+        if rows:
+            async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+                for row in rows:
+                    await copy.write_row(row)
+        return head
+
+    async def _intern(
+        self, connection: psycopg.AsyncConnection[tuple[Any, ...]], records: Sequence[DecisionRecord]
+    ) -> None:
+        """Learn the numbers of texts. In sorted order, so that two writers never wait for each other in a circle."""
+        texts = {str(record[position]) for record in records for position in _INTERNED} - self._texts.keys() - {""}
+        if new := sorted(texts):
+            insert = "INSERT INTO text (value) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
+            await connection.execute(insert, (new,))
+            found = await connection.execute("SELECT value, id FROM text WHERE value = ANY(%s)", (new,))
+            self._texts.update(await found.fetchall())
+        people = {str(record[position]) for record in records for position in _PERSONAL} - self._personal.keys() - {""}
+        for value in sorted(people):
+            salt = os.urandom(SALT_BYTES)
+            digest = salted(salt, value)
+            insert = "INSERT INTO personal (digest, salt, value) VALUES (%s, %s, %s) RETURNING id"
+            row = await (await connection.execute(insert, (digest, salt, value))).fetchone()
+            self._personal[value] = digest, (row or (0,))[0]
+
+    def _decision_row(self, record: DecisionRecord, head: Head) -> tuple[list[object], Head]:
+        personal = [self._personal.get(str(record[position]), (b"", None)) for position in _PERSONAL]
+        head = extend(head, decision_body(record, [digest for digest, _ in personal]))
+        row: list[object] = [self._writer, head.position, *record, head.hash]
+        for position in _INTERNED:
+            value = str(record[position])
+            row[position + 2] = self._texts[value] if value else None
+        for position, (_, number) in zip(_PERSONAL, personal, strict=True):
+            row[position + 2] = number
+        row[_TOKEN_ID + 2] = record.token_id or None
+        row[_TOKEN_SHA256 + 2] = record.token_sha256 or None
+        return row, head
+
+
+def postgres_name(conninfo: str) -> str:
+    """Return where a database is, without its password.
+
+    Raises:
+        LedgerFault: The connection string cannot be read. The message does not quote it.
+    """
+    try:
+        parts = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        raise LedgerFault("the connection string of the ledger cannot be read") from None
+    return f"postgresql://{parts.get('host', 'local')}/{parts.get('dbname', '')}"
+
+
+def postgres_database(conninfo: str) -> Database:
+    """Return SQLAlchemy's view of a database, for migrations and reports."""
+    settings = make_conninfo(conninfo, **_SETTINGS)
+    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(settings), poolclass=NullPool)
+
+
+def _prepare(conninfo: str, beginning: Beginning, name: str) -> str:
+    try:
+        with postgres_database(conninfo).begin() as connection:
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, 0)", (_LOCKS,))
+            return prepare(connection, name, beginning.pinned, beginning.new_store)
+    except (DatabaseError, psycopg.Error) as error:
+        lines = str(getattr(error, "orig", error)).strip().splitlines()
+        raise LedgerFault(f"{name}: {lines[0] if lines else type(error).__name__}") from None

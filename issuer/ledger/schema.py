@@ -1,0 +1,200 @@
+"""The tables of the ledger, the same in SQLite and PostgreSQL, and the steps from one version of them to the next.
+
+Texts that repeat are kept once, in ``text``, and a decision refers to them by number: a row with its indexes takes
+about half the room. A decision's columns are named as the fields of :class:`~issuer.core.record.DecisionRecord`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from issuer.core.record import PERSONAL, DecisionRecord
+from issuer.ledger.errors import LedgerFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+PLAIN: Final = frozenset(
+    {"decision_id", "time", "ttl_asked", "flags", "outcome", "lifetime", "token_id", "expires_at", "token_sha256"}
+)
+"""The fields of a decision that stand in its row; the others are numbers of texts."""
+
+INTERNED: Final = tuple(name for name in DecisionRecord._fields if name not in PLAIN and name not in PERSONAL)
+
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers its rows by an INTEGER PRIMARY KEY alone
+_BYTES: Final = frozenset({"decision_id", "token_sha256"})
+_REQUIRED: Final = frozenset({"decision_id", "time", "flags", "outcome"})
+
+metadata = MetaData()
+
+meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+
+text = Table(
+    "text",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("value", Text, nullable=False, unique=True),
+)
+
+personal = Table(
+    "personal",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("value", Text),  # NULL once it is erased
+)
+
+writer = Table(
+    "writer",
+    metadata,
+    Column("id", _NUMBER, primary_key=True, autoincrement=True),
+    Column("uuid", Text, nullable=False, unique=True),
+    Column("closed_by", Text),  # the later writer whose first entry holds this one's last
+    Column("pruned_position", BigInteger, nullable=False, server_default="0"),
+    Column("pruned_hash", LargeBinary),
+)
+
+
+def _decision_column(name: str) -> Column[object]:
+    if name in PERSONAL:
+        return Column(name, _NUMBER, ForeignKey("personal.id"), nullable=True)
+    if name in INTERNED:
+        return Column(name, _NUMBER, ForeignKey("text.id"), nullable=True)
+    kind = LargeBinary() if name in _BYTES else Text() if name == "token_id" else BigInteger()
+    return Column(name, kind, nullable=name not in _REQUIRED)
+
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("seq", _NUMBER, primary_key=True, autoincrement=True),
+    Column("writer", _NUMBER, ForeignKey("writer.id"), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    *map(_decision_column, DecisionRecord._fields),
+    Column("hash", LargeBinary, nullable=False),
+    UniqueConstraint("writer", "position"),
+)
+Index("decision_by_id", decision.c.decision_id, unique=True)
+Index("decision_by_caller", decision.c.caller, decision.c.seq)
+Index("decision_by_audience", decision.c.audience, decision.c.seq)
+Index(
+    "decision_by_token",
+    decision.c.token_id,
+    sqlite_where=decision.c.token_id.is_not(None),
+    postgresql_where=decision.c.token_id.is_not(None),
+)
+Index(
+    "decision_refused",
+    decision.c.decision_id,
+    sqlite_where=decision.c.outcome != 1,
+    postgresql_where=decision.c.outcome != 1,
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("seq", _NUMBER, primary_key=True, autoincrement=True),
+    Column("writer", _NUMBER, ForeignKey("writer.id"), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    UniqueConstraint("writer", "position"),
+)
+
+policy = Table(
+    "policy", metadata, Column("digest", Text, primary_key=True), Column("files", LargeBinary, nullable=False)
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("seq", _NUMBER, primary_key=True, autoincrement=True),
+    Column("statement", Text, nullable=False),
+)
+
+
+def _first(connection: Connection) -> None:
+    metadata.create_all(connection)
+
+
+MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first,)
+"""Step n leads from version n to version n + 1. None is ever changed after a release: a new one is added."""
+VERSION: Final = len(MIGRATIONS)
+
+
+def version_of(connection: Connection) -> int:
+    """Return the version of the tables; 0 when there are none."""
+    if not inspect(connection).has_table(meta.name):
+        return 0
+    return int(connection.scalar(select(meta.c.value).where(meta.c.name == "schema")) or 0)
+
+
+def store_id_of(connection: Connection) -> str:
+    """Return what this ledger is told apart from every other by."""
+    return str(connection.scalar(select(meta.c.value).where(meta.c.name == "store")))
+
+
+def migrate(connection: Connection, new_store_id: str) -> int:
+    """Bring the tables to this program's version, in the transaction of ``connection``; return the steps taken.
+
+    Raises:
+        LedgerFault: They are of a newer version.
+    """
+    found = version_of(connection)
+    if found > VERSION:
+        raise LedgerFault(
+            f"the ledger's tables are of version {found}, and this program knows {VERSION}: run the newer program"
+        )
+    for step in MIGRATIONS[found:]:
+        step(connection)
+    if found == 0:
+        connection.execute(
+            insert(meta), [{"name": "schema", "value": str(VERSION)}, {"name": "store", "value": new_store_id}]
+        )
+    elif found < VERSION:
+        connection.execute(update(meta).where(meta.c.name == "schema").values(value=str(VERSION)))
+    return VERSION - found
+
+
+def prepare(connection: Connection, name: str, pinned: str | None, new_store_id: str) -> str:
+    """Bring the tables to this program's version, and return the ledger's id.
+
+    Args:
+        connection: With a transaction.
+        name: Of the ledger, for messages.
+        pinned: The id that it must have; ``None`` takes whichever it is, or makes a new one.
+        new_store_id: The id of a new one.
+
+    Raises:
+        LedgerFault: It is another ledger than the pinned one, or none, or of a newer version.
+    """
+    if pinned is not None and version_of(connection) == 0:
+        raise LedgerFault(f"{name}: is empty; the ledger in use is {pinned}: put it back")
+    migrate(connection, new_store_id)
+    store = store_id_of(connection)
+    if pinned is not None and store != pinned:
+        raise LedgerFault(f"{name}: is another ledger ({store}) than the one in use ({pinned}): put that back")
+    return store

@@ -1,0 +1,147 @@
+"""The issuer's side of the process that owns the SQLite ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from issuer.ledger.entries import pack_entries
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.sqlite_process import COMMIT, LENGTH, OPEN, framed
+from issuer.ledger.sqlite_store import Opening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from issuer.core.ledger_entries import Entry
+    from issuer.ledger.engine import Beginning
+
+MAX_REPLY_BYTES = 1024 * 1024
+BUSY_MS = 1_000
+"""How long a commit waits for a lock that another program holds on the file."""
+LEAVE_SECONDS = 5.0
+
+
+class SqliteLedger:
+    """An :class:`~issuer.ledger.engine.Engine` over one file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path.absolute()
+        self._process: _Process | None = None
+
+    async def open(self, beginning: Beginning) -> str:
+        """Open the ledger with a new chain, in a new process if the last one is gone.
+
+        Raises:
+            LedgerFault: It cannot be opened.
+        """
+        if self._process is None:
+            self._process = await _Process.start()
+        opening = Opening(
+            path=str(self._path),
+            wait_ms=BUSY_MS,
+            pinned=beginning.pinned,
+            new_store=beginning.new_store,
+            writer=beginning.writer,
+            time=beginning.time,
+            program=beginning.program,
+        )
+        store, _ = await self._ask(OPEN, opening)
+        return str(store)
+
+    async def commit(self, entries: Sequence[Entry]) -> None:
+        """Write entries; they are on disk when this returns.
+
+        Raises:
+            LedgerFault: It is not known whether they are there; open it again.
+        """
+        await self._ask(COMMIT, pack_entries(entries))
+
+    async def abandon(self) -> None:
+        """End the process, whatever it does."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    async def close(self) -> None:
+        """End the process, after it has written what it was given."""
+        if self._process:
+            await self._process.leave()
+            self._process = None
+
+    async def _ask(self, kind: int, argument: object) -> Any:  # noqa: ANN401 - what msgpack reads
+        if self._process is None:
+            raise LedgerFault(f"{self.name}: the ledger's process has ended")
+        try:
+            return await self._process.ask(kind, argument)
+        except EOFError:
+            self._process.kill()
+            self._process = None
+            raise LedgerFault(f"{self.name}: the ledger's process has ended") from None
+
+
+class _Process:
+    """One run of the process."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._number = 0
+
+    @classmethod
+    async def start(cls) -> _Process:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "issuer.ledger.sqlite_process", str(theirs.fileno())]
+            process = await asyncio.to_thread(subprocess.Popen, command, pass_fds=(theirs.fileno(),))
+        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_REPLY_BYTES)
+        return cls(process, reader, writer)
+
+    async def ask(self, kind: int, argument: object) -> Any:  # noqa: ANN401 - what msgpack reads
+        """Return the answer to a command.
+
+        Raises:
+            LedgerFault: It could not be done.
+            EOFError: The process is gone.
+        """
+        self._number += 1
+        try:
+            self._writer.write(framed([self._number, kind, argument]))
+            await self._writer.drain()
+            length = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
+            number, fault, answer = msgpack.unpackb(await self._reader.readexactly(length), raw=False)
+        except OSError as error:
+            raise EOFError from error
+        if fault is not None:
+            raise LedgerFault(fault)
+        if number != self._number:  # an earlier question was given up: its answer is not this one's
+            raise EOFError
+        return answer
+
+    async def leave(self) -> None:
+        self._writer.close()
+        try:
+            await asyncio.to_thread(self._process.wait, LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it. One that waits for a dead disk does not end; nobody waits for that here."""
+        self._writer.close()
+        self._process.kill()
+        Thread(target=self._process.wait, name="ledger-reaper", daemon=True).start()

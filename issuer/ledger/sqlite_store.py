@@ -1,0 +1,278 @@
+"""The ledger in an SQLite file: one writer at a time, each batch one transaction that is on disk when it is done.
+
+Blocking; :mod:`issuer.ledger.sqlite_process` runs it in a process of its own, the ledger's commands use it directly.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool
+
+from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
+from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, detail
+from issuer.core.record import PERSONAL, DecisionRecord
+from issuer.core.record_encoding import SALT_BYTES, decision_body, event_body, salted
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.schema import INTERNED, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from issuer.core.ledger_entries import Entry
+
+MAX_CACHED_TEXTS: Final = 100_000
+MAX_WAL_BYTES: Final = 64 * 1024 * 1024
+_PERSONAL: Final = tuple(DecisionRecord._fields.index(name) for name in PERSONAL)
+_INTERNED: Final = tuple(DecisionRecord._fields.index(name) for name in INTERNED)
+_TOKEN_ID: Final = DecisionRecord._fields.index("token_id")
+_TOKEN_SHA256: Final = DecisionRecord._fields.index("token_sha256")
+_NOTHING: Final = (b"", None)
+
+_INSERT_DECISION: Final = (
+    f"INSERT INTO decision (writer, position, {', '.join(DecisionRecord._fields)}, hash) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * (len(DecisionRecord._fields) + 3))})"
+)
+_INSERT_EVENT: Final = (
+    "INSERT INTO event (writer, position, kind, time, actor, detail, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+class Opening(NamedTuple):
+    """How to open a ledger.
+
+    Attributes:
+        path: The file.
+        wait_ms: How long to wait for another connection's lock.
+        pinned: The id that the ledger must have; ``None`` takes whichever it is, or makes a new one.
+        new_store: The id of a new one.
+        writer: A fresh id for this writer's chain.
+        time: Microseconds since 1970 UTC.
+        program: What writes, for the first entry.
+    """
+
+    path: str
+    wait_ms: int
+    pinned: str | None
+    new_store: str
+    writer: str
+    time: int
+    program: str
+
+
+class SqliteStore:
+    """An open ledger, with this writer's own chain.
+
+    After any fault it is closed, and a new one has to be opened: what a failed commit left behind is then looked up.
+
+    Raises:
+        LedgerFault: It cannot be opened, another process writes to it, or it is another ledger than the pinned one.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self.path = opening.path
+        self._file = _open_file(opening)
+        try:
+            self.store_id = _prepare(opening)
+            self._db = _connect(opening)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._texts: dict[str, int] = {}
+        self._personal: dict[str, tuple[bytes, int | None]] = {}
+        try:
+            self._start_chain(opening)
+        except BaseException:
+            self.close()
+            raise
+
+    def commit(self, entries: Sequence[Entry]) -> Head:
+        """Write entries and return when they are on disk.
+
+        Raises:
+            LedgerFault: They may or may not be there. The store is closed.
+        """
+        try:
+            self._check_file()
+            self._db.execute("BEGIN IMMEDIATE")
+            head = self._insert(entries)
+            self._db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise LedgerFault(f"{self.path}: {error}") from error
+        except LedgerFault:
+            self.close()
+            raise
+        self.head = head
+        if len(self._texts) > MAX_CACHED_TEXTS:
+            self._texts.clear()
+        if len(self._personal) > MAX_CACHED_TEXTS:
+            self._personal.clear()
+        return head
+
+    def checkpoint_wal(self) -> None:
+        """Move what the write-ahead log holds into the file, as far as no reader is in the way.
+
+        Raises:
+            LedgerFault: The store is closed.
+        """
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            self.close()
+            raise LedgerFault(f"{self.path}: {error}") from error
+
+    def close(self) -> None:
+        """Close it; harmless when it is closed."""
+        if self._file >= 0:
+            self._db.close()
+            os.close(self._file)
+            self._file = -1
+
+    def _check_file(self) -> None:
+        """See that the path still leads to the file that is open: what is written to a deleted one is lost."""
+        if self._file < 0:
+            raise LedgerFault(f"{self.path}: is closed after a fault")
+        ours = os.fstat(self._file)
+        try:
+            there = Path(self.path).stat()
+        except FileNotFoundError:
+            raise LedgerFault(f"{self.path}: was deleted or moved; put it back") from None
+        if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+            raise LedgerFault(f"{self.path}: was replaced by another file")
+        if not there.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+            raise LedgerFault(f"{self.path}: was made read-only")
+
+    def _insert(self, entries: Sequence[Entry]) -> Head:
+        head, decisions = self.head, []
+        for entry in entries:
+            if isinstance(entry, DecisionRecord):
+                row, head = self._decision_row(entry, head)
+                decisions.append(row)
+            elif isinstance(entry, Event):
+                head = extend(head, event_body(entry))
+                self._db.execute(_INSERT_EVENT, (self._writer, head.position, *entry, head.hash))
+            elif isinstance(entry, KeptPolicy):
+                self._db.execute("INSERT OR IGNORE INTO policy (digest, files) VALUES (?, ?)", entry)
+            elif isinstance(entry, Checkpoint):
+                self._db.execute("INSERT INTO checkpoint (statement) VALUES (?)", entry)
+        self._db.executemany(_INSERT_DECISION, decisions)
+        return head
+
+    def _decision_row(self, record: DecisionRecord, head: Head) -> tuple[list[object], Head]:
+        personal = [self._personal_text(str(record[position])) for position in _PERSONAL]
+        head = extend(head, decision_body(record, [digest for digest, _ in personal]))
+        row: list[object] = [self._writer, head.position, *record, head.hash]
+        for position in _INTERNED:
+            value = record[position]
+            row[position + 2] = (self._texts.get(value) or self._text(value)) if value else None  # type: ignore[arg-type]
+        for position, (_, number) in zip(_PERSONAL, personal, strict=True):
+            row[position + 2] = number
+        row[_TOKEN_ID + 2] = record.token_id or None
+        row[_TOKEN_SHA256 + 2] = record.token_sha256 or None
+        return row, head
+
+    def _text(self, value: str) -> int:
+        found = self._db.execute("SELECT id FROM text WHERE value = ?", (value,)).fetchone()
+        new = None if found else self._db.execute("INSERT INTO text (value) VALUES (?)", (value,)).lastrowid
+        number = int(found[0] if found else new or 0)
+        self._texts[value] = number
+        return number
+
+    def _personal_text(self, value: str) -> tuple[bytes, int | None]:
+        if not value:
+            return _NOTHING
+        if known := self._personal.get(value):
+            return known
+        salt = os.urandom(SALT_BYTES)
+        digest = salted(salt, value)
+        insert = "INSERT INTO personal (digest, salt, value) VALUES (?, ?, ?)"
+        number = self._db.execute(insert, (digest, salt, value)).lastrowid
+        self._personal[value] = digest, number
+        return digest, number
+
+    def _start_chain(self, opening: Opening) -> None:
+        """Begin this writer's chain with an entry that holds the heads of those before it, which it closes."""
+        self.head = BEFORE_FIRST
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            heads = [[uuid, *_head_of(self._db, number, pruned)] for number, uuid, pruned in _open_writers(self._db)]
+            cursor = self._db.execute("INSERT INTO writer (uuid) VALUES (?)", (opening.writer,))
+            self._writer = cursor.lastrowid
+            self._db.execute("UPDATE writer SET closed_by = ? WHERE closed_by IS NULL AND id <> ?",
+                             (opening.writer, self._writer))  # fmt: skip
+            started = detail(
+                {"heads": heads, "program": opening.program, "store": self.store_id, "writer": opening.writer}
+            )
+            head = self._insert([Event(WRITER_STARTED, opening.time, "", started)])
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise LedgerFault(f"{self.path}: {error}") from error
+        self.head = head
+
+
+def _open_file(opening: Opening) -> int:
+    """Open the file and hold its lock for writers; kept open, for closing any descriptor drops SQLite's own locks."""
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if opening.pinned is None else 0)
+    try:
+        descriptor = os.open(opening.path, flags, 0o600)
+    except FileNotFoundError:
+        raise LedgerFault(f"{opening.path}: there is no such ledger; put it back") from None
+    except OSError as error:
+        raise LedgerFault(f"{opening.path}: cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise LedgerFault(
+            f"{opening.path}: another process writes to this ledger; several issuers share one in PostgreSQL"
+        ) from None
+    return descriptor
+
+
+def sqlite_url(path: Path | str, *, read_only: bool = False) -> str:
+    """Return SQLAlchemy's URL of a ledger's file."""
+    return f"sqlite:///file:{path}?mode={'ro' if read_only else 'rw'}&uri=true"
+
+
+def _prepare(opening: Opening) -> str:
+    """Bring the tables to this program's version; return the ledger's id."""
+    engine = create_engine(
+        sqlite_url(opening.path), poolclass=NullPool, connect_args={"timeout": opening.wait_ms / 1000}
+    )
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            return prepare(connection, opening.path, opening.pinned, opening.new_store)
+    except DatabaseError as error:
+        raise LedgerFault(f"{opening.path}: {error.orig}") from error
+
+
+def _connect(opening: Opening) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"file:{opening.path}?mode=rw", uri=True, isolation_level=None, timeout=opening.wait_ms / 1000
+    )
+    # The log is moved into the file between batches, not inside one: a commit then costs one fsync and no more.
+    for pragma in ("synchronous = FULL", "wal_autocheckpoint = 0", f"journal_size_limit = {MAX_WAL_BYTES}"):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return connection
+
+
+def _open_writers(db: sqlite3.Connection) -> list[tuple[int, str, int]]:
+    query = "SELECT id, uuid, pruned_position FROM writer WHERE closed_by IS NULL ORDER BY id"
+    return db.execute(query).fetchall()
+
+
+def _head_of(db: sqlite3.Connection, writer: int, pruned: int) -> tuple[int, str]:
+    """Return the position and the hash of a writer's last entry."""
+    entries = "SELECT position, hash FROM {} WHERE writer = ? ORDER BY position DESC LIMIT 1"
+    found = [db.execute(entries.format(table), (writer,)).fetchone() for table in ("decision", "event")]
+    last = max((row for row in found if row), default=(pruned, b""))
+    return last[0], last[1].hex()

@@ -10,6 +10,7 @@ import typer
 
 from issuer.cli.failure import ExitCode, fail
 from issuer.cli.output import Output
+from issuer.cli.policy_diff import diff
 from issuer.cli.policy_exceptions import exceptions
 from issuer.cli.policy_explain import explain
 from issuer.cli.policy_lint import lint
@@ -82,6 +83,7 @@ def _print_faults(path: Path, error: PolicyInvalid, output: Output) -> NoReturn:
     fail(f"the policy has {found} fault{'s' if found > 1 else ''}{more}")
 
 
+policy_app.command("diff")(diff)
 policy_app.command("exceptions")(exceptions)
 policy_app.command("explain")(explain)
 policy_app.command("lint")(lint)

@@ -16,6 +16,8 @@ from issuer.cli.policy_explain import explain
 from issuer.cli.policy_lint import lint
 from issuer.cli.policy_loading import CeilingOption, OutputOption, ceiling_of
 from issuer.cli.policy_reach import what_can, who_can
+from issuer.cli.policy_schema import schema
+from issuer.cli.policy_rollout import reload, rollback, status
 from issuer.cli.policy_test import run_cases
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.policy_files.directory import load_policy
@@ -87,6 +89,10 @@ policy_app.command("diff")(diff)
 policy_app.command("exceptions")(exceptions)
 policy_app.command("explain")(explain)
 policy_app.command("lint")(lint)
+policy_app.command("reload")(reload)
+policy_app.command("rollback")(rollback)
+policy_app.command("status")(status)
+policy_app.command("schema")(schema)
 policy_app.command("test")(run_cases)
 policy_app.command("what-can")(what_can)
 policy_app.command("who-can")(who_can)

@@ -1,0 +1,216 @@
+"""``issuer policy status``, ``reload`` and ``rollback``: the policy of a running issuer, asked as an operator."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import contextmanager
+from datetime import UTC
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent_client import ISSUER_DNS_NAME
+from agent_client.errors import ClientNotConfigured, IssuerRequestError
+from agent_client.settings import SPIFFE_ENDPOINT_SOCKET, SPIFFE_ISSUER_ADDRESS
+from issuer.cli.failure import ExitCode, fail
+from issuer.cli.output import Output
+from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
+from issuer.core.duration import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from issuer.cli.admin_client import AdminClient
+    from issuer_api.v1 import admin_service_pb2 as pb
+
+Issuer = Annotated[
+    str | None, typer.Option(envvar=SPIFFE_ISSUER_ADDRESS, metavar="HOST:PORT", help="Where the issuer is.")
+]
+IssuerName = Annotated[str, typer.Option(metavar="DNS", help="The DNS name of the issuer's registration entry.")]
+IssuerTrustDomain = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The issuer's trust domain, where it is not yours.")
+]
+Socket = Annotated[
+    str | None, typer.Option(envvar=SPIFFE_ENDPOINT_SOCKET, metavar="unix:///PATH", help="Where the Workload API is.")
+]
+SpiffeIdOption = Annotated[
+    str | None, typer.Option("--spiffe-id", metavar="ID", help="Which identity to use, where you have several.")
+]
+Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to try.")]
+_TIMEOUT = "60s"  # a reload of 100,000 grants takes a while
+
+
+def status(
+    issuer: Issuer = None,
+    issuer_name: IssuerName = ISSUER_DNS_NAME,
+    issuer_trust_domain: IssuerTrustDomain = None,
+    socket: Socket = None,
+    spiffe_id: SpiffeIdOption = None,
+    timeout: Timeout = _TIMEOUT,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Say which policy a running issuer has in force, which it keeps, and why the last load was refused.
+
+    For SPIFFE IDs with the role viewer or operator. Exit code 1 when it cannot be told.
+
+    [bold]Example[/bold]
+
+        issuer policy status --issuer issuer.prod.example:8443
+    """
+    with _connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
+        answer = client.policy_status()
+    if output is Output.JSON:
+        typer.echo(json.dumps(_status_document(answer)))
+        return
+    for line in _status_lines(answer):
+        typer.echo(line)
+
+
+def reload(
+    issuer: Issuer = None,
+    issuer_name: IssuerName = ISSUER_DNS_NAME,
+    issuer_trust_domain: IssuerTrustDomain = None,
+    socket: Socket = None,
+    spiffe_id: SpiffeIdOption = None,
+    timeout: Timeout = _TIMEOUT,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Let a running issuer load its policy's files now, and follow them again after a rollback.
+
+    For SPIFFE IDs with the role operator. A policy with faults changes nothing; exit code 1, with its faults.
+
+    [bold]Example[/bold]
+
+        issuer policy reload --issuer issuer.prod.example:8443
+    """
+    with _connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
+        current = client.reload_policy()
+    _print_in_force(current, output)
+
+
+def rollback(
+    digest: Annotated[str, typer.Argument(help="The digest of a kept policy, as `issuer policy status` prints it.")],
+    issuer: Issuer = None,
+    issuer_name: IssuerName = ISSUER_DNS_NAME,
+    issuer_trust_domain: IssuerTrustDomain = None,
+    socket: Socket = None,
+    spiffe_id: SpiffeIdOption = None,
+    timeout: Timeout = _TIMEOUT,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Put a policy that a running issuer keeps in force again, and hold it until `issuer policy reload`.
+
+    For SPIFFE IDs with the role operator. Exit code 1 when no such policy is kept.
+
+    [bold]Example[/bold]
+
+        issuer policy rollback sha256:6ca1... --issuer issuer.prod.example:8443
+    """
+    with _connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
+        current = client.rollback_policy(digest)
+    _print_in_force(current, output)
+
+
+@contextmanager
+def _connected(
+    issuer: str | None,
+    issuer_name: str,
+    issuer_trust_domain: str | None,
+    socket: str | None,
+    spiffe_id: str | None,
+    timeout: str,
+) -> Iterator[AdminClient]:
+    """Call as this process, and end the command readably when that does not work."""
+    seconds = _seconds(timeout)
+    logging.basicConfig(format="issuer: %(message)s", level=logging.ERROR)  # what is tried again need not be told
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - gRPC reads it when it is imported, which is now
+    from agent_client import WorkloadApiError, WorkloadApiNotConfigured  # noqa: PLC0415 - takes a third of a second
+    from issuer.cli.admin_client import AdminClient  # noqa: PLC0415 - as above
+
+    try:
+        with AdminClient(
+            issuer,
+            workload_api=socket,
+            spiffe_id=spiffe_id,
+            issuer_dns_name=issuer_name,
+            issuer_trust_domain=issuer_trust_domain,
+            timeout=seconds,
+        ) as client:
+            yield client
+    except IssuerRequestError as error:
+        _fail_request(error)
+    except (ClientNotConfigured, WorkloadApiNotConfigured) as error:
+        fail(str(error), ExitCode.USAGE)
+    except WorkloadApiError as error:
+        fail(str(error))
+
+
+def _seconds(timeout: str) -> float:
+    try:
+        seconds = parse_duration(timeout).total_seconds()
+    except ValueError as error:
+        fail(f"--timeout: {error}", ExitCode.USAGE)
+    return seconds or fail("--timeout: is longer than nothing", ExitCode.USAGE)
+
+
+def _fail_request(error: IssuerRequestError) -> NoReturn:
+    details = (("reason", error.reason), ("request", error.request_id), ("remedy", error.remedy))
+    fail("\n".join([error.message, *(f"  {name}: {value}" for name, value in details if value)]))
+
+
+def _print_in_force(current: pb.PolicyGeneration, output: Output) -> None:
+    if output is Output.JSON:
+        typer.echo(json.dumps({"current": _generation_document(current)}))
+    else:
+        typer.echo(f"in force: {_generation_words(current)}")
+
+
+def _status_lines(answer: pb.GetPolicyStatusResponse) -> Iterator[str]:
+    yield f"in force: {_generation_words(answer.current)}"
+    if answer.pinned:
+        yield "held by a rollback: files are not followed until `issuer policy reload`"
+    for each in answer.generations:
+        if each.digest != answer.current.digest:
+            yield f"kept: {_generation_words(each)}"
+    if answer.last_fault:
+        yield f"the last load was refused at {_text(answer.last_fault_time)}:"
+        yield from (f"  {line}" for line in answer.last_fault.splitlines())
+    if answer.audit_rules:
+        yield f"in audit mode: {' '.join(answer.audit_rules)}"
+    for feeder, facts in sorted(answer.facts_by_feeder.items()):
+        yield f"facts of {feeder}: {facts}"
+
+
+def _generation_words(generation: pb.PolicyGeneration) -> str:
+    numbers = {name: getattr(generation, name) for name in _COUNTS}
+    counts = [f"{number} {name[: -1 if number == 1 else None]}" for name, number in numbers.items()]
+    return f"{generation.digest} since {_text(generation.load_time)}, {', '.join(counts)}"
+
+
+_COUNTS = ("audiences", "grants", "prohibitions", "limits")
+
+
+def _status_document(answer: pb.GetPolicyStatusResponse) -> dict[str, object]:
+    return {
+        "current": _generation_document(answer.current),
+        "generations": [_generation_document(each) for each in answer.generations],
+        "pinned": answer.pinned,
+        "last_fault": answer.last_fault or None,
+        "last_fault_time": _text(answer.last_fault_time) if answer.HasField("last_fault_time") else None,
+        "audit_rules": list(answer.audit_rules),
+        "facts_by_feeder": dict(answer.facts_by_feeder),
+    }
+
+
+def _generation_document(generation: pb.PolicyGeneration) -> dict[str, object]:
+    counts = {name: getattr(generation, name) for name in _COUNTS}
+    return {"digest": generation.digest, "load_time": _text(generation.load_time), **counts}
+
+
+def _text(moment: Timestamp) -> str:
+    return moment.ToDatetime(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

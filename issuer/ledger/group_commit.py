@@ -119,7 +119,11 @@ class GroupCommit:
             LedgerFault: It cannot be opened.
         """
         self._pinned = pinned
-        await self._open()
+        try:
+            await self._open()
+        except LedgerFault:
+            await self._engine.close()
+            raise
         self._writer = asyncio.create_task(self._write_batches())
 
     async def write(self, *entries: Entry, within: float | None = None) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,8 @@ class _Process:
 
     async def leave(self) -> None:
         self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
         try:
             await asyncio.to_thread(self._process.wait, LEAVE_SECONDS)
         except subprocess.TimeoutExpired:

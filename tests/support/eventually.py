@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -26,3 +27,11 @@ def eventually(look: Callable[[], T | None], *, within: float = 20.0) -> T:
         if monotonic() > deadline:
             raise AssertionError(f"not within {within} s") from fault
         pause.wait(0.02)
+
+
+async def eventually_true(look: Callable[[], bool], *, within: float = 20.0) -> None:
+    """Return once ``look`` is true; other tasks of the event loop run meanwhile."""
+    deadline = monotonic() + within
+    while not look():
+        assert monotonic() < deadline, f"not within {within} s"
+        await asyncio.sleep(0.02)

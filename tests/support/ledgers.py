@@ -6,9 +6,11 @@ import sqlite3
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 
+from issuer.core.record import DecisionRecord, microseconds
 from issuer.ledger.group_commit import GroupCommit
 from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.system import RandomIds, SystemClock
@@ -55,3 +57,39 @@ def rows(path: Path, query: str) -> list[Any]:
     """Return what a query finds in an SQLite ledger."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
+
+
+def record(**changes: Any) -> DecisionRecord:
+    """Return a decision with an id of its own."""
+    now = SystemClock().now()
+    usual = DecisionRecord(
+        decision_id=UUID(RandomIds().decision_id(now)).bytes,
+        time=microseconds(now),
+        caller="spiffe://prod.example/ns/payments/sa/settler",
+        svid=f"{'aa' * 32} 1 {microseconds(now)}",
+        peer="ipv4:10.0.0.7",
+        grant_type="client_credentials",
+        audience="https://ledger.prod.example",
+        application_asked="",
+        scopes_asked="ledger.read",
+        ttl_asked=None,
+        intent="",
+        flags=0,
+        outcome=1,
+        reason="",
+        application="ledger",
+        scopes="ledger.read",
+        scopes_refused="",
+        rules="reads",
+        policy=f"sha256:{'0' * 64}",
+        facts="",
+        missing="",
+        lifetime=300,
+        lifetime_bound="audience",
+        lifetime_rule="https://ledger.prod.example",
+        token_id=RandomIds().token_id(),
+        expires_at=microseconds(now) // 1_000_000 + 300,
+        token_sha256=b"\0" * 32,
+        audit="",
+    )
+    return usual._replace(**changes)

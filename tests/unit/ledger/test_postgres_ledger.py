@@ -1,0 +1,165 @@
+"""The ledger in a real PostgreSQL server of its own, and what can befall it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from support.eventually import eventually_true
+from support.ledgers import group_commit, record
+from support.postgres import PostgresServer
+
+from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.postgres_ledger import PostgresLedger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from issuer.ledger.group_commit import GroupCommit
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as started:
+        yield started
+
+
+@pytest.fixture
+def database(server: PostgresServer) -> str:
+    return server.new_database()
+
+
+@pytest.fixture
+async def ledger(database: str) -> AsyncIterator[GroupCommit]:
+    opened = group_commit(PostgresLedger(database), max_wait=timedelta(seconds=1))
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def ask(database: str, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(database) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def chains(database: str) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for writer, position in ask(
+        database, "SELECT writer, position FROM decision UNION SELECT writer, position FROM event ORDER BY 1, 2"
+    ):
+        found.setdefault(int(str(writer)), []).append(int(str(position)))
+    return found
+
+
+async def refused(ledger: GroupCommit) -> float:
+    started = time.monotonic()
+    with pytest.raises(TemporarilyUnavailable) as refusal:
+        await ledger.write(record())
+    assert refusal.value.reason is Reason.LEDGER_UNAVAILABLE
+    return time.monotonic() - started
+
+
+async def works_again(ledger: GroupCommit) -> None:
+    await eventually_true(lambda: ledger.fault is None)
+    await ledger.write(record())
+
+
+async def test_what_was_written_is_there_when_write_returns(ledger: GroupCommit, database: str) -> None:
+    beside = Event("x", 1, "", "{}"), KeptPolicy("sha256:1", b"f"), Checkpoint("j")
+    await ledger.write(record(token_id="abc", intent='{"a":1}'), *beside)
+    assert ask(database, "SELECT token_id FROM decision") == [("abc",)]
+    assert ask(database, "SELECT kind FROM event ORDER BY seq") == [("writer_started",), ("x",)]
+    assert ask(database, "SELECT digest FROM policy") == [("sha256:1",)]
+    assert ask(database, "SELECT statement FROM checkpoint") == [("j",)]
+
+
+async def test_several_issuers_write_at_once_each_its_own_chain(ledger: GroupCommit, database: str) -> None:
+    other = group_commit(PostgresLedger(database))
+    await other.open()
+    texts = [f"spiffe://prod.example/{number}" for number in range(100)]
+    writes = [each.write(record(caller=text)) for text in texts for each in (ledger, other)]
+    await asyncio.gather(*writes)
+    await other.close()
+    assert chains(database) == {1: list(range(1, 102)), 2: list(range(1, 102))}
+    assert len(ask(database, "SELECT 1 FROM text WHERE value LIKE 'spiffe://prod.example/%'")) == 100
+
+
+async def test_only_the_chains_of_issuers_that_ended_are_closed(ledger: GroupCommit, database: str) -> None:
+    for _ in range(2):
+        other = group_commit(PostgresLedger(database))
+        await other.open()
+        await other.close()
+    await ledger.write(record())
+    assert ask(database, "SELECT closed_by IS NULL FROM writer ORDER BY id") == [(True,), (False,), (True,)]
+
+
+async def test_a_connection_that_is_cut_is_made_again(ledger: GroupCommit, database: str) -> None:
+    await ledger.write(record())
+    ask(database, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'spiffe-issuer'")
+    await refused(ledger)
+    await works_again(ledger)
+
+
+async def test_a_server_that_is_restarted(server: PostgresServer, ledger: GroupCommit, database: str) -> None:
+    await ledger.write(record())
+    server.stop()
+    await refused(ledger)
+    assert await refused(ledger) < 1
+    server.start()
+    await works_again(ledger)
+    assert all(chain == list(range(1, len(chain) + 1)) for chain in chains(database).values())
+
+
+async def test_a_server_that_hangs_hangs_nobody(server: PostgresServer, ledger: GroupCommit, database: str) -> None:
+    await ledger.write(record())
+    [(backend,)] = ask(database, "SELECT pid FROM pg_stat_activity WHERE application_name = 'spiffe-issuer'")
+    server.signal(int(str(backend)), signal.SIGSTOP)
+    try:
+        assert await refused(ledger) < 3
+        assert await refused(ledger) < 0.2
+    finally:
+        server.signal(int(str(backend)), signal.SIGCONT)
+    await works_again(ledger)
+
+
+async def test_a_fail_over_to_an_empty_database_is_refused(ledger: GroupCommit, database: str) -> None:
+    await ledger.write(record())
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    await refused(ledger)
+    await eventually_true(lambda: "is empty" in str(ledger.fault))
+
+
+async def test_a_clone_of_a_writer_does_not_continue_its_chain(ledger: GroupCommit, database: str) -> None:
+    engine = ledger._engine
+    assert isinstance(engine, PostgresLedger)
+    await ledger.write(record())
+    ask_nothing = engine._head
+    await ledger.write(record())
+    engine._head = ask_nothing  # as a virtual machine that was copied would go on
+    await refused(ledger)
+    await works_again(ledger)
+    assert sorted(chains(database)) == [1, 2]
+
+
+def test_a_password_is_in_no_message() -> None:
+    assert "hunter2" not in PostgresLedger("postgresql://me:hunter2@db.example/x").name
+    with pytest.raises(LedgerFault) as fault:
+        PostgresLedger("postgresql://me:hunter2@db.example/x?nonsense=1")
+    assert "hunter2" not in str(fault.value)
+
+
+async def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
+    ledger = group_commit(PostgresLedger(f"host={tmp_path} user=me password=hunter2 dbname=x"))
+    with pytest.raises(LedgerFault) as fault:
+        await ledger.open()
+    assert "hunter2" not in str(fault.value)

@@ -1,0 +1,244 @@
+"""The ledger on a real SQLite file, with the process that owns it, and what can befall both."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from support.eventually import eventually_true
+from support.ledgers import group_commit, record, rows, sqlite_ledger
+
+from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.sqlite_ledger import SqliteLedger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from issuer.ledger.group_commit import GroupCommit
+
+FAST = timedelta(milliseconds=500)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.sqlite3"
+
+
+def process_of(ledger: GroupCommit) -> int:
+    engine = ledger._engine
+    assert isinstance(engine, SqliteLedger)
+    assert engine._process is not None
+    return engine._process._process.pid
+
+
+async def refused(ledger: GroupCommit) -> float:
+    started = time.monotonic()
+    with pytest.raises(TemporarilyUnavailable) as refusal:
+        await ledger.write(record())
+    assert refusal.value.reason is Reason.LEDGER_UNAVAILABLE
+    return time.monotonic() - started
+
+
+async def works_again(ledger: GroupCommit) -> None:
+    await eventually_true(lambda: ledger.fault is None)
+    await ledger.write(record())
+
+
+def positions(file: Path) -> dict[int, list[int]]:
+    """Return the positions of the entries of each chain."""
+    chains: dict[int, list[int]] = {}
+    for writer, position in rows(
+        file, "SELECT writer, position FROM decision UNION SELECT writer, position FROM event ORDER BY 1, 2"
+    ):
+        chains.setdefault(writer, []).append(position)
+    return chains
+
+
+async def test_what_was_written_is_there_when_write_returns(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        await ledger.write(
+            record(token_id="abc"), Event("x", 1, "", "{}"), KeptPolicy("sha256:1", b"f"), Checkpoint("j")
+        )
+        assert rows(file, "SELECT token_id FROM decision") == [("abc",)]
+        assert rows(file, "SELECT kind FROM event") == [("writer_started",), ("x",)]
+        assert rows(file, "SELECT digest, files FROM policy") == [("sha256:1", b"f")]
+        assert rows(file, "SELECT statement FROM checkpoint") == [("j",)]
+
+
+async def test_all_who_wait_share_a_commit(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        await asyncio.gather(*(ledger.write(record()) for _ in range(500)))
+        assert ledger.statistics.commits < 50
+        assert ledger.statistics.entries == 500
+    assert positions(file) == {1: list(range(1, 502))}
+
+
+async def test_what_a_cancelled_caller_queued_is_written(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        first = asyncio.ensure_future(ledger.write(record()))
+        second = asyncio.ensure_future(ledger.write(record()))
+        await asyncio.sleep(0)
+        second.cancel()
+        await first
+    assert len(rows(file, "SELECT 1 FROM decision")) == 2
+
+
+async def test_a_new_chain_begins_with_the_head_of_the_one_before(file: Path) -> None:
+    for _ in range(2):
+        async with sqlite_ledger(file) as ledger:
+            await ledger.write(record())
+    [(head,)] = rows(file, "SELECT lower(hex(hash)) FROM decision WHERE writer = 1")
+    [(detail,)] = rows(file, "SELECT detail FROM event WHERE writer = 2")
+    assert head in detail
+    assert rows(file, "SELECT closed_by IS NULL FROM writer ORDER BY id") == [(0,), (1,)]
+
+
+async def test_the_file_is_for_its_owner_alone(file: Path) -> None:
+    async with sqlite_ledger(file):
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_killed_process_costs_its_batch_and_is_replaced(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        await ledger.write(record())
+        os.kill(process_of(ledger), signal.SIGKILL)
+        await refused(ledger)
+        await works_again(ledger)
+    assert all(chain == list(range(1, len(chain) + 1)) for chain in positions(file).values())
+
+
+async def test_a_process_that_hangs_hangs_nobody_else(file: Path) -> None:
+    ledger = group_commit(SqliteLedger(file), max_wait=FAST)
+    await ledger.open()
+    os.kill(process_of(ledger), signal.SIGSTOP)
+    try:
+        assert await refused(ledger) < 2
+        assert ledger.fault is not None
+        assert await refused(ledger) < 0.2, "refused at once while it hangs"
+    finally:
+        os.kill(process_of(ledger), signal.SIGCONT)
+    await works_again(ledger)
+    await ledger.close()
+    assert len(rows(file, "SELECT 1 FROM decision")) == 2, "the queued one was written, the refused-at-once one was not"
+
+
+async def test_a_caller_with_less_time_waits_less(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        os.kill(process_of(ledger), signal.SIGSTOP)
+        started = time.monotonic()
+        with pytest.raises(TemporarilyUnavailable):
+            await ledger.write(record(), within=0.1)
+        assert time.monotonic() - started < 2
+        os.kill(process_of(ledger), signal.SIGCONT)
+
+
+@pytest.mark.parametrize("fault", ["deleted", "moved", "replaced", "read-only"])
+async def test_a_file_that_is_not_the_one_in_use_is_refused_until_it_is_back(file: Path, fault: str) -> None:
+    async with sqlite_ledger(file) as ledger:
+        await ledger.write(record())
+        aside = file.with_name("aside")
+        if fault == "read-only":
+            file.chmod(0o400)
+        else:
+            file.rename(aside)
+        if fault == "replaced":
+            async with sqlite_ledger(file):
+                pass
+        await refused(ledger)
+        assert not (fault in {"deleted", "moved"} and file.exists()), "no new ledger is begun under a running issuer"
+        if fault == "read-only":
+            file.chmod(0o600)
+        else:
+            for leftover in file.parent.glob("ledger.sqlite3*"):
+                if fault == "replaced":
+                    leftover.unlink()
+            aside.rename(file)
+        await works_again(ledger)
+
+
+async def test_an_empty_database_in_its_place_is_another_ledger(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        file.rename(file.with_name("aside"))
+        with closing(sqlite3.connect(file)) as empty:
+            empty.execute("CREATE TABLE x (y)")
+        await refused(ledger)
+        await eventually_true(lambda: "is empty" in str(ledger.fault))
+
+
+async def test_a_lock_that_is_held_delays_and_then_refuses(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await refused(ledger) < 4
+            other.execute("ROLLBACK")
+        await works_again(ledger)
+
+
+async def test_two_issuers_do_not_write_to_one_file(file: Path) -> None:
+    async with sqlite_ledger(file):
+        with pytest.raises(LedgerFault, match="another process writes to this ledger"):
+            await group_commit(SqliteLedger(file)).open()
+
+
+async def test_a_newer_schema_is_refused_with_what_to_do(file: Path) -> None:
+    async with sqlite_ledger(file):
+        pass
+    with closing(sqlite3.connect(file)) as newer, newer:
+        newer.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
+    with pytest.raises(LedgerFault, match="of version 99, and this program knows 1: run the newer program"):
+        await group_commit(SqliteLedger(file)).open()
+
+
+async def test_a_file_that_is_no_database_is_refused(file: Path) -> None:
+    file.write_bytes(b"not a database" * 1000)
+    with pytest.raises(LedgerFault, match="not a database"):
+        await group_commit(SqliteLedger(file)).open()
+
+
+async def test_more_than_may_wait_are_refused_at_once(file: Path) -> None:
+    ledger = group_commit(SqliteLedger(file), max_waiting=10)
+    await ledger.open()
+    outcomes = await asyncio.gather(*(ledger.write(record()) for _ in range(50)), return_exceptions=True)
+    assert sum(isinstance(outcome, TemporarilyUnavailable) for outcome in outcomes) == 40
+    await ledger.close()
+
+
+async def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
+    """On a file system of its own; mounting one needs root, as CI is."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = await asyncio.create_subprocess_exec("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
+    assert await mount.wait() == 0, "run as root: this test mounts a small tmpfs"
+    try:
+        ledger = group_commit(SqliteLedger(disk / "ledger.sqlite3"))
+        await ledger.open()
+        (disk / "filler").write_bytes(b"x" * (disk_free(disk) - 20_000))
+        with pytest.raises(TemporarilyUnavailable):
+            await write_many(ledger)
+        (disk / "filler").unlink()
+        await works_again(ledger)
+        await ledger.close()
+        chains = positions(disk / "ledger.sqlite3")
+        assert all(chain == list(range(1, len(chain) + 1)) for chain in chains.values())
+    finally:
+        unmount = await asyncio.create_subprocess_exec("umount", str(disk))
+        await unmount.wait()
+
+
+async def write_many(ledger: GroupCommit) -> None:
+    for _ in range(200):
+        await ledger.write(record())
+
+
+def disk_free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

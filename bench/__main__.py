@@ -1,4 +1,4 @@
-"""Runs the measurements and prints a table; the figures also go to ``bench/results/latest.json``."""
+"""Runs the measurements and prints tables; the figures also go to ``bench/results/latest.json``."""
 
 from __future__ import annotations
 
@@ -6,120 +6,28 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import grpc
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import AUDIENCE, BATCH_ITEMS, SCOPE
-from bench.process_cpu import cpu_seconds
+from bench.bench_engines import measure_cedar, measure_opa
+from bench.bench_policy import measured as measure_policy
+from bench.bench_reload import measure_reload
+from bench.load import BATCH_ITEMS
+from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
-from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess, IssuerSettings
-from issuer_testing.spire.authority import pem_bundle
-from issuer_testing.spire.embedded import DevelopmentAuthority
-from issuer_testing.spire.entry import Entry
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 CALLERS = (1, 16, 64)
-TRUST_DOMAIN = "dev.test"
-CALLER = f"spiffe://{TRUST_DOMAIN}/ns/payments/sa/settler"
-POLICY = f"""\
-version: 1
-audiences:
-  - name: {AUDIENCE}
-    application: ledger
-    max_ttl: 10m
-    scopes: [{{name: {SCOPE}, risk: low}}]
-grants:
-  - {{id: bench, owner: bench, workloads: ["{CALLER}"], audience: "{AUDIENCE}", scopes: [{SCOPE}]}}
-"""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server under test."""
-
-    address: str
-    pid: int
-
-
-@dataclass(frozen=True)
-class Figures:
-    """One run of one kind of work."""
-
-    requests_per_second: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us_per_request: float
-
-
 Rows = dict[tuple[str, int], Figures]
 """Figures by kind of work and number of callers."""
-
-
-def measure(server: Server, folder: Path, work: str, callers: int, seconds: float) -> Figures:
-    """Put load on a server and return what it cost it."""
-    command = [sys.executable, "-m", "bench.load", server.address, str(folder), work, str(callers), str(seconds)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
-        assert load.stdin is not None  # noqa: S101 - for the type checker: opened as pipes
-        assert load.stdout is not None  # noqa: S101
-        load.stdout.readline()
-        before = cpu_seconds(server.pid)
-        load.stdin.write("go\n")
-        load.stdin.flush()
-        report = load.stdout.readline()
-        used = cpu_seconds(server.pid) - before
-    if load.returncode:
-        raise SystemExit(f"the load generator failed on {work} with {callers} callers")
-    values = json.loads(report)
-    return Figures(
-        values["calls"] / values["seconds"], values["p50_ms"], values["p99_ms"], used / values["calls"] * 1e6
-    )
-
-
-def median(runs: list[Figures]) -> Figures:
-    """Return the median of each figure."""
-    columns = [asdict(run) for run in runs]
-    return Figures(**{name: statistics.median(column[name] for column in columns) for name in columns[0]})
-
-
-@contextmanager
-def servers(folder: Path) -> Iterator[tuple[Server, Server]]:
-    """Start the null server and the issuer, with one identity for both, and files for the load generator."""
-    with ExitStack() as stack:
-        authority = stack.enter_context(DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None))
-        identity = authority.workload(Entry(f"spiffe://{TRUST_DOMAIN}/spiffe-issuer", dns_names=(ISSUER_DNS_NAME,)))
-        _write_credentials(folder, authority)
-        (folder / "policy.yaml").write_text(POLICY)
-        settings = IssuerSettings(folder / "issuer", folder / "policy.yaml", identity.socket, insecure_dev=True)
-        issuer = stack.enter_context(IssuerProcess(settings))
-        command = [sys.executable, "-m", "bench.null_server", identity.socket]
-        null = stack.enter_context(
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-        )
-        stack.callback(null.terminate)
-        assert null.stdout is not None  # noqa: S101 - for the type checker: opened as a pipe
-        yield Server(null.stdout.readline().strip(), null.pid), Server(issuer.address, issuer.pid)
-
-
-def _write_credentials(folder: Path, authority: DevelopmentAuthority) -> None:
-    svid = authority.authority.issue(CALLER)
-    (folder / "chain.pem").write_bytes(svid.chain_pem())
-    (folder / "key.pem").write_bytes(svid.key_pem())
-    (folder / "roots.pem").write_bytes(pem_bundle([authority.authority.root]))
 
 
 def table(rows: Rows, signature: float) -> Table:
@@ -151,16 +59,44 @@ def ratio(rows: Rows, work: str, callers: int, signature: float) -> str:
     return ""
 
 
+class Part(StrEnum):
+    """What can be measured alone."""
+
+    SERVER = "server"
+    POLICY = "policy"
+    RELOAD = "reload"
+
+
 def main(
     runs: Annotated[int, typer.Option(help="Runs of each measurement; the median counts.", min=3)] = 3,
     seconds: Annotated[float, typer.Option(help="Length of each run.")] = 4.0,
+    only: Annotated[list[Part] | None, typer.Option(help="Measure this alone; may be repeated.")] = None,
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = RESULTS,
 ) -> None:
-    """Measure IssueToken at 1, 16 and 64 callers and batches of 64, beside a null RPC and a bare signature."""
-    console = Console()
+    """Measure the server, the policy engine beside others, and reloads; each beside its reference in the same run."""
+    console = Console(width=max(110, Console().width))
+    parts = only or list(Part)
+    document: dict[str, object] = {
+        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "grpcio": grpc.__version__},
+        "runs": runs,
+        "seconds": seconds,
+        "es256_signature_us": microseconds_per_signature(),
+    }
+    if Part.SERVER in parts:
+        document |= _measure_server(console, runs, seconds)
+    if Part.POLICY in parts:
+        document["policy"] = _measure_engines(console)
+    if Part.RELOAD in parts:
+        document["reload"] = _measure_reload(console, runs, seconds)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(document, indent=2) + "\n")
+    console.print(f"wrote {output}", style="dim")
+
+
+def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, object]:
     rows: dict[tuple[str, int], list[Figures]] = {}
     signatures: list[float] = []
-    with tempfile.TemporaryDirectory() as name, servers(Path(name)) as (null, issuer):
+    with tempfile.TemporaryDirectory() as name, servers(Path(name)) as (null, issuer, _):
         for run in range(1, runs + 1):
             signatures.append(microseconds_per_signature())
             for server, work, callers in _plan(null, issuer):
@@ -171,29 +107,60 @@ def main(
     signature = statistics.median(signatures)
     console.print(table(medians, signature))
     console.print(f"batch: {BATCH_ITEMS} tokens in one call; its ratio is for each token", style="dim")
-    _write(output, medians, signature, runs=runs, seconds=seconds)
-    console.print(f"wrote {output}", style="dim")
+    figures_listed = [
+        {"work": work, "callers": callers, **asdict(figures), "ratio": ratio(medians, work, callers, signature)}
+        for (work, callers), figures in medians.items()
+    ]
+    return {"batch_items": BATCH_ITEMS, "es256_signature_us": signature, "figures": figures_listed}
+
+
+def _measure_engines(console: Console) -> list[dict[str, object]]:
+    """Measure ours without and with two conditions, and the others with two, at each size."""
+    rows: list[dict[str, object]] = []
+    for grants in SIZES:
+        console.print(f"policy engines, {grants:,} grants", style="dim")
+        for conditions in (False, True):
+            name = f"ours, {2 if conditions else 0} conditions"
+            rows.append({"engine": name, **measure_policy(grants, conditions=conditions)})
+        for other in (measure_cedar, measure_opa):
+            try:
+                rows.append(other(grants))
+            except LookupError as why:
+                console.print(f"left out: {why}")
+    first = {str(row["engine"]): float(str(row["decide_p50_us"])) for row in reversed(rows)}
+    for row in rows:
+        row["ratio_to_smallest"] = round(float(str(row["decide_p50_us"])) / first[str(row["engine"])], 2)
+    console.print(_listing("One decision; memory is held by each process, not shared", rows, _ENGINE_COLUMNS))
+    return rows
+
+
+def _measure_reload(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    console.print("reloads of 100,000 grants under load", style="dim")
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_reload(Path(name), runs=runs, seconds=seconds)
+    for row in rows:
+        row["p99_ratio"] = round(float(str(row["p99_ms_during"])) / float(str(row["p99_ms_before"])), 2)
+    console.print(_listing("IssueToken while the policy is read again", rows, list(rows[0])))
+    return rows
+
+
+SIZES = (100, 10_000, 100_000)
+_ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",
+                   "decide_p99_us", "ratio_to_smallest"]  # fmt: skip
+
+
+def _listing(title: str, rows: list[dict[str, object]], columns: list[str]) -> Table:
+    shown = Table(title=title, title_justify="left")
+    for column in columns:
+        shown.add_column(column.replace("_", " "), justify="left" if column == "engine" else "right")
+    for row in rows:
+        shown.add_row(*(str(row.get(column, "")) for column in columns))
+    return shown
 
 
 def _plan(null: Server, issuer: Server) -> list[tuple[Server, str, int]]:
     plan = [(server, work, callers) for callers in CALLERS for server, work in ((null, "null"), (issuer, "token"))]
     return [*plan, (issuer, "batch", 1), (issuer, "batch", 16)]
-
-
-def _write(output: Path, rows: Rows, signature: float, *, runs: int, seconds: float) -> None:
-    document = {
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "grpcio": grpc.__version__},
-        "runs": runs,
-        "seconds": seconds,
-        "batch_items": BATCH_ITEMS,
-        "es256_signature_us": signature,
-        "figures": [
-            {"work": work, "callers": callers, **asdict(figures), "ratio": ratio(rows, work, callers, signature)}
-            for (work, callers), figures in rows.items()
-        ],
-    }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

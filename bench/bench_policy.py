@@ -1,6 +1,7 @@
 """What policy costs as it grows: load time, memory a grant, and the time of one decision. Prints JSON lines.
 
-Grants are spread over 10,000 identities and 1,000 audiences (fewer where there are fewer grants), one pattern in ten
+Each grant has two CEL conditions, one over a fact and one over the request, or none (``--conditions none``). Grants are
+spread over 10,000 identities and 1,000 audiences (fewer where there are fewer grants), one pattern in ten
 has a wildcard, and the requests timed are the same in every run: only the number of unrelated grants differs.
 """
 
@@ -26,14 +27,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from issuer.core.caller import Caller
 from issuer.core.decide import decide
 from issuer.core.decision import Grant
+from issuer.core.facts import Fact
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.spiffe_id import SpiffeId
-from issuer.core.token_request import TokenRequest
+from issuer.core.token_request import Intent, TokenRequest
 from issuer.policy_files.directory import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from issuer.core.facts import Facts
     from issuer.core.policy import Policy
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -44,31 +47,54 @@ DECISIONS = 4_000
 WILDCARD_EVERY = 10
 
 
-def policy_text(grants: int) -> bytes:
+CONDITIONS = """\
+facts:
+  - {name: posture, subject: caller, max_age: 1h, fields: {status: string}}
+conditions:
+  - {name: healthy, when: facts.posture.status == "healthy"}
+"""
+
+
+def policy_text(grants: int, *, conditions: bool = True) -> bytes:
     """Return a policy of so many grants."""
     audiences = "".join(
         f"  - name: https://api-{number}.example\n    application: app-{number}\n    max_ttl: 10m\n"
         "    scopes: [{name: read, risk: low}, {name: write, risk: high}]\n"
         for number in range(min(AUDIENCES, grants))
     )
-    return f"version: 1\naudiences:\n{audiences}grants:\n{''.join(map(_grant, range(grants)))}".encode()
+    listed = "".join(_grant(number, conditions=conditions) for number in range(grants))
+    return f"version: 1\n{CONDITIONS if conditions else ''}audiences:\n{audiences}grants:\n{listed}".encode()
 
 
-def _grant(number: int) -> str:
+def grant_parts(number: int) -> tuple[str, str, str]:
+    """Return the folder and the service that a grant is for, and its audience."""
     identity = number % IDENTITIES
     service = "*" if number % WILDCARD_EVERY == 0 else f"svc-{identity}"
     # Within one round over the identities every audience is hit ten times; each round moves on by one.
     audience = (number + number // IDENTITIES) % AUDIENCES
+    folder = f"spiffe://prod.example/ns/team-{identity % 500}-{identity}/sa"
+    return folder, service, f"https://api-{audience}.example"
+
+
+def _grant(number: int, *, conditions: bool) -> str:
+    identity = number % IDENTITIES
+    folder, service, audience = grant_parts(number)
     return (
         f"  - id: grant-{number}\n"
-        f'    workloads: ["spiffe://prod.example/ns/team-{identity % 500}-{identity}/sa/{service}"]\n'
+        f'    workloads: ["{folder}/{service}"]\n'
         f"    application: app-{identity % 100}\n"
-        f"    audience: https://api-{audience}.example\n"
+        f"    audience: {audience}\n"
         "    scopes: [read, write]\n"
         "    max_ttl: 5m\n"
         "    expires: 2027-06-30\n"
-        f"    owner: team-{identity % 500}\n"
+        f"    owner: team-{identity % 500}\n" + (CONDITIONS_OF_GRANT if conditions else "")
     )
+
+
+CONDITIONS_OF_GRANT = """\
+    requires: [healthy]
+    when: request.intent.ticket.startsWith("CHG-")
+"""
 
 
 def requests() -> list[tuple[Caller, TokenRequest]]:
@@ -79,7 +105,15 @@ def requests() -> list[tuple[Caller, TokenRequest]]:
 def _request(number: int) -> tuple[Caller, TokenRequest]:
     spiffe_id = SpiffeId.parse(f"spiffe://prod.example/ns/team-{number % 500}-{number}/sa/svc-{number}")
     caller = Caller(spiffe_id, bytes(32), number, NOW + timedelta(hours=1))
-    return caller, TokenRequest(audience=f"https://api-{number}.example", scopes=("read", "write"))
+    intent = Intent(ticket=f"CHG-{number}")
+    return caller, TokenRequest(audience=f"https://api-{number}.example", scopes=("read", "write"), intent=intent)
+
+
+def facts_of(caller: Caller) -> Facts:
+    """Return what is told of a caller."""
+    begins, ends = NOW - timedelta(minutes=1), NOW + timedelta(minutes=59)
+    fact = Fact("posture", str(caller.spiffe_id), {"status": "healthy"}, "bench", begins, ends)
+    return {fact.key: fact}
 
 
 def loaded(text: bytes) -> tuple[Policy, float, float]:
@@ -130,20 +164,21 @@ def microseconds(action: Callable[[int], object], count: int) -> list[float]:
     return times
 
 
-def measured(grants: int) -> dict[str, object]:
+def measured(grants: int, *, conditions: bool = True) -> dict[str, object]:
     """Return the figures for one size of policy."""
-    text = policy_text(grants)
+    text = policy_text(grants, conditions=conditions)
     policy, seconds, held = loaded(text)
-    asked = requests()
+    asked = [(caller, request, facts_of(caller)) for caller, request in requests()]
 
     def one(number: int) -> None:
-        caller, request = asked[number % len(asked)]
-        if not isinstance(decide(policy, caller, request, {}, NOW), Grant):
+        caller, request, facts = asked[number % len(asked)]
+        if not isinstance(decide(policy, caller, request, facts, NOW), Grant):
             raise SystemExit("a request of the benchmark was denied")
 
     rounds = [sorted(microseconds(one, DECISIONS)) for _ in range(ROUNDS)]
     return {
         "bench": "policy",
+        "conditions": 2 if conditions else 0,
         "grants": grants,
         "file_megabytes": round(len(text) / 1e6, 2),
         "load_seconds": round(seconds, 3),
@@ -163,6 +198,7 @@ def signature_us() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grants", type=int, nargs="+", default=[100, 10_000, 100_000])
+    parser.add_argument("--conditions", choices=["both", "two", "none"], default="both")
     parser.add_argument("--resident-growth", metavar="FILE", help="print only how much loading FILE takes, in bytes")
     options = parser.parse_args()
     if options.resident_growth:
@@ -170,7 +206,11 @@ def main() -> None:
         return
     sizes = options.grants
     signature = signature_us()
-    results = [measured(size) for size in sizes]
+    for conditions in {"both": (True, False), "two": (True,), "none": (False,)}[options.conditions]:
+        report([measured(size, conditions=conditions) for size in sizes], signature)
+
+
+def report(results: list[dict[str, object]], signature: float) -> None:
     for result in results:
         result["es256_us"] = round(signature, 2)
         result["decide_ratio_to_first"] = round(

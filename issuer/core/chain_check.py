@@ -1,4 +1,4 @@
-"""Whether a ledger's chains hold: recomputes every entry, and says of the first that does not fit what is wrong with it.
+"""Whether a ledger's chains hold: recomputes every entry, and says what is wrong with the first that does not fit.
 
 What it cannot see: that the last entries of a chain were removed, unless a later chain or a signed checkpoint holds a
 head that is now missing; and anything, if whoever changed it could also sign checkpoints.

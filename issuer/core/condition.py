@@ -90,6 +90,7 @@ class Condition:
         needs: The paths that must be known, such as ``facts.risk.score`` or ``request.ttl``.
         mentions: Those, and the ones that ``has()`` guards.
         fact_types: The names of the types of fact among them.
+        source: Where it is declared; without a name, where the first rule with this text stands.
     """
 
     text: str
@@ -162,11 +163,11 @@ class ConditionCompiler:
         Raises:
             ConditionError: When it is malformed, breaks a bound, mentions what is not declared, or is not of type bool.
         """
+        # 100,000 grants with few conditions hold each once.
         same = self._compiled.get(text)
         if same is None:
-            same = self._compiled[text] = self._compile(text, name, source)
-        # The text and the sets of the first one, so that 100,000 grants with few conditions hold each once.
-        return replace(same, name=name, source=source)
+            same = self._compiled[text] = self._compile(text, source)
+        return same if name is None else replace(same, name=name, source=source)
 
     def compile_part(self, text: str) -> Any:  # noqa: ANN401
         """Return the engine's expression for a part of a condition, of whatever type; for :meth:`Context.value_of`.
@@ -180,7 +181,7 @@ class ConditionCompiler:
         except Exception as error:  # noqa: BLE001 - the engine raises RuntimeError, and what else is not documented
             raise _engine_error(text, str(error)) from None
 
-    def _compile(self, text: str, name: str | None, source: Position) -> Condition:
+    def _compile(self, text: str, source: Position) -> Condition:
         read = read_condition(text)
         expression = self.compile_part(text)
         if expression.return_type() != cel.Type.BOOL:
@@ -190,7 +191,7 @@ class ConditionCompiler:
                 raise error_at(text, zone.start, f"there is no time zone {zone.text}")
         needs, mentions = read.needs & self.may_be_missing, read.mentions & self.may_be_missing
         fact_types = frozenset(path.split(".")[1] for path in mentions if path.startswith("facts."))
-        return Condition(text, name, needs, mentions, fact_types, source, expression)
+        return Condition(text, None, needs, mentions, fact_types, source, expression)
 
     def _is_time_zone(self, literal: str) -> bool:
         return truth_of(self._env.compile(f"timestamp(0).getHours({literal}) >= 0").eval(data={})) is Truth.TRUE

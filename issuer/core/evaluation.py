@@ -48,6 +48,7 @@ class Evaluator:
         self._facts = facts
         self._now = now
         self._contexts: dict[str | None, Context] = {}
+        self._told: dict[str | None, dict[str, Fact]] = {}
         self._truths: dict[tuple[str, str | None], Truth] = {}
         self.environments = environments_of(policy, caller.spiffe_id)
         self.missing: set[str] = set()
@@ -86,9 +87,9 @@ class Evaluator:
 
     def _remember(self, condition: Condition, context: Context, application: str | None) -> None:
         self.missing |= condition.missing(context)
+        told = self._told[application]
         for name in condition.fact_types:
-            fact = self._known(self._policy.fact_types[name], application)
-            if fact is not None:
+            if (fact := told.get(name)) is not None:
                 self.facts[fact.key] = fact
 
     def _values(self, application: str | None) -> dict[str, Any]:
@@ -105,8 +106,10 @@ class Evaluator:
             "request.grant_type": request.grant_type.value,
         }
         values.update(self._claimed())
+        told = self._told[application] = {}
         for fact_type in self._policy.fact_types.values():
             if (fact := self._known(fact_type, application)) is not None:
+                told[fact_type.name] = fact
                 values.update(_fields(fact_type, fact))
         return values
 

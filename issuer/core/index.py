@@ -62,10 +62,22 @@ class RuleIndex(Generic[R]):
 
     def matching(self, spiffe_id: SpiffeId, audience: str) -> tuple[R, ...]:
         """Return the rules that speak of this caller and name this audience, each once, in no order to rely on."""
+        if not self._rules:
+            return ()
         found: dict[R, None] = {}
         for by_audience in self._filed_for(spiffe_id, self._shapes.get(audience, {})):
             found.update(dict.fromkeys(by_audience.get(audience, ())))
         return tuple(found)
+
+    def covering(self, pattern: WorkloadPattern, audience: str) -> tuple[R, ...]:
+        """Return the rules about ``audience`` that have a pattern for every workload that ``pattern`` speaks of."""
+        trust_domain, segments = pattern.trust_domain, pattern.segments
+        texts = {pattern.text: None}
+        for shape in self._shapes.get(audience, {}).get(trust_domain, ()):
+            if shape.fits(len(segments)) and (shape.open_ended or not pattern.shape.open_ended):
+                texts[shape.pattern_for(trust_domain, segments)] = None
+        found = (self._rules.get(text, {}).get(audience, ()) for text in texts)
+        return tuple(dict.fromkeys(rule for rules in found for rule in rules))
 
     def audiences_of(self, spiffe_id: SpiffeId) -> frozenset[str]:
         """Return the audiences of every rule that speaks of this caller."""

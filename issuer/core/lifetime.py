@@ -71,7 +71,16 @@ _ORDER = {bound: position for position, bound in enumerate(LifetimeBound)}
 
 def shortest(limits: Iterable[Limit]) -> Limit:
     """Return the shortest of at least one limit; of equal ones the first by :class:`LifetimeBound`, then by rule."""
-    return min(limits, key=lambda limit: (limit.lifetime, _ORDER[limit.bound], limit.rule))
+    remaining = iter(limits)
+    least = next(remaining)
+    for limit in remaining:
+        if limit.lifetime < least.lifetime or (limit.lifetime == least.lifetime and _rank(limit) < _rank(least)):
+            least = limit
+    return least
+
+
+def _rank(limit: Limit) -> tuple[int, str]:
+    return _ORDER[limit.bound], limit.rule
 
 
 def _whole_seconds(duration: timedelta) -> timedelta:

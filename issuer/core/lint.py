@@ -16,6 +16,7 @@ from issuer.core.condition_text import read_condition
 from issuer.core.duration import format_duration
 from issuer.core.index import ANY_AUDIENCE
 from issuer.core.policy import Mode
+from issuer.core.shadowing import shadowed_grants
 from issuer.core.spiffe_id import SCHEME
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def lint(
         _dates(policy, now, within),
         _owners(policy),
         _reach(policy),
+        _shadowed(policy),
         _conditions(policy),
         _unused(policy),
         _audit(policy),
@@ -116,13 +118,20 @@ def _reach(policy: Policy) -> Iterator[Finding]:
             yield Finding("unreachable", Severity.ERROR, rule.source, message)
 
 
+def _shadowed(policy: Policy) -> Iterator[Finding]:
+    for rule, other in shadowed_grants(policy):
+        message = f"{rule.id} changes no answer: {other.id} gives all of it"
+        yield Finding("shadowed", Severity.WARNING, rule.source, message)
+
+
 def _conditions(policy: Policy) -> Iterator[Finding]:
     for rule in _rules(policy):
         for condition in rule.conditions:
             if (truth := _constant(policy, condition)) is not None:
                 name = condition.name or " ".join(condition.text.split())
                 message = f"{rule.id}: the condition {name} is always {truth.value}"
-                yield Finding("constant-condition", Severity.ERROR, condition.source, message)
+                place = condition.source if condition.name else rule.source
+                yield Finding("constant-condition", Severity.ERROR, place, message)
     for grant in policy.grants:
         mentions = frozenset().union(*(condition.mentions for condition in grant.conditions))
         proves = any(_mentions_proof(condition) for condition in grant.conditions)

@@ -81,6 +81,11 @@ class WorkloadPattern:
         """The literal trust domain."""
         return _split(self.text)[0]
 
+    @property
+    def segments(self) -> list[str]:
+        """The segments of its path, wildcards included."""
+        return _split(self.text)[1]
+
     def matches(self, spiffe_id: SpiffeId) -> bool:
         """Return whether the ID is one that this pattern speaks of."""
         segments = spiffe_id.segments

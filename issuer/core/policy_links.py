@@ -26,6 +26,7 @@ class Linker:
     def __init__(self, draft: PolicyDraft) -> None:
         self._draft = draft
         self.engine = ConditionCompiler(draft.fact_types)
+        self._lists: dict[tuple[Condition, ...], tuple[Condition, ...]] = {}
         self.named = {
             name: condition
             for name, declared in draft.named.items()
@@ -62,7 +63,8 @@ class Linker:
         groups, workloads = self._groups(rule.workloads, links)
         names = frozenset(self._names(links, links.environments, "environment", self._draft.environments))
         environments = names if links.environments else None
-        conditions = (*self._required(links), *self._inline(links))
+        listed = (*self._required(links), *self._inline(links))
+        conditions = self._lists.setdefault(listed, listed)  # grants with the same conditions hold one list of them
         return replace(rule, groups=groups, workloads=workloads, environments=environments, conditions=conditions)
 
     def _prohibition(self, rule: ProhibitionRule, links: Links | None) -> ProhibitionRule:

@@ -73,17 +73,7 @@ class PostgresServer:
             for folder in (self._folder, *self._folder.parents[:2]):
                 folder.chmod(folder.stat().st_mode | 0o055)
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
-        command = [
-            self._programs / "initdb",
-            "-D",
-            self._folder / "data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-        ]
+        command = [str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust"]
         subprocess.run([*command, "--no-sync"], check=True, user=self._user, stdout=subprocess.DEVNULL)
         self.start()
         return self

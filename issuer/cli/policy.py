@@ -13,11 +13,13 @@ from issuer.cli.output import Output
 from issuer.cli.policy_diff import diff
 from issuer.cli.policy_exceptions import exceptions
 from issuer.cli.policy_explain import explain
+from issuer.cli.policy_format import fmt
+from issuer.cli.policy_graph import graph
 from issuer.cli.policy_lint import lint
 from issuer.cli.policy_loading import CeilingOption, OutputOption, ceiling_of
 from issuer.cli.policy_reach import what_can, who_can
-from issuer.cli.policy_schema import schema
 from issuer.cli.policy_rollout import reload, rollback, status
+from issuer.cli.policy_schema import schema
 from issuer.cli.policy_test import run_cases
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.policy_files.directory import load_policy
@@ -88,6 +90,8 @@ def _print_faults(path: Path, error: PolicyInvalid, output: Output) -> NoReturn:
 policy_app.command("diff")(diff)
 policy_app.command("exceptions")(exceptions)
 policy_app.command("explain")(explain)
+policy_app.command("fmt")(fmt)
+policy_app.command("graph")(graph)
 policy_app.command("lint")(lint)
 policy_app.command("reload")(reload)
 policy_app.command("rollback")(rollback)

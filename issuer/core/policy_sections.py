@@ -28,7 +28,7 @@ FOLDER: Final = ("path", "audiences")
 MAX_FACT_AGE: Final = timedelta(days=31)
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # cel-spec, "Identifiers": a field that CEL cannot name could never be read.
-_NOT_A_FIELD: Final = frozenset({"in", "true", "false", "null", "as", "break", "const", "continue", "else", "for",
+NOT_A_FIELD: Final = frozenset({"in", "true", "false", "null", "as", "break", "const", "continue", "else", "for",
     "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"})  # fmt: skip
 _SUBJECTS: Final = tuple(kind.value for kind in SubjectKind)
 _TYPES: Final = tuple(kind.value for kind in FieldType)
@@ -130,7 +130,7 @@ def _name(fields: Fields) -> Scalar | None:
 
 
 def _word(text: str) -> str:
-    if not _WORD.fullmatch(text) or text in _NOT_A_FIELD:
+    if not _WORD.fullmatch(text) or text in NOT_A_FIELD:
         raise ValueError("a name in conditions is 1 to 64 of a-z, 0-9 and '_', first a letter, and no word of CEL")
     return text
 

@@ -84,7 +84,7 @@ class Deployment:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def svid(self, spiffe_id: str = SETTLER, **faults: Any) -> IssuedSvid:  # noqa: ANN401 - the keywords of Authority.issue
+    def svid(self, spiffe_id: str = SETTLER, **faults: Any) -> IssuedSvid:
         """Return a certificate of this trust domain's root."""
         return self.authority.authority.issue(spiffe_id, **faults)
 

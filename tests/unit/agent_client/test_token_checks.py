@@ -1,5 +1,3 @@
-# ruff: noqa: ANN401 - changes to messages and claims
-
 from __future__ import annotations
 
 import base64

@@ -30,6 +30,12 @@ def test_a_good_policy_has_no_findings() -> None:
     assert lint(policy(grants(ledger, mail)), NOW) == []
 
 
+def test_a_grant_that_changes_no_answer_is_told_with_the_one_that_gives_the_same() -> None:
+    (finding,) = findings(policy(grants(grant("a", "[read, write]"), grant("b"))))
+    assert (finding.check, finding.severity) == ("shadowed", Severity.WARNING)
+    assert finding.message == "b changes no answer: a gives all of it"
+
+
 def test_who_answers_for_a_grant_and_scopes_that_nobody_may_use() -> None:
     found = lint(policy(grants(grant())), NOW)
     unowned = [finding.message for finding in found if finding.check == "no-owner"]

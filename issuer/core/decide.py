@@ -25,7 +25,8 @@ The rules, in order:
     The token lives the minimum over its scopes of: asked, grant, scope, audience, risk tier, limits, rest of the SVID,
     rest of the grant. Whole seconds, rounded down. A legacy grant drops the rest of the SVID, for tokens that are not
     bound to it: a bound one is worth nothing longer than the SVID lives.
-12. A token that would live less than ``min_ttl`` is not issued: renew the SVID first, or ask for more.
+12. A token that would live less than ``min_ttl`` is not issued: renew the SVID first, or ask for more. Under
+    ``allow_partial`` a scope whose token alone would be so short is left out.
 13. What is left is granted. The token is bound to the caller's certificate when the caller asks for that or when the
     risk tier of one of its scopes demands it.
 
@@ -266,7 +267,8 @@ def with_reason(inputs: Inputs, rules: Rules, refused: Refused) -> Refused:
 
 def _grant_or_too_short(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
     """Apply rules 11 to 13."""
-    bound = is_bound(inputs, allowed)
+    allowed = without_too_short(inputs, allowed)
+    bound = is_bound(inputs, allowed.by_scope)
     chosen = [longest(inputs, allowed, scope, bound=bound) for scope in allowed.by_scope]  # 11
     limit = shortest(limit for _, limit in chosen)
     rule_ids = tuple(sorted({grant.id for grant, _ in chosen}))
@@ -288,6 +290,25 @@ def _grant_or_too_short(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
     )
+
+
+def without_too_short(inputs: Inputs, allowed: Allowed) -> Allowed:
+    """Return what is left, under ``allow_partial``, when scopes go whose token would be too short by themselves.
+
+    What goes does not depend on the other scopes: else a prohibition of one could give another. When all would go, all
+    stay, and rule 12 refuses them.
+    """
+    if not inputs.request.allow_partial:
+        return allowed
+    left = {
+        scope: grants
+        for scope, grants in allowed.by_scope.items()
+        if longest(inputs, allowed, scope, bound=is_bound(inputs, (scope,)))[1].lifetime >= inputs.policy.min_ttl
+    }
+    if not left or len(left) == len(allowed.by_scope):
+        return allowed
+    refused = tuple(scope for scope in inputs.request.scopes if scope not in left)
+    return replace(allowed, by_scope=left, refused_scopes=refused)
 
 
 def longest(inputs: Inputs, allowed: Allowed, scope: str, *, bound: bool) -> tuple[GrantRule, Limit]:
@@ -312,10 +333,10 @@ def _too_short(bound: LifetimeBound) -> Reason:
     return Reason.REQUEST_INVALID if bound is LifetimeBound.REQUEST else Reason.SVID_EXPIRES_SOON
 
 
-def is_bound(inputs: Inputs, allowed: Allowed) -> bool:
-    """Return whether the token is bound to the caller's certificate: the caller asked, or a risk tier demands it."""
+def is_bound(inputs: Inputs, granted: Iterable[str]) -> bool:
+    """Return whether a token with these scopes is bound to the certificate: the caller asked, or a tier demands it."""
     scopes = inputs.policy.audiences[inputs.request.audience].scopes
-    required = (inputs.policy.risk_tiers[scopes[scope].risk].binding_required for scope in allowed.by_scope)
+    required = (inputs.policy.risk_tiers[scopes[scope].risk].binding_required for scope in granted)
     return inputs.request.bind_certificate or any(required)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from issuer.core.decide import Allowed, Obstacle, is_bound, limits_on, longest, select, terms_of
+from issuer.core.decide import Allowed, Obstacle, is_bound, limits_on, longest, select, terms_of, without_too_short
 from issuer.core.explanation import ScopeReport
 from issuer.core.nearest import nearest
 
@@ -20,16 +20,21 @@ def explain_scopes(inputs: Inputs, rules: Rules, reports: Sequence[RuleReport]) 
     """Return what becomes of each scope of the request, by ``rules`` and by what was reported of them."""
     alone = replace(inputs, request=replace(inputs.request, allow_partial=True))
     outcome = select(alone, rules, Obstacle.NONE)
+    if isinstance(outcome, Allowed):
+        outcome = without_too_short(inputs, outcome)
     return tuple(
         _given(inputs, outcome, scope)
         if isinstance(outcome, Allowed) and scope in outcome.by_scope
-        else ScopeReport(scope, False, None, tuple(_why_not(inputs, rules, reports, scope)), ())  # noqa: FBT003
+        else ScopeReport(scope, False, None, tuple(_why_not(inputs, rules, reports, scope)) or _TOO_SHORT, ())  # noqa: FBT003
         for scope in inputs.request.scopes
     )
 
 
+_TOO_SHORT = ("a token for it alone would live less than the policy's min_ttl",)
+
+
 def _given(inputs: Inputs, allowed: Allowed, scope: str) -> ScopeReport:
-    bound = is_bound(inputs, allowed)
+    bound = is_bound(inputs, allowed.by_scope)
     grant, _ = longest(inputs, allowed, scope, bound=bound)
     terms = terms_of(inputs, grant, scope, limits_on(allowed.limits, scope), bound=bound)
     ordered = tuple(sorted(terms, key=lambda term: (term.lifetime, term.bound, term.rule)))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         TierRules,
     )
 
-ENGINE_VERSION: Final = 2
+ENGINE_VERSION: Final = 3
 """Raised by every change that lets the same policy decide otherwise."""
 
 

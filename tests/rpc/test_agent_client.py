@@ -1,7 +1,5 @@
 """Both clients against a real issuer: what one does, the other does."""
 
-# ruff: noqa: ANN401 - a test of two classes at once names neither
-
 from __future__ import annotations
 
 import asyncio

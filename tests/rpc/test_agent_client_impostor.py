@@ -1,7 +1,5 @@
 """The client before a server that is not the issuer, or answers what was not asked: a real gRPC server, made to lie."""
 
-# ruff: noqa: ANN401 - options of the client, changes to a message
-
 from __future__ import annotations
 
 import base64

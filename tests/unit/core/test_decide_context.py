@@ -409,6 +409,38 @@ class TestLegacy:
         assert answer.lifetime_bound is LifetimeBound.GRANT_EXPIRY
 
 
+class TestTooShortUnderAllowPartial:
+    LEGACY = "{reason: old, owner: team, expires: 2026-12-31, max_ttl: 4h}"
+
+    def answer(self, *more: str, svid_rest: int = 5) -> Grant | Denial:
+        rules_ = grants(grant("old", legacy=self.LEGACY), grant("new", "[report]"))
+        text = AUDIENCES + rules_ + "".join(more)
+        loaded = parse_policy([PolicyFile("policy.yaml", text.encode())], legacy_ceiling=timedelta(hours=4))
+        asked = request("read", "report", allow_partial=True)
+        return decide(loaded, caller(svid_rest=timedelta(seconds=svid_rest)), asked, {}, NOW)
+
+    def test_a_scope_that_alone_would_be_too_short_is_left_out(self) -> None:
+        answer = self.answer()
+        assert isinstance(answer, Grant)
+        assert (answer.scopes, answer.refused_scopes, answer.legacy) == (("read",), ("report",), True)
+
+    def test_a_prohibition_of_that_scope_therefore_gives_nothing_more(self) -> None:
+        answer = self.answer(prohibitions(prohibition(scopes="[report]")))
+        assert isinstance(answer, Grant)
+        assert answer.scopes == ("read",)
+
+    def test_when_every_scope_is_too_short_nothing_is_issued(self) -> None:
+        both = grants(grant("new", "[read, report]"))
+        asked = request("read", "report", allow_partial=True)
+        answer = decide(policy(both), caller(svid_rest=timedelta(seconds=5)), asked, {}, NOW)
+        assert reason(answer) is Reason.SVID_EXPIRES_SOON
+
+    def test_scopes_that_live_long_enough_stay_together(self) -> None:
+        answer = self.answer(svid_rest=60)
+        assert isinstance(answer, Grant)
+        assert (answer.scopes, answer.refused_scopes) == (("read", "report"), ())
+
+
 class TestAuditMode:
     def test_a_grant_gives_nothing_and_is_recorded(self) -> None:
         audited = policy(grants(grant(mode="audit")))

@@ -113,7 +113,7 @@ class Profile:
         return [*listed, *self.extra]
 
 
-def authority(name: str, trust_domain: str, signer: Issued | None = None, **changes: Any) -> Issued:  # noqa: ANN401
+def authority(name: str, trust_domain: str, signer: Issued | None = None, **changes: Any) -> Issued:
     """Return a CA as SPIRE makes one, self-signed where no signer is given; ``changes`` are fields of Profile."""
     key = changes.pop("key", None) or ec_key(name)
     profile: dict[str, Any] = {
@@ -125,7 +125,7 @@ def authority(name: str, trust_domain: str, signer: Issued | None = None, **chan
     return _issue(name, Profile(**{**profile, **changes}), key, signer)
 
 
-def leaf(name: str, spiffe_id: str, signer: Issued | None, **changes: Any) -> Issued:  # noqa: ANN401 - as above
+def leaf(name: str, spiffe_id: str, signer: Issued | None, **changes: Any) -> Issued:
     """Return an SVID as SPIRE makes one; ``changes`` are fields of Profile, and ``key``."""
     key = changes.pop("key", None) or ec_key(name)
     profile: dict[str, Any] = {

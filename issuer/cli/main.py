@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import typer
 
+from issuer.cli.decisions import decisions_app
 from issuer.cli.dev import dev_app
 from issuer.cli.init import init
 from issuer.cli.keys import keys_app
+from issuer.cli.ledger import ledger_app
 from issuer.cli.policy import policy_app
 from issuer.cli.serve import serve
 
@@ -25,6 +27,8 @@ app.command()(serve)
 app.command()(init)
 app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(decisions_app, name="decisions")
 app.add_typer(dev_app, name="dev")
 
 

@@ -32,7 +32,9 @@ class FactStore:
         self._lock = Lock()
 
     def put(self, facts: Sequence[Fact], now: datetime) -> None:
-        """Take facts, each with its own ``source``; an older one of the same feeder and key is replaced.
+        """Take facts, each with its own ``source``.
+
+        Of one feeder and key the one observed last stays: a message that was held up brings no old posture back.
 
         Raises:
             AdminRefused: TOO_MANY_FACTS, when a feeder would have too many. All or nothing.
@@ -44,7 +46,9 @@ class FactStore:
             for feeder, keys in told.items():
                 self._make_room(feeder, keys, now)
             for fact in facts:
-                self._set(fact)
+                before = self._by_key.get(fact.key, {}).get(fact.source)
+                if before is None or before.observed_at <= fact.observed_at:
+                    self._set(fact)
 
     def replace(self, feeder: str, facts: Sequence[Fact]) -> None:
         """Take all facts of a feeder, which has no others from now on.

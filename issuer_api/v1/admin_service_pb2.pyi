@@ -29,7 +29,9 @@ class PutFactsRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
-        """Required. 1 to 1,000 facts. One about the same type and subject replaces what this feeder told before."""
+        """Required. 1 to 1,000 facts. One about the same type and subject replaces what this feeder told
+        before, unless that was observed later.
+        """
 
     def __init__(
         self,

@@ -26,11 +26,13 @@ def test_the_newest_counts_and_of_equally_new_ones_the_first_to_end() -> None:
 
 def test_a_feeder_replaces_what_it_told_before() -> None:
     store = FactStore()
-    store.put([risk(1, age=timedelta(0))], NOW)
-    store.put([risk(2, age=timedelta(minutes=1))], NOW)
+    store.put([risk(1, age=timedelta(minutes=1))], NOW)
+    store.put([risk(2, age=timedelta(0))], NOW)
     found = store.get(KEY, RISK, NOW)
     assert found is not None
     assert found.values == {"score": 2}
+    store.put([risk(1, age=timedelta(minutes=1))], NOW)  # held up on its way
+    assert store.get(KEY, RISK, NOW) == found
     assert store.feeders() == {"feeder": 1}
 
 

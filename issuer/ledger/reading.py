@@ -1,0 +1,282 @@
+"""Reads a ledger, whichever engine it is in: chains to verify, decisions to show. Never writes."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import merge
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import create_engine, or_, select
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import NullPool
+
+from issuer.core.chain_check import ChainEntry, ChainFault, ChainWalk
+from issuer.core.hash_chain import BEFORE_FIRST, Head
+from issuer.core.ledger_entries import WRITER_STARTED, Event
+from issuer.core.record import PERSONAL, DecisionRecord
+from issuer.core.record_encoding import decision_body, event_body
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.postgres_ledger import postgres_database, postgres_name
+from issuer.ledger.schema import INTERNED, VERSION, decision, event, personal, text, version_of, writer
+from issuer.ledger.sqlite_store import sqlite_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from sqlalchemy import ColumnElement, Connection, Engine
+
+ROWS_AT_ONCE: Final = 2_000
+MAX_LISTED: Final = 1_000
+_FIELDS: Final = tuple(decision.c[name] for name in DecisionRecord._fields)
+
+
+class StoredDecision(NamedTuple):
+    """A decision with its place: its writer's number, and its position in that chain."""
+
+    record: DecisionRecord
+    writer: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What going along every chain found.
+
+    Attributes:
+        chains: How many there are.
+        entries: How many entries hold.
+        faults: The first fault of each chain that has one.
+    """
+
+    chains: int
+    entries: int
+    faults: tuple[ChainFault, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionFilter:
+    """Which decisions are wanted; ``None`` for all. Times are microseconds since 1970 UTC.
+
+    Attributes:
+        since: Not before.
+        caller: The SPIFFE ID.
+        audience: The audience asked for.
+        application: The application that was claimed or given.
+        outcome: Of :class:`~issuer.core.record.Outcome`.
+        reason: Why there was no token.
+        policy: The digest that decided.
+    """
+
+    since: int | None = None
+    caller: str | None = None
+    audience: str | None = None
+    application: str | None = None
+    outcome: int | None = None
+    reason: str | None = None
+    policy: str | None = None
+
+
+class LedgerReader:
+    """Reads one ledger.
+
+    Args:
+        database: Where it is.
+        name: For messages.
+    """
+
+    def __init__(self, database: Engine, name: str) -> None:
+        self._database = database
+        self._name = name
+
+    @classmethod
+    def sqlite(cls, path: Path) -> LedgerReader:
+        """Read an SQLite file; an issuer may write to it meanwhile."""
+        return cls(create_engine(sqlite_url(path.absolute(), read_only=True), poolclass=NullPool), str(path))
+
+    @classmethod
+    def postgres(cls, conninfo: str) -> LedgerReader:
+        """Read a PostgreSQL database."""
+        return cls(postgres_database(conninfo), postgres_name(conninfo))
+
+    def verify(self) -> Verification:
+        """Go along every chain.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        try:
+            with self._database.connect() as connection:
+                self._check_version(connection)
+                return _verified(connection)
+        except DatabaseError as error:
+            raise LedgerFault(f"{self._name}: {error.orig}") from error
+
+    def newest(self, wanted: DecisionFilter, limit: int) -> list[StoredDecision]:
+        """Return the newest decisions that are wanted, at most :data:`MAX_LISTED`, the newest first.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        try:
+            with self._database.connect() as connection:
+                self._check_version(connection)
+                conditions = _conditions(connection, wanted)
+                if conditions is None:
+                    return []
+                query = _decisions().where(*conditions).order_by(decision.c.seq.desc()).limit(min(limit, MAX_LISTED))
+                return _resolved(connection, connection.execute(query).all(), _Texts())
+        except DatabaseError as error:
+            raise LedgerFault(f"{self._name}: {error.orig}") from error
+
+    def find(self, name: str) -> list[StoredDecision]:
+        """Return the decisions with this id, or that led to the token with this ``jti``.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        try:
+            with self._database.connect() as connection:
+                self._check_version(connection)
+                same = [decision.c.token_id == name]
+                with suppress(ValueError):
+                    same.append(decision.c.decision_id == UUID(name).bytes)
+                return _resolved(connection, connection.execute(_decisions().where(or_(*same))).all(), _Texts())
+        except DatabaseError as error:
+            raise LedgerFault(f"{self._name}: {error.orig}") from error
+
+    def _check_version(self, connection: Connection) -> None:
+        found = version_of(connection)
+        if found == 0:
+            raise LedgerFault(f"{self._name}: there is no ledger here")
+        if found != VERSION:
+            raise LedgerFault(f"{self._name}: its tables are of version {found}, and this program reads {VERSION}")
+
+
+class _Texts:
+    """The texts of numbers, fetched once each."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, str] = {}
+        self._personal: dict[int, tuple[bytes, str]] = {}
+
+    def fetch(self, connection: Connection, rows: Sequence[Any]) -> None:
+        """Learn every text that rows refer to."""
+        numbers = {getattr(row, name) for row in rows for name in INTERNED} - self._values.keys() - {None}
+        for some in _in_parts(sorted(numbers)):
+            found = connection.execute(select(text.c.id, text.c.value).where(text.c.id.in_(some)))
+            self._values.update((number, value) for number, value in found)
+        people = {getattr(row, name) for row in rows for name in PERSONAL} - self._personal.keys() - {None}
+        for some in _in_parts(sorted(people)):
+            query = select(personal.c.id, personal.c.digest, personal.c.value).where(personal.c.id.in_(some))
+            self._personal.update((number, (bytes(digest), value or "")) for number, digest, value in
+                                  connection.execute(query))  # fmt: skip
+
+    def record(self, row: Any) -> DecisionRecord:  # noqa: ANN401 - a row of the table
+        """Return a decision with its texts; a personal one is empty where it was erased."""
+        values = {name: getattr(row, name) for name in DecisionRecord._fields}
+        values |= {name: self._values[values[name]] if values[name] else "" for name in INTERNED}
+        values |= {name: self._personal[values[name]][1] if values[name] else "" for name in PERSONAL}
+        values["decision_id"] = bytes(row.decision_id)
+        values["token_id"] = row.token_id or ""
+        values["token_sha256"] = bytes(row.token_sha256 or b"")
+        return DecisionRecord(**values)
+
+    def digests(self, row: Any) -> list[bytes]:  # noqa: ANN401 - a row of the table
+        """Return what stands in the chain for the personal fields."""
+        return [self._personal[number][0] if (number := getattr(row, name)) else b"" for name in PERSONAL]
+
+
+def _decisions() -> Any:  # noqa: ANN401 - a query
+    return select(decision.c.seq, decision.c.writer, decision.c.position, decision.c.hash, *_FIELDS)
+
+
+def _resolved(connection: Connection, rows: Sequence[Any], texts: _Texts) -> list[StoredDecision]:
+    texts.fetch(connection, rows)
+    return [StoredDecision(texts.record(row), row.writer, row.position) for row in rows]
+
+
+def _conditions(connection: Connection, wanted: DecisionFilter) -> list[ColumnElement[bool]] | None:
+    """Return what rows have to fulfil; ``None`` when no row can, for a text is nowhere in the ledger."""
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        conditions.append(decision.c.time >= wanted.since)
+    if wanted.outcome is not None:
+        conditions.append(decision.c.outcome == wanted.outcome)
+    for value, names in (
+        (wanted.caller, ("caller",)),
+        (wanted.audience, ("audience",)),
+        (wanted.application, ("application", "application_asked")),
+        (wanted.reason, ("reason",)),
+        (wanted.policy, ("policy",)),
+    ):
+        if value is not None:
+            number = connection.scalar(select(text.c.id).where(text.c.value == value))
+            if number is None:
+                return None
+            conditions.append(or_(*(decision.c[name] == number for name in names)))
+    return conditions
+
+
+def _verified(connection: Connection) -> Verification:
+    writers = connection.execute(select(writer).order_by(writer.c.id)).all()
+    claims = _claims(connection, {row.uuid: row.pruned_position for row in writers})
+    entries, faults = 0, []
+    for row in writers:
+        start = Head(row.pruned_position, bytes(row.pruned_hash)) if row.pruned_position else BEFORE_FIRST
+        walk = ChainWalk(row.uuid, start, claims.get(row.uuid, {}))
+        head, fault = walk.check(_chain(connection, row.id))
+        entries += head.position - start.position
+        faults += [fault] if fault else []
+    for uuid in claims.keys() - {row.uuid for row in writers}:
+        faults.append(
+            ChainFault(uuid, 1, "", f"the whole chain was removed, and {claims[uuid].popitem()[1][1]} names it")
+        )
+    return Verification(len(writers), entries, tuple(faults))
+
+
+def _claims(connection: Connection, pruned: Mapping[str, int]) -> dict[str, dict[int, tuple[bytes, str]]]:
+    """Return the heads that later chains hold of earlier ones."""
+    claims: dict[str, dict[int, tuple[bytes, str]]] = {}
+    query = select(event.c.detail).where(event.c.kind == WRITER_STARTED)
+    for (detail,) in connection.execute(query):
+        started = json.loads(detail)
+        for uuid, position, digest in started["heads"]:
+            if position > pruned.get(uuid, 0):
+                named = bytes.fromhex(digest), f"the start of chain {started['writer']}"
+                claims.setdefault(uuid, {})[position] = named
+    return claims
+
+
+def _chain(connection: Connection, number: int) -> Iterator[ChainEntry]:
+    """Yield the entries of a chain by position, a part of them in memory at a time."""
+    return merge(_chained_decisions(connection, number), _chained_events(connection, number))
+
+
+def _chained_decisions(connection: Connection, number: int) -> Iterator[ChainEntry]:
+    texts, last = _Texts(), 0
+    while True:
+        query = _decisions().where(decision.c.writer == number, decision.c.position > last)
+        rows = connection.execute(query.order_by(decision.c.position).limit(ROWS_AT_ONCE)).all()
+        texts.fetch(connection, rows)
+        for row in rows:
+            record = texts.record(row)
+            body = decision_body(record, texts.digests(row))
+            yield ChainEntry(row.position, bytes(row.hash), body, f"decision {UUID(bytes=record.decision_id)}")
+        if len(rows) < ROWS_AT_ONCE:
+            return
+        last = rows[-1].position
+
+
+def _chained_events(connection: Connection, number: int) -> Iterator[ChainEntry]:
+    query = select(event).where(event.c.writer == number).order_by(event.c.position)
+    for row in connection.execute(query).all():
+        body = event_body(Event(row.kind, row.time, row.actor, row.detail))
+        yield ChainEntry(row.position, bytes(row.hash), body, f"event {row.kind}")
+
+
+def _in_parts(numbers: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (numbers[start : start + ROWS_AT_ONCE] for start in range(0, len(numbers), ROWS_AT_ONCE))

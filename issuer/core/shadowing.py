@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+from issuer.core.index import RuleIndex
 
-    from issuer.core.policy import GrantRule, Policy
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from issuer.core.policy import GrantRule, Mode, Policy
 
 
 def shadowed_grants(policy: Policy) -> Iterator[tuple[GrantRule, GrantRule]]:
@@ -16,27 +18,36 @@ def shadowed_grants(policy: Policy) -> Iterator[tuple[GrantRule, GrantRule]]:
     Of two that give the same the later one is told, so all that are told may go at once. Told is only what is certain:
     grants that together give what another does are not looked for, nor are conditions that imply one another.
     """
+    by_application: dict[tuple[str | None, Mode], list[GrantRule]] = {}
     for grant in policy.grants:
-        reaching = (policy.grant_index.covering(pattern, grant.audience) for pattern in grant.workloads)
+        by_application.setdefault((grant.application, grant.mode), []).append(grant)
+    found = [pair for grants in by_application.values() for pair in _shadowed_among(grants)]
+    yield from sorted(found, key=lambda pair: pair[0].source)
+
+
+def _shadowed_among(grants: Sequence[GrantRule]) -> Iterator[tuple[GrantRule, GrantRule]]:
+    """Yield them of grants for one application: a broker of thousands is not compared with itself."""
+    index = RuleIndex(grants)
+    for grant in grants:
+        reaching = (index.covering(pattern, grant.audience) for pattern in grant.workloads)
         everywhere = set.intersection(*map(set, reaching)) - {grant}
-        outdoing = [other for other in everywhere if _outdoes(policy, other, grant)]
+        outdoing = [other for other in everywhere if _outdoes(index, other, grant)]
         if outdoing:
             yield grant, min(outdoing, key=lambda other: other.source)
 
 
-def _outdoes(policy: Policy, other: GrantRule, grant: GrantRule) -> bool:
+def _outdoes(index: RuleIndex[GrantRule], other: GrantRule, grant: GrantRule) -> bool:
     if not _gives_as_much(other, grant):
         return False
-    covered = (policy.grant_index.covering(pattern, grant.audience) for pattern in other.workloads)
-    mutual = _gives_as_much(grant, other) and all(grant in rules for rules in covered)
-    return other.source < grant.source if mutual else True
+    if not _gives_as_much(grant, other):
+        return True
+    covered = (index.covering(pattern, grant.audience) for pattern in other.workloads)
+    return other.source < grant.source or not all(grant in rules for rules in covered)
 
 
 def _gives_as_much(other: GrantRule, grant: GrantRule) -> bool:
     return (
-        other.mode is grant.mode
-        and other.application == grant.application
-        and other.scopes >= grant.scopes
+        other.scopes >= grant.scopes
         and other.grant_types >= grant.grant_types
         and _applies_as_often(other, grant)
         and _lives_as_long(other, grant)

@@ -36,6 +36,8 @@ TESTS = {
         *(f"tests/unit/core/test_{name}.py" for name in POLICY),
         "tests/unit/core/test_decide_context.py",
         "tests/unit/core/test_decide_properties.py",
+        "tests/unit/core/test_shadowing.py",
+        "tests/unit/core/test_context_properties.py",
     ],
     IDENTITY: [f"tests/unit/core/test_{name}.py" for name in ("svid", "verdicts", "spiffe_id")],
 }

@@ -1,127 +1,105 @@
 from __future__ import annotations
 
-from xml.etree import ElementTree as ET
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.policies import LEDGER, NOW, SETTLER, grant, grants, policy, prohibition, prohibitions
 
-from issuer.core import graph_mermaid, graph_svg
-from issuer.core.graph_mermaid import mermaid
-from issuer.core.graph_svg import svg
 from issuer.core.patterns import parse_pattern
-from issuer.core.policy_graph import MAX_NODES, Edge, Graph, GraphTooLarge, Kind, Node, Style, policy_graph
+from issuer.core.policy_graph import Edge, Graph, GraphTooLarge, Kind, Node, Style, policy_graph
 
 MAIL = "https://mail.example"
-HOSTILE = '"]; click n0 href "javascript:alert(1)" <script>&\x00\ufffe|#quot; end'
+OTHER = "spiffe://prod.example/ns/reports/sa/other"
+DOMAIN = "spiffe://prod.example/**"
 
 
-def lines(graph: Graph) -> list[tuple[str, str, str, tuple[str, ...]]]:
-    return [(edge.source.name, edge.target.name, edge.style.value, edge.scopes) for edge in graph.edges]
+def drawn(*sections: str, audiences: tuple[str, ...] = (), workloads: tuple[str, ...] = ()) -> Graph:
+    patterns = [parse_pattern(text) for text in workloads]
+    return policy_graph(policy(*sections), NOW, audiences=audiences, workloads=patterns)
 
 
-def test_a_grant_is_a_line_in_the_style_of_its_highest_risk() -> None:
-    found = policy_graph(policy(grants(grant(scopes="[read, write]"))), NOW)
-    assert lines(found) == [(SETTLER, LEDGER, "high", ("read", "write"))]
+def lines(graph: Graph) -> set[tuple[str, str, str]]:
+    return {(edge.source.name, edge.target.name, edge.style) for edge in graph.edges}
 
 
-def test_an_application_stands_between_once_for_each_audience() -> None:
-    ledger = grant("a", application="payments")
-    mail = grant("b", "[send]", audience=MAIL, application="payments")
-    found = policy_graph(policy(grants(ledger, mail)), NOW)
-    applications = [node for node in found.nodes if node.kind is Kind.APPLICATION]
-    assert applications == [
-        Node(Kind.APPLICATION, "payments", LEDGER),
-        Node(Kind.APPLICATION, "payments", MAIL),
-    ]
-    assert len(found.edges) == 4
+def test_a_grant_leads_from_workload_to_audience() -> None:
+    graph = drawn(grants(grant(scopes="[read, write]", description="why"), grant("h", "[report, write]")))
+    workload, audience = Node(Kind.WORKLOAD, SETTLER), Node(Kind.AUDIENCE, LEDGER)
+    assert graph.nodes == (workload, audience)
+    assert graph.edges == (Edge(workload, audience, Style.HIGH, ("read", "report", "write"), ("g: why", "h")),)
 
 
-def test_grants_that_give_nothing_now_are_told_apart() -> None:
-    ended, tried = grant("a", expires="2020-01-01"), grant("b", mode="audit")
-    assert [edge.style for edge in policy_graph(policy(grants(ended, tried)), NOW).edges] == [
-        Style.AUDIT,
-        Style.INACTIVE,
-    ]
+def test_over_the_application_that_it_names() -> None:
+    graph = drawn(grants(grant(application="payments")))
+    assert lines(graph) == {(SETTLER, "payments", "low"), ("payments", LEDGER, "low")}
+
+
+def test_no_path_leads_where_nobody_may_go() -> None:
+    """Both act for one application, each at its own audience."""
+    rules = (grant("a", application="x"), grant("b", "[send]", workload=OTHER, audience=MAIL, application="x"))
+    graph = drawn(grants(*rules))
+    assert [node.place for node in graph.nodes if node.kind is Kind.APPLICATION] == [LEDGER, MAIL]
+    targets = {edge.source: edge.target for edge in graph.edges}
+    assert targets[targets[Node(Kind.WORKLOAD, SETTLER)]].name == LEDGER
+    assert targets[targets[Node(Kind.WORKLOAD, OTHER)]].name == MAIL
+
+
+@pytest.mark.parametrize(
+    ("scopes", "style"), [("[read]", "low"), ("[report, read]", "moderate"), ("[refund]", "critical")]
+)
+def test_the_highest_risk_stands_out(scopes: str, style: str) -> None:
+    assert lines(drawn(grants(grant(scopes=scopes)))) == {(SETTLER, LEDGER, style)}
+
+
+def test_what_gives_nothing_now_is_told_apart() -> None:
+    rules = (
+        grant("a", expires="2026-01-01"),
+        grant("b", workload=OTHER, not_before="2026-11-02"),
+        grant("c", workload=DOMAIN, mode="audit"),
+    )
+    assert lines(drawn(grants(*rules))) == {
+        (SETTLER, LEDGER, "inactive"),
+        (OTHER, LEDGER, "inactive"),
+        (DOMAIN, LEDGER, "audit"),
+    }
 
 
 def test_prohibitions_are_drawn_where_they_take_something() -> None:
-    other = "spiffe://prod.example/ns/other/**"
     rules = prohibitions(
-        prohibition("p"),
-        prohibition("q", other),
-        prohibition("r", "spiffe://prod.example/**", "['*']", mode="audit"),
+        prohibition("p", DOMAIN, "['*']"),
+        prohibition("q", scopes="[refund]", mode="audit"),
+        prohibition("elsewhere", audiences=f"['{MAIL}']"),
+        prohibition("others", OTHER),
     )
-    found = policy_graph(policy(grants(grant()), rules), NOW)
-    assert [(edge.style, edge.rules) for edge in found.edges if edge.style is not Style.LOW] == [
-        (Style.AUDIT, ("r",)),
-        (Style.PROHIBITED, ("p",)),
-    ]
+    graph = drawn(grants(grant()), rules)
+    assert lines(graph) == {(SETTLER, LEDGER, "low"), (SETTLER, LEDGER, "audit"), (DOMAIN, LEDGER, "prohibited")}
+    assert {edge.style: edge.scopes for edge in graph.edges} == {
+        "low": ("read",),
+        "audit": ("refund",),
+        "prohibited": (),
+    }
 
 
-def test_a_part_can_be_asked_for() -> None:
-    rules = grants(grant("a"), grant("b", "[send]", "spiffe://prod.example/ns/mail/*", MAIL))
-    whole = policy(rules)
-    assert lines(policy_graph(whole, NOW, audiences=[MAIL])) == [
-        ("spiffe://prod.example/ns/mail/*", MAIL, "low", ("send",))
-    ]
-    asked = parse_pattern("spiffe://prod.example/ns/mail/sender")
-    assert [node.name for node in policy_graph(whole, NOW, workloads=[asked]).nodes] == [
-        "spiffe://prod.example/ns/mail/*",
-        MAIL,
-    ]
+def test_a_part_can_be_drawn() -> None:
+    rules = grants(grant("a"), grant("b", workload=OTHER), grant("c", "[send]", audience=MAIL)) + prohibitions(
+        prohibition("p", OTHER, "['*']")
+    )
+    assert lines(drawn(rules, audiences=(MAIL,))) == {(SETTLER, MAIL, "low")}
+    assert lines(drawn(rules, workloads=(SETTLER,))) == {(SETTLER, LEDGER, "low"), (SETTLER, MAIL, "low")}
+    assert lines(drawn(rules, workloads=("spiffe://prod.example/ns/reports/**",))) == {
+        (OTHER, LEDGER, "low"),
+        (OTHER, LEDGER, "prohibited"),
+    }
+    assert drawn(rules, workloads=("spiffe://prod.example/nobody",)) == Graph((), ())
 
 
-def test_a_rule_is_told_with_its_description() -> None:
-    (edge,) = policy_graph(policy(grants(grant(description="'why: now'"))), NOW).edges
-    assert edge.rules == ("g: why: now",)
+def many(count: int, *, audience: str = LEDGER) -> list[str]:
+    return [grant(f"{audience[8]}{n}", workload=f"spiffe://prod.example/{n}", audience=audience) for n in range(count)]
 
 
-def test_more_than_can_be_read_is_refused() -> None:
-    many = [grant(f"g{number}", workload=f"spiffe://prod.example/{number}") for number in range(MAX_NODES)]
-    with pytest.raises(GraphTooLarge, match="401 nodes and 400 edges are more than 400 and 500") as refused:
-        policy_graph(policy(grants(*many)), NOW)
-    assert (refused.value.nodes, refused.value.edges) == (401, 400)
-
-
-def drawn(name: str) -> Graph:
-    nodes = [Node(Kind.WORKLOAD, name), Node(Kind.APPLICATION, name, name), Node(Kind.AUDIENCE, name)]
-    edges = [Edge(nodes[0], nodes[2], style, (), (name,)) for style in Style]
-    return Graph(tuple(nodes), tuple(edges))
-
-
-def test_mermaid_shows_every_style_and_shape() -> None:
-    text = mermaid(drawn("x"))
-    assert text.startswith("flowchart LR\n")
-    assert [line.strip() for line in text.splitlines()[1:4]] == [
-        'n0["x"]:::workload',
-        'n1("x"):::application',
-        'n2[["x"]]:::audience',
-    ]
-    assert 'n0 -.->|"not all"| n2' in text
-    assert 'n0 -->|"all - inactive"| n2' in text
-    assert text.count("linkStyle") == len(Style)
-
-
-@given(st.text(max_size=30).map(lambda text: HOSTILE + text))
-def test_no_name_breaks_out_of_its_label(name: str) -> None:
-    for line in mermaid(drawn(name)).splitlines():
-        assert line.count('"') in {0, 2}
-        assert "<" not in line
-    assert graph_mermaid.escaped('a"b') == "a#34;b"
-    root = ET.fromstring(svg(drawn(name)))  # noqa: S314 - our own
-    assert {element.tag.rpartition("}")[2] for element in root.iter()} == {
-        "svg", "title", "style", "rect", "text", "g", "path",
-    }  # fmt: skip
-    assert not any(key.startswith("on") or key == "href" for element in root.iter() for key in element.attrib)
-
-
-def test_svg_shortens_what_has_no_room_and_tells_all_of_it_beside() -> None:
-    long = "spiffe://prod.example/" + "x" * 100
-    text = svg(drawn(long))
-    assert f"<title>{long}</title>" in text
-    assert "…" in text
-    assert "all scopes" in text
-    assert graph_svg.escaped("a\nb\x01<") == "a\nb\N{REPLACEMENT CHARACTER}&lt;"
-    assert svg(Graph((), ())).endswith("</svg>")
+def test_what_nobody_could_read_is_refused() -> None:
+    assert len(drawn(grants(*many(399))).nodes) == 400
+    with pytest.raises(GraphTooLarge, match="401 nodes and 400 edges"):
+        drawn(grants(*many(400)))
+    mails = [text.replace("[read]", "[send]") for text in many(251, audience=MAIL)]
+    assert len(drawn(grants(*many(250), *mails[:250])).edges) == 500
+    with pytest.raises(GraphTooLarge, match="253 nodes and 501 edges"):
+        drawn(grants(*many(250), *mails))

@@ -124,7 +124,8 @@ async def test_a_server_that_hangs_hangs_nobody(server: PostgresServer, ledger: 
     server.signal(int(str(backend)), signal.SIGSTOP)
     try:
         assert await refused(ledger) < 3
-        assert await refused(ledger) < 0.2
+        await eventually_true(lambda: ledger.fault is not None)
+        assert await refused(ledger) < 0.5, "refused at once while it hangs"
     finally:
         server.signal(int(str(backend)), signal.SIGCONT)
     await works_again(ledger)

@@ -123,8 +123,8 @@ async def test_a_process_that_hangs_hangs_nobody_else(file: Path) -> None:
     os.kill(process_of(ledger), signal.SIGSTOP)
     try:
         assert await refused(ledger) < 2
-        assert ledger.fault is not None
-        assert await refused(ledger) < 0.2, "refused at once while it hangs"
+        await eventually_true(lambda: ledger.fault is not None)
+        assert await refused(ledger) < 0.5, "refused at once while it hangs"
     finally:
         os.kill(process_of(ledger), signal.SIGCONT)
     await works_again(ledger)

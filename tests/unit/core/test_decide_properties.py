@@ -252,4 +252,6 @@ def test_the_random_policies_are_worth_trying() -> None:
         outcome = decide(build(allowing, []), calling, asked, {}, NOW)
         return isinstance(outcome, Grant) and len(outcome.rule_ids) > 1
 
-    assert find(st.tuples(ALLOWING, CALLING, requests()), by_two_grants, settings=settings(deadline=None))
+    assert find(
+        st.tuples(ALLOWING, CALLING, requests()), by_two_grants, settings=settings(max_examples=2000, deadline=None)
+    )

@@ -45,6 +45,7 @@ TESTS = {
 TIMEOUT_SECONDS = 120
 
 EQUIVALENT = {
+    ("lifetime", "_rank(limit) <= _rank(least)"): "two limits of equal length, kind and rule are the same limit",
     (
         "index",
         "if True:\n    shapes.setdefault(audience, {}).setdefault(pattern.trust_domain, set()).add(pattern.shape)",

@@ -412,17 +412,20 @@ class TestLegacy:
 class TestTooShortUnderAllowPartial:
     LEGACY = "{reason: old, owner: team, expires: 2026-12-31, max_ttl: 4h}"
 
-    def answer(self, *more: str, svid_rest: int = 5) -> Grant | Denial:
+    def answer(self, *more: str, svid_rest: int = 5, allow_partial: bool = True) -> Grant | Denial:
         rules_ = grants(grant("old", legacy=self.LEGACY), grant("new", "[report]"))
         text = AUDIENCES + rules_ + "".join(more)
         loaded = parse_policy([PolicyFile("policy.yaml", text.encode())], legacy_ceiling=timedelta(hours=4))
-        asked = request("read", "report", allow_partial=True)
+        asked = request("read", "report", allow_partial=allow_partial)
         return decide(loaded, caller(svid_rest=timedelta(seconds=svid_rest)), asked, {}, NOW)
 
     def test_a_scope_that_alone_would_be_too_short_is_left_out(self) -> None:
         answer = self.answer()
         assert isinstance(answer, Grant)
         assert (answer.scopes, answer.refused_scopes, answer.legacy) == (("read",), ("report",), True)
+
+    def test_without_allow_partial_it_refuses_all(self) -> None:
+        assert reason(self.answer(allow_partial=False)) is Reason.SVID_EXPIRES_SOON
 
     def test_a_prohibition_of_that_scope_therefore_gives_nothing_more(self) -> None:
         answer = self.answer(prohibitions(prohibition(scopes="[report]")))

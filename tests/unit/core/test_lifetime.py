@@ -68,3 +68,9 @@ def test_of_equal_limits_the_first_in_the_order_of_the_bounds_counts() -> None:
 def test_a_shorter_limit_counts_whatever_its_bound() -> None:
     limits = [Limit(seconds(60), LifetimeBound.REQUEST), Limit(seconds(59), LifetimeBound.GRANT_EXPIRY)]
     assert shortest(limits) == limits[1]
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_of_equal_limits_of_one_kind_the_lowest_rule_is_told(order: tuple[str, str]) -> None:
+    limits = [Limit(timedelta(minutes=1), LifetimeBound.LIMIT, rule) for rule in order]
+    assert shortest(limits).rule == "a"

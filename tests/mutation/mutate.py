@@ -45,6 +45,9 @@ TESTS = {
 TIMEOUT_SECONDS = 120
 
 EQUIVALENT = {
+    ("decide", "not left"): "when no scope goes, what is left is what there was",
+    ("decide", "everything"): "what rules in audit mode change is told only where it differs: slower",
+    ("decide", "3"): "a grant of another type stays kept from giving, whatever else it is called",
     ("lifetime", "_rank(limit) <= _rank(least)"): "two limits of equal length, kind and rule are the same limit",
     (
         "index",

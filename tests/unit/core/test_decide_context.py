@@ -438,8 +438,9 @@ class TestTooShortUnderAllowPartial:
         answer = decide(policy(both), caller(svid_rest=timedelta(seconds=5)), asked, {}, NOW)
         assert reason(answer) is Reason.SVID_EXPIRES_SOON
 
-    def test_scopes_that_live_long_enough_stay_together(self) -> None:
-        answer = self.answer(svid_rest=60)
+    @pytest.mark.parametrize("svid_rest", [10, 60])
+    def test_scopes_that_live_long_enough_stay_together(self, svid_rest: int) -> None:
+        answer = self.answer(svid_rest=svid_rest)
         assert isinstance(answer, Grant)
         assert (answer.scopes, answer.refused_scopes) == (("read", "report"), ())
 

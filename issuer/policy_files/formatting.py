@@ -72,7 +72,7 @@ def _rewritten(text: str) -> str:
     _open_what_is_long(document, 0)
     stream = StringIO()
     writer.dump(document, stream)
-    lines = (line.rstrip() for line in stream.getvalue().split("\n"))
+    lines = (line.rstrip(" ") for line in stream.getvalue().split("\n"))
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -144,7 +144,7 @@ def _said(node: Node) -> object:
 
 def _comments(text: str) -> Counter[str]:
     """Return the comments of a text: what is between its tokens and not white space."""
-    return Counter(comment for gap in _gaps(text) for line in gap.split("\n") if (comment := line.strip()))
+    return Counter(comment for gap in _gaps(text) for line in gap.split("\n") if (comment := line.strip(" \t\r")))
 
 
 def _gaps(text: str) -> Iterator[str]:

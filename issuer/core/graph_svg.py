@@ -106,8 +106,4 @@ def _legend(y: int) -> Iterator[str]:
 
 def escaped(text: str) -> str:
     """Return ``text`` as XML 1.0 may have it (section 2.2): markup as entities, characters that it forbids replaced."""
-    return escape("".join(each if _is_allowed(each) else "\N{REPLACEMENT CHARACTER}" for each in text))
-
-
-def _is_allowed(character: str) -> bool:
-    return character == "\n" or (character.isprintable() and character not in "\ufffe\uffff")
+    return escape("".join(each if each == "\n" or each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text))

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from issuer.core.graph_svg import svg
+from issuer.core.graph_svg import escaped, svg
 from issuer.core.policy_graph import Edge, Graph, Kind, Node, Style
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -66,3 +66,7 @@ def test_any_text_is_text(name: str, description: str) -> None:
         "g",
     }
     assert all(not attribute.startswith(("on", "href")) for element in root.iter() for attribute in element.attrib)
+
+
+def test_what_xml_forbids_is_replaced() -> None:
+    assert escaped("a\nb\x01\ufffe<") == "a\nb\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}&lt;"

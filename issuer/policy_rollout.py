@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import AdminRefused, IssuerError, Reason, TemporarilyUnavailable
+from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import POLICY_IN_FORCE, Event, KeptPolicy, detail
 from issuer.core.policy_faults import PolicyInvalid
-from issuer.core.record import microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -15,7 +14,8 @@ from issuer.cli.ledger_loading import ConfigOption, FileOption, reader_of
 from issuer.cli.output import Output
 from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
 from issuer.core.duration import parse_duration
-from issuer.core.record import Flag, Outcome, microseconds, moment
+from issuer.core.instants import microseconds, moment
+from issuer.core.record import Flag, Outcome
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import MAX_LISTED, DecisionFilter
 from issuer.system import SystemClock
@@ -171,7 +171,7 @@ def _since(text: str | None) -> int | None:
 
 
 def _time(time: int) -> str:
-    return (moment(0) + timedelta(microseconds=time)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment(time).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _shown(value: object) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent_client import ISSUER_DNS_NAME
+from agent_client.cli import Issuer, IssuerName, Socket, Timeout  # noqa: TC001 - typer reads the annotations
 from agent_client.errors import ClientNotConfigured, IssuerRequestError
-from agent_client.settings import SPIFFE_ENDPOINT_SOCKET, SPIFFE_ISSUER_ADDRESS
 from issuer.cli.failure import ExitCode, fail
 from issuer.cli.output import Output
 from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
@@ -28,20 +28,12 @@ if TYPE_CHECKING:
     from issuer.cli.admin_client import AdminClient
     from issuer_api.v1 import admin_service_pb2 as pb
 
-Issuer = Annotated[
-    str | None, typer.Option(envvar=SPIFFE_ISSUER_ADDRESS, metavar="HOST:PORT", help="Where the issuer is.")
-]
-IssuerName = Annotated[str, typer.Option(metavar="DNS", help="The DNS name of the issuer's registration entry.")]
 IssuerTrustDomain = Annotated[
     str | None, typer.Option(metavar="NAME", help="The issuer's trust domain, where it is not yours.")
-]
-Socket = Annotated[
-    str | None, typer.Option(envvar=SPIFFE_ENDPOINT_SOCKET, metavar="unix:///PATH", help="Where the Workload API is.")
 ]
 SpiffeIdOption = Annotated[
     str | None, typer.Option("--spiffe-id", metavar="ID", help="Which identity to use, where you have several.")
 ]
-Timeout = Annotated[str, typer.Option(metavar="DURATION", help="How long to try.")]
 _TIMEOUT = "60s"  # a reload of 100,000 grants takes a while
 
 

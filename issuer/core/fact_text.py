@@ -7,18 +7,16 @@ than facts; times and durations are whole microseconds, a double is its shortest
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from issuer.core.facts import Fact, FactValue
+from issuer.core.instants import MICROSECOND, microseconds, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from issuer.core.facts import FactKey
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def facts_text(facts: Iterable[Fact]) -> str:
@@ -39,7 +37,7 @@ def facts_from_text(text: str) -> dict[FactKey, Fact]:
 
 def _listed(fact: Fact) -> list[object]:
     values = [[name, *_tagged(value)] for name, value in sorted(fact.values.items())]
-    times = [_microseconds(fact.observed_at), _microseconds(fact.expires_at)]
+    times = [microseconds(fact.observed_at), microseconds(fact.expires_at)]
     return [fact.type, fact.subject, values, fact.source, *times, fact.caller, fact.audience]
 
 
@@ -50,8 +48,8 @@ def _fact(listed: list[Any]) -> Fact:
         subject=subject,
         values={name: _value(tag, value) for name, tag, value in values},
         source=source,
-        observed_at=_moment(observed),
-        expires_at=_moment(expires),
+        observed_at=moment(observed),
+        expires_at=moment(expires),
         caller=caller,
         audience=audience,
     )
@@ -68,9 +66,9 @@ def _tagged(value: FactValue) -> tuple[str, object]:  # noqa: PLR0911 - one for 
         case str():
             return "string", value
         case datetime():
-            return "timestamp", _microseconds(value)
+            return "timestamp", microseconds(value)
         case timedelta():
-            return "duration", value // _MICROSECOND
+            return "duration", value // MICROSECOND
         case _:
             return "strings", list(value)
 
@@ -80,20 +78,12 @@ def _value(tag: str, value: Any) -> FactValue:  # noqa: ANN401
     return read
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
 _READ: Final[dict[str, Callable[[Any], FactValue]]] = {
     "bool": bool,
     "int": int,
     "string": str,
     "double": float,
-    "timestamp": _moment,
+    "timestamp": moment,
     "duration": lambda value: timedelta(microseconds=value),
     "strings": tuple,
 }

@@ -45,7 +45,6 @@ Entry: TypeAlias = DecisionRecord | Event | KeptPolicy | Checkpoint
 WRITER_STARTED: Final = "writer_started"
 POLICY_IN_FORCE: Final = "policy_in_force"
 FACTS_TOLD: Final = "facts_told"
-PRUNED: Final = "pruned"
 
 
 def detail(values: Mapping[str, object]) -> str:

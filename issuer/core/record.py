@@ -8,25 +8,24 @@ which none of them contains; facts, intent and audit are canonical JSON.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 from issuer.core.decision import Denial, Grant
 from issuer.core.fact_text import facts_text
+from issuer.core.instants import MICROSECOND, microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from issuer.core.caller import Caller
     from issuer.core.decision import Shadow
     from issuer.core.errors import Reason
     from issuer.core.facts import Fact, FactKey
     from issuer.core.token_request import Intent, TokenRequest
-
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Outcome(IntEnum):
@@ -154,10 +153,6 @@ def record_decision(
     """
     granted = decision if isinstance(decision, Grant) else None
     denied = decision if isinstance(decision, Denial) else None
-    flags = (Flag.BIND_ASKED if request.bind_certificate else 0) | (Flag.ALLOW_PARTIAL if request.allow_partial else 0)
-    flags |= Flag.VALIDATE_ONLY if validate_only else 0
-    if granted:
-        flags |= (Flag.BOUND if granted.bind_certificate else 0) | (Flag.LEGACY if granted.legacy else 0)
     return DecisionRecord(
         decision_id=UUID(decision_id).bytes,
         time=microseconds(now),
@@ -168,9 +163,9 @@ def record_decision(
         audience=request.audience,
         application_asked=request.application or "",
         scopes_asked=" ".join(request.scopes),
-        ttl_asked=None if request.ttl is None else request.ttl // _MICROSECOND,
+        ttl_asked=None if request.ttl is None else request.ttl // MICROSECOND,
         intent=intent_text(request.intent),
-        flags=int(flags),
+        flags=_flags(request, granted, validate_only=validate_only),
         outcome=(Outcome.ERROR if failed else Outcome.GRANTED) if granted else Outcome.DENIED,
         reason=failed.value if failed else denied.reason.value if denied else "",
         application=(granted.application or "") if granted else "",
@@ -226,14 +221,12 @@ def record_failure(
     )
 
 
-def microseconds(moment: datetime) -> int:
-    """Return a moment as whole microseconds since 1970 UTC, exactly."""
-    return (moment - EPOCH) // _MICROSECOND
-
-
-def moment(time: int) -> datetime:
-    """Return the moment of :func:`microseconds`."""
-    return EPOCH + timedelta(microseconds=time)
+def _flags(request: TokenRequest, granted: Grant | None, *, validate_only: bool) -> int:
+    flags = (Flag.BIND_ASKED if request.bind_certificate else 0) | (Flag.ALLOW_PARTIAL if request.allow_partial else 0)
+    flags |= Flag.VALIDATE_ONLY if validate_only else 0
+    if granted:
+        flags |= (Flag.BOUND if granted.bind_certificate else 0) | (Flag.LEGACY if granted.legacy else 0)
+    return int(flags)
 
 
 def svid_text(caller: Caller) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
-from issuer.core.record import microseconds
+from issuer.core.instants import microseconds
 from issuer.ledger.engine import Beginning
 from issuer.ledger.errors import LedgerFault
 

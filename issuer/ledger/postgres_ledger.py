@@ -14,10 +14,11 @@ from sqlalchemy.pool import NullPool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
 from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, detail
-from issuer.core.record import PERSONAL, DecisionRecord
-from issuer.core.record_encoding import SALT_BYTES, decision_body, event_body, salted
+from issuer.core.record import DecisionRecord
+from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.schema import INTERNED, prepare
+from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row, personal_texts_of, texts_of
+from issuer.ledger.schema import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Beginning
 
-MAX_CACHED_TEXTS: Final = 100_000
 CONNECT_SECONDS: Final = 5
 _LOCKS: Final = 0x5350_4946
 """The class of our advisory locks, one for each writer that is alive."""
@@ -40,11 +40,7 @@ _SETTINGS: Final[dict[str, str | int]] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-_PERSONAL: Final = tuple(DecisionRecord._fields.index(name) for name in PERSONAL)
-_INTERNED: Final = tuple(DecisionRecord._fields.index(name) for name in INTERNED)
-_TOKEN_ID: Final = DecisionRecord._fields.index("token_id")
-_TOKEN_SHA256: Final = DecisionRecord._fields.index("token_sha256")
-_COPY: Final = f"COPY decision (writer, position, {', '.join(DecisionRecord._fields)}, hash) FROM STDIN"
+_COPY: Final = f"COPY decision ({', '.join(COLUMNS)}) FROM STDIN"
 
 
 class PostgresLedger:
@@ -178,7 +174,7 @@ class PostgresLedger:
         head, rows = self._head, []
         for entry in entries:
             if isinstance(entry, DecisionRecord):
-                row, head = self._decision_row(entry, head)
+                row, head = decision_row(entry, self._writer, head, self._texts.__getitem__, self._personal.__getitem__)
                 rows.append(row)
             elif isinstance(entry, Event):
                 head = extend(head, event_body(entry))
@@ -203,32 +199,19 @@ class PostgresLedger:
         self, connection: psycopg.AsyncConnection[tuple[Any, ...]], records: Sequence[DecisionRecord]
     ) -> None:
         """Learn the numbers of texts. In sorted order, so that two writers never wait for each other in a circle."""
-        texts = {str(record[position]) for record in records for position in _INTERNED} - self._texts.keys() - {""}
+        texts = {text for record in records for text in texts_of(record)} - self._texts.keys() - {""}
         if new := sorted(texts):
             insert = "INSERT INTO text (value) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
             await connection.execute(insert, (new,))
             found = await connection.execute("SELECT value, id FROM text WHERE value = ANY(%s)", (new,))
             self._texts.update(await found.fetchall())
-        people = {str(record[position]) for record in records for position in _PERSONAL} - self._personal.keys() - {""}
+        people = {text for record in records for text in personal_texts_of(record)} - self._personal.keys() - {""}
         for value in sorted(people):
             salt = os.urandom(SALT_BYTES)
             digest = salted(salt, value)
             insert = "INSERT INTO personal (digest, salt, value) VALUES (%s, %s, %s) RETURNING id"
             row = await (await connection.execute(insert, (digest, salt, value))).fetchone()
             self._personal[value] = digest, (row or (0,))[0]
-
-    def _decision_row(self, record: DecisionRecord, head: Head) -> tuple[list[object], Head]:
-        personal = [self._personal.get(str(record[position]), (b"", None)) for position in _PERSONAL]
-        head = extend(head, decision_body(record, [digest for digest, _ in personal]))
-        row: list[object] = [self._writer, head.position, *record, head.hash]
-        for position in _INTERNED:
-            value = str(record[position])
-            row[position + 2] = self._texts[value] if value else None
-        for position, (_, number) in zip(_PERSONAL, personal, strict=True):
-            row[position + 2] = number
-        row[_TOKEN_ID + 2] = record.token_id or None
-        row[_TOKEN_SHA256 + 2] = record.token_sha256 or None
-        return row, head
 
 
 def postgres_name(conninfo: str) -> str:

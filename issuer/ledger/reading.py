@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from heapq import merge
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -108,12 +108,8 @@ class LedgerReader:
         Raises:
             LedgerFault: The ledger cannot be read.
         """
-        try:
-            with self._database.connect() as connection:
-                self._check_version(connection)
-                return _verified(connection)
-        except DatabaseError as error:
-            raise LedgerFault(f"{self._name}: {error.orig}") from error
+        with self._connected() as connection:
+            return _verified(connection)
 
     def newest(self, wanted: DecisionFilter, limit: int) -> list[StoredDecision]:
         """Return the newest decisions that are wanted, at most :data:`MAX_LISTED`, the newest first.
@@ -121,16 +117,12 @@ class LedgerReader:
         Raises:
             LedgerFault: The ledger cannot be read.
         """
-        try:
-            with self._database.connect() as connection:
-                self._check_version(connection)
-                conditions = _conditions(connection, wanted)
-                if conditions is None:
-                    return []
-                query = _decisions().where(*conditions).order_by(decision.c.seq.desc()).limit(min(limit, MAX_LISTED))
-                return _resolved(connection, connection.execute(query).all(), _Texts())
-        except DatabaseError as error:
-            raise LedgerFault(f"{self._name}: {error.orig}") from error
+        with self._connected() as connection:
+            conditions = _conditions(connection, wanted)
+            if conditions is None:
+                return []
+            query = _decisions().where(*conditions).order_by(decision.c.seq.desc()).limit(min(limit, MAX_LISTED))
+            return _resolved(connection, connection.execute(query).all(), _Texts())
 
     def find(self, name: str) -> list[StoredDecision]:
         """Return the decisions with this id, or that led to the token with this ``jti``.
@@ -138,13 +130,18 @@ class LedgerReader:
         Raises:
             LedgerFault: The ledger cannot be read.
         """
+        same = [decision.c.token_id == name]
+        with suppress(ValueError):
+            same.append(decision.c.decision_id == UUID(name).bytes)
+        with self._connected() as connection:
+            return _resolved(connection, connection.execute(_decisions().where(or_(*same))).all(), _Texts())
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
         try:
             with self._database.connect() as connection:
                 self._check_version(connection)
-                same = [decision.c.token_id == name]
-                with suppress(ValueError):
-                    same.append(decision.c.decision_id == UUID(name).bytes)
-                return _resolved(connection, connection.execute(_decisions().where(or_(*same))).all(), _Texts())
+                yield connection
         except DatabaseError as error:
             raise LedgerFault(f"{self._name}: {error.orig}") from error
 

@@ -1,6 +1,6 @@
 """The ledger in an SQLite file: one writer at a time, each batch one transaction that is on disk when it is done.
 
-Blocking; :mod:`issuer.ledger.sqlite_process` runs it in a process of its own, the ledger's commands use it directly.
+Blocking: :mod:`issuer.ledger.sqlite_process` runs it in a process of its own.
 """
 
 from __future__ import annotations
@@ -18,27 +18,21 @@ from sqlalchemy.pool import NullPool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
 from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, detail
-from issuer.core.record import PERSONAL, DecisionRecord
-from issuer.core.record_encoding import SALT_BYTES, decision_body, event_body, salted
+from issuer.core.record import DecisionRecord
+from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.schema import INTERNED, prepare
+from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row
+from issuer.ledger.schema import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from issuer.core.ledger_entries import Entry
 
-MAX_CACHED_TEXTS: Final = 100_000
 MAX_WAL_BYTES: Final = 64 * 1024 * 1024
-_PERSONAL: Final = tuple(DecisionRecord._fields.index(name) for name in PERSONAL)
-_INTERNED: Final = tuple(DecisionRecord._fields.index(name) for name in INTERNED)
-_TOKEN_ID: Final = DecisionRecord._fields.index("token_id")
-_TOKEN_SHA256: Final = DecisionRecord._fields.index("token_sha256")
-_NOTHING: Final = (b"", None)
-
 _INSERT_DECISION: Final = (
-    f"INSERT INTO decision (writer, position, {', '.join(DecisionRecord._fields)}, hash) "  # noqa: S608 - our own names
-    f"VALUES ({', '.join('?' * (len(DecisionRecord._fields) + 3))})"
+    f"INSERT INTO decision ({', '.join(COLUMNS)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * len(COLUMNS))})"
 )
 _INSERT_EVENT: Final = (
     "INSERT INTO event (writer, position, kind, time, actor, detail, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -86,7 +80,7 @@ class SqliteStore:
             os.close(self._file)
             raise
         self._texts: dict[str, int] = {}
-        self._personal: dict[str, tuple[bytes, int | None]] = {}
+        self._personal: dict[str, tuple[bytes, int]] = {}
         try:
             self._start_chain(opening)
         except BaseException:
@@ -154,7 +148,7 @@ class SqliteStore:
         head, decisions = self.head, []
         for entry in entries:
             if isinstance(entry, DecisionRecord):
-                row, head = self._decision_row(entry, head)
+                row, head = decision_row(entry, self._writer, head, self._text, self._personal_text)
                 decisions.append(row)
             elif isinstance(entry, Event):
                 head = extend(head, event_body(entry))
@@ -166,35 +160,22 @@ class SqliteStore:
         self._db.executemany(_INSERT_DECISION, decisions)
         return head
 
-    def _decision_row(self, record: DecisionRecord, head: Head) -> tuple[list[object], Head]:
-        personal = [self._personal_text(str(record[position])) for position in _PERSONAL]
-        head = extend(head, decision_body(record, [digest for digest, _ in personal]))
-        row: list[object] = [self._writer, head.position, *record, head.hash]
-        for position in _INTERNED:
-            value = record[position]
-            row[position + 2] = (self._texts.get(value) or self._text(value)) if value else None  # type: ignore[arg-type]
-        for position, (_, number) in zip(_PERSONAL, personal, strict=True):
-            row[position + 2] = number
-        row[_TOKEN_ID + 2] = record.token_id or None
-        row[_TOKEN_SHA256 + 2] = record.token_sha256 or None
-        return row, head
-
     def _text(self, value: str) -> int:
+        if known := self._texts.get(value):
+            return known
         found = self._db.execute("SELECT id FROM text WHERE value = ?", (value,)).fetchone()
         new = None if found else self._db.execute("INSERT INTO text (value) VALUES (?)", (value,)).lastrowid
         number = int(found[0] if found else new or 0)
         self._texts[value] = number
         return number
 
-    def _personal_text(self, value: str) -> tuple[bytes, int | None]:
-        if not value:
-            return _NOTHING
+    def _personal_text(self, value: str) -> tuple[bytes, int]:
         if known := self._personal.get(value):
             return known
         salt = os.urandom(SALT_BYTES)
         digest = salted(salt, value)
         insert = "INSERT INTO personal (digest, salt, value) VALUES (?, ?, ?)"
-        number = self._db.execute(insert, (digest, salt, value)).lastrowid
+        number = int(self._db.execute(insert, (digest, salt, value)).lastrowid or 0)
         self._personal[value] = digest, number
         return digest, number
 
@@ -205,7 +186,7 @@ class SqliteStore:
             self._db.execute("BEGIN IMMEDIATE")
             heads = [[uuid, *_head_of(self._db, number, pruned)] for number, uuid, pruned in _open_writers(self._db)]
             cursor = self._db.execute("INSERT INTO writer (uuid) VALUES (?)", (opening.writer,))
-            self._writer = cursor.lastrowid
+            self._writer = int(cursor.lastrowid or 0)
             self._db.execute("UPDATE writer SET closed_by = ? WHERE closed_by IS NULL AND id <> ?",
                              (opening.writer, self._writer))  # fmt: skip
             started = detail(

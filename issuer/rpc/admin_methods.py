@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from issuer.core.errors import FieldViolation, InvalidTokenRequest, RpcNotAllowed
 from issuer.core.fact_reading import FactRefused, fact_from_document
 from issuer.core.fact_text import facts_text
+from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import FACTS_TOLD, Event
-from issuer.core.record import microseconds
 from issuer.rpc import admin_messages
 from issuer_api.v1 import admin_service_pb2 as pb
 

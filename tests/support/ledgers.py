@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import pytest
 import structlog
 
-from issuer.core.record import DecisionRecord, microseconds
+from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.instants import microseconds
+from issuer.core.record import DecisionRecord
 from issuer.ledger.group_commit import GroupCommit
 from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.system import RandomIds, SystemClock
+from support.eventually import eventually_true
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -93,3 +98,18 @@ def record(**changes: Any) -> DecisionRecord:
         audit="",
     )
     return usual._replace(**changes)
+
+
+async def refused(ledger: GroupCommit) -> float:
+    """Return how long a write took that the ledger refused."""
+    started = time.monotonic()
+    with pytest.raises(TemporarilyUnavailable) as refusal:
+        await ledger.write(record())
+    assert refusal.value.reason is Reason.LEDGER_UNAVAILABLE
+    return time.monotonic() - started
+
+
+async def works_again(ledger: GroupCommit) -> None:
+    """Wait until the ledger takes a decision."""
+    await eventually_true(lambda: ledger.fault is None)
+    await ledger.write(record())

@@ -10,7 +10,8 @@ from issuer.core.decision import Denial, Grant, LifetimeBound, Shadow
 from issuer.core.errors import Reason
 from issuer.core.fact_text import facts_from_text
 from issuer.core.facts import Fact
-from issuer.core.record import Flag, Minted, Outcome, microseconds, moment, record_decision, record_failure
+from issuer.core.instants import microseconds, moment
+from issuer.core.record import Flag, Minted, Outcome, record_decision, record_failure
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import GrantType, Intent, TokenRequest
 

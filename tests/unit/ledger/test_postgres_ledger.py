@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from support.eventually import eventually_true
-from support.ledgers import group_commit, record
+from support.ledgers import group_commit, record, refused, works_again
 from support.postgres import PostgresServer
 
-from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import PostgresLedger
@@ -57,19 +55,6 @@ def chains(database: str) -> dict[int, list[int]]:
     ):
         found.setdefault(int(str(writer)), []).append(int(str(position)))
     return found
-
-
-async def refused(ledger: GroupCommit) -> float:
-    started = time.monotonic()
-    with pytest.raises(TemporarilyUnavailable) as refusal:
-        await ledger.write(record())
-    assert refusal.value.reason is Reason.LEDGER_UNAVAILABLE
-    return time.monotonic() - started
-
-
-async def works_again(ledger: GroupCommit) -> None:
-    await eventually_true(lambda: ledger.fault is None)
-    await ledger.write(record())
 
 
 async def test_what_was_written_is_there_when_write_returns(ledger: GroupCommit, database: str) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.eventually import eventually_true
-from support.ledgers import group_commit, record, rows, sqlite_ledger
+from support.ledgers import group_commit, record, refused, rows, sqlite_ledger, works_again
 
-from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_ledger import SqliteLedger
@@ -39,19 +39,6 @@ def process_of(ledger: GroupCommit) -> int:
     assert isinstance(engine, SqliteLedger)
     assert engine._process is not None
     return engine._process._process.pid
-
-
-async def refused(ledger: GroupCommit) -> float:
-    started = time.monotonic()
-    with pytest.raises(TemporarilyUnavailable) as refusal:
-        await ledger.write(record())
-    assert refusal.value.reason is Reason.LEDGER_UNAVAILABLE
-    return time.monotonic() - started
-
-
-async def works_again(ledger: GroupCommit) -> None:
-    await eventually_true(lambda: ledger.fault is None)
-    await ledger.write(record())
 
 
 def positions(file: Path) -> dict[int, list[int]]:

@@ -106,8 +106,7 @@ class App:
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
             feeder = self._folder_feeder(store, policies)
-            ledger = self._ledger()
-            await self._open_ledger(ledger, stack)
+            ledger = await self._open_ledger(stack)
             rollout = PolicyRollout(
                 policies,
                 clock=self._clock,
@@ -115,7 +114,7 @@ class App:
                 on_change=lambda: self._read_facts(feeder, policies),
                 log=self._log,
             )
-            await rollout.begin()
+            await _begun(rollout)
             self._on_signals(rollout)
             identity = await self._identity(stack)
             roles = self._roles()
@@ -246,12 +245,14 @@ class App:
             on_change=self._readiness_changed.set,
         )
 
-    async def _open_ledger(self, ledger: GroupCommit, stack: AsyncExitStack) -> None:
+    async def _open_ledger(self, stack: AsyncExitStack) -> GroupCommit:
         try:
+            ledger = self._ledger()
             await ledger.open()
-        except LedgerFault as error:
+        except (LedgerFault, OSError) as error:
             raise StartupError(f"the ledger cannot be opened: {error}") from error
         stack.push_async_callback(ledger.close)
+        return ledger
 
     def _issuance(
         self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, ledger: GroupCommit
@@ -318,6 +319,14 @@ class App:
             left = (identity.svid_expires_at() - self._clock.now()).total_seconds()
             # Past the end of the SVID only an update, or the signal to stop, can change anything.
             await _first_of(self._stop, changed, within=left + 0.01 if fault is None else None)
+
+
+async def _begun(rollout: PolicyRollout) -> None:
+    """Record which policy the issuer starts with."""
+    try:
+        await rollout.begin()
+    except TemporarilyUnavailable as error:
+        raise StartupError(f"the ledger: {error.message}") from error
 
 
 async def _told_elsewhere(work: Coroutine[object, object, object]) -> None:

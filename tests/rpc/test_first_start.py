@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -52,6 +53,28 @@ def test_the_starting_files_serve_as_they_are(tmp_path: Path) -> None:
     assert server.returncode == 0
     assert events[:2] == ["policy_loaded", "ledger_open"]
     assert events[-2:] == ["stopping", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("ledger", "said"),
+    [
+        ("postgresql = 'postgresql://me:hunter2@db.example/x?nonsense=1'", "cannot be read"),
+        ("postgresql = 'host=/nowhere user=me password=hunter2 dbname=x'", "postgresql:///nowhere/x: "),
+        ("file = 'policy.yaml/ledger.sqlite3'", "Not a directory|File exists"),
+        ("file = 'policy.yaml'", "not a database"),
+    ],
+)
+def test_a_ledger_that_cannot_be_opened_is_told_at_start(tmp_path: Path, ledger: str, said: str) -> None:
+    (tmp_path / "policy.yaml").write_text("version: 1\n" + "#" * 200, encoding="utf-8")
+    settings = "issuer.url = 'https://issuer.example'\npolicy.path = 'policy.yaml'\nkeys.file = 'keys/key.pem'\n"
+    (tmp_path / "issuer.toml").write_text(f"{settings}ledger.{ledger}\n", encoding="utf-8")
+    (tmp_path / "keys").mkdir(mode=0o700)
+    with issuer("serve", "--config", str(tmp_path / "issuer.toml")) as server:
+        output, _ = server.communicate(timeout=60)
+    assert server.returncode == 1
+    assert re.search(f"issuer: the ledger cannot be opened: .*({said})", output)
+    assert "Traceback" not in output
+    assert "hunter2" not in output
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,14 @@ class Head(NamedTuple):
     hash: bytes
 
 
+class WriterHead(NamedTuple):
+    """The last entry of one writer's chain: the writer's id, and the entry's position and hash."""
+
+    writer: str
+    position: int
+    hash: bytes
+
+
 BEFORE_FIRST = Head(0, FIRST)
 
 

@@ -35,16 +35,40 @@ class KeptPolicy(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """A signed statement of heads: a JWS in compact serialisation."""
+    """A signed statement of a head: a JWS in compact serialisation."""
 
     statement: str
 
 
-Entry: TypeAlias = DecisionRecord | Event | KeptPolicy | Checkpoint
+class PrunedTo(NamedTuple):
+    """From here on a chain begins after this entry; those up to it may be removed.
+
+    Written together with an event :data:`ENTRIES_PRUNED` that names it, or ``issuer ledger verify`` calls it tampering.
+    """
+
+    writer: str
+    position: int
+    hash: bytes
+
+
+class Sweep(NamedTuple):
+    """Removes entries that were pruned, and erases personal texts.
+
+    Attributes:
+        rows: At most so many entries of each kind.
+        personal: The numbers of personal texts that no living entry refers to.
+    """
+
+    rows: int
+    personal: tuple[int, ...] = ()
+
+
+Entry: TypeAlias = DecisionRecord | Event | KeptPolicy | Checkpoint | PrunedTo | Sweep
 
 WRITER_STARTED: Final = "writer_started"
 POLICY_IN_FORCE: Final = "policy_in_force"
 FACTS_TOLD: Final = "facts_told"
+ENTRIES_PRUNED: Final = "entries_pruned"
 
 
 def detail(values: Mapping[str, object]) -> str:

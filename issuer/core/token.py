@@ -38,15 +38,16 @@ class Token:
         raise TypeError("a token is not pickled: its text leaves the process only by reveal()")
 
 
-def signing_input(algorithm: str, key_id: str, payload: bytes) -> bytes:
+def signing_input(algorithm: str, key_id: str, payload: bytes, typ: str = TOKEN_TYPE) -> bytes:
     """Return what is signed: the encoded header and payload, joined by a dot (RFC 7515 section 5.1).
 
     Args:
         algorithm: The signer's JWS ``alg``.
         key_id: The signer's ``kid``.
         payload: The claims as UTF-8 JSON.
+        typ: What is signed: an access token, or another kind, never taken for one (RFC 8725 section 3.11).
     """
-    return _encoded_header(algorithm, key_id) + base64url_bytes(payload)
+    return _encoded_header(algorithm, key_id, typ) + base64url_bytes(payload)
 
 
 def compact_token(signed: bytes, signature: bytes) -> Token:
@@ -55,6 +56,6 @@ def compact_token(signed: bytes, signature: bytes) -> Token:
 
 
 @lru_cache(maxsize=64)  # one entry for each key that signs; a process sees a handful in its life
-def _encoded_header(algorithm: str, key_id: str) -> bytes:
-    header = {"alg": algorithm, "kid": key_id, "typ": TOKEN_TYPE}
+def _encoded_header(algorithm: str, key_id: str, typ: str) -> bytes:
+    header = {"alg": algorithm, "kid": key_id, "typ": typ}
     return base64url_bytes(json.dumps(header, separators=(",", ":")).encode()) + b"."

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.hash_chain import WriterHead
 from issuer.core.instants import microseconds
 from issuer.ledger.engine import Beginning
 from issuer.ledger.errors import LedgerFault
@@ -97,6 +98,8 @@ class GroupCommit:
         self._log = log
         self._on_change = on_change
         self._pinned: str | None = None
+        self._head: WriterHead | None = None
+        self._chain = ""
         self._waiting = _Waiting()
         self._wake = asyncio.Event()
         self._closing = False
@@ -109,16 +112,27 @@ class GroupCommit:
         """How many entries wait for the next commit."""
         return len(self._waiting.entries)
 
-    async def open(self, pinned: str | None = None) -> None:
+    @property
+    def store(self) -> str | None:
+        """The ledger's id; ``None`` before it was open."""
+        return self._pinned
+
+    @property
+    def head(self) -> WriterHead | None:
+        """The last entry of this writer's chain that is known to be durable; ``None`` before it was open."""
+        return self._head
+
+    async def open(self, pinned: str | None = None, last: WriterHead | None = None) -> None:
         """Open the store, and begin to write what is queued.
 
         Args:
             pinned: The id that the ledger must have; ``None`` takes whichever it is, or begins a new one.
+            last: An entry that must be there, so that an older state of the ledger is refused; ``None`` for none.
 
         Raises:
             LedgerFault: It cannot be opened.
         """
-        self._pinned = pinned
+        self._pinned, self._head = pinned, last
         try:
             await self._open()
         except LedgerFault:
@@ -195,7 +209,7 @@ class GroupCommit:
         patience = asyncio.get_running_loop().call_later(self._max_wait, self._does_not_answer)
         try:
             async with asyncio.timeout(ABANDON_SECONDS):
-                await self._engine.commit(batch.entries)
+                head = await self._engine.commit(batch.entries)
         except (LedgerFault, TimeoutError) as error:
             fault = str(error) or f"{self._engine.name}: did not answer a commit within {ABANDON_SECONDS:g} s"
             await self._engine.abandon()
@@ -207,6 +221,7 @@ class GroupCommit:
             patience.cancel()
             self._hangs = False
         self._set_fault(None)
+        self._head = WriterHead(self._chain, *head)
         for future in batch.futures:
             if not future.done():
                 future.set_result(None)
@@ -241,12 +256,15 @@ class GroupCommit:
         now = self._clock.now()
         beginning = Beginning(
             pinned=self._pinned,
+            last=self._head,
             new_store=self._ids.decision_id(now),
             writer=self._ids.decision_id(now),
             time=microseconds(now),
             program=self._program,
         )
-        self._pinned = await self._engine.open(beginning)
+        opened = await self._engine.open(beginning)
+        self._pinned, self._chain = opened.store, beginning.writer
+        self._head = WriterHead(self._chain, *opened.head)
         self._set_fault(None)
 
     def _set_fault(self, fault: str | None) -> None:

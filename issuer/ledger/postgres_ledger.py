@@ -13,9 +13,10 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
-from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, detail
+from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, PrunedTo, Sweep, detail
 from issuer.core.record import DecisionRecord
 from issuer.core.record_encoding import SALT_BYTES, event_body, salted
+from issuer.ledger.engine import Opened
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row, personal_texts_of, texts_of
 from issuer.ledger.schema import prepare
@@ -62,7 +63,7 @@ class PostgresLedger:
         self._head = BEFORE_FIRST
         self._writer = 0
 
-    async def open(self, beginning: Beginning) -> str:
+    async def open(self, beginning: Beginning) -> Opened:
         """Connect, and begin a chain.
 
         Raises:
@@ -82,10 +83,10 @@ class PostgresLedger:
         except BaseException:
             await self.abandon()
             raise
-        return store
+        return Opened(store, self._head)
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
-        """Write entries in one transaction.
+    async def commit(self, entries: Sequence[Entry]) -> Head:
+        """Write entries in one transaction. Return the last one's place.
 
         Raises:
             LedgerFault: It is not known whether they are there; open it again.
@@ -103,6 +104,7 @@ class PostgresLedger:
             self._texts.clear()
         if len(self._personal) > MAX_CACHED_TEXTS:
             self._personal.clear()
+        return head
 
     async def abandon(self) -> None:
         """Drop the connection, and what is not known to be there."""
@@ -189,11 +191,29 @@ class PostgresLedger:
                 )
             elif isinstance(entry, Checkpoint):
                 await connection.execute("INSERT INTO checkpoint (statement) VALUES (%s)", entry)
+            elif isinstance(entry, PrunedTo):
+                await connection.execute(
+                    "UPDATE writer SET pruned_position = %s, pruned_hash = %s WHERE uuid = %s AND pruned_position < %s",
+                    (entry.position, entry.hash, entry.writer, entry.position),
+                )
+            elif isinstance(entry, Sweep):
+                await self._sweep(connection, entry)
         if rows:
             async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
                 for row in rows:
                     await copy.write_row(row)
         return head
+
+    async def _sweep(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], sweep: Sweep) -> None:
+        for table in ("decision", "event"):
+            await connection.execute(
+                f"DELETE FROM {table} WHERE seq IN (SELECT entry.seq FROM writer JOIN {table} AS entry "  # noqa: S608
+                "ON entry.writer = writer.id AND entry.position <= writer.pruned_position LIMIT %s)",
+                (sweep.rows,),
+            )
+        in_use = {number for _, number in self._personal.values()}
+        erased = [number for number in sweep.personal if number not in in_use]
+        await connection.execute("UPDATE personal SET value = NULL WHERE id = ANY(%s)", (erased,))
 
     async def _intern(
         self, connection: psycopg.AsyncConnection[tuple[Any, ...]], records: Sequence[DecisionRecord]
@@ -237,7 +257,9 @@ def _prepare(conninfo: str, beginning: Beginning, name: str) -> str:
     try:
         with postgres_database(conninfo).begin() as connection:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, 0)", (_LOCKS,))
-            return prepare(connection, name, beginning.pinned, beginning.new_store)
+            return prepare(
+                connection, name, pinned=beginning.pinned, last=beginning.last, new_store_id=beginning.new_store
+            )
     except (DatabaseError, psycopg.Error) as error:
         lines = str(getattr(error, "orig", error)).strip().splitlines()
         raise LedgerFault(f"{name}: {lines[0] if lines else type(error).__name__}") from None

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from issuer.core.hash_chain import WriterHead
+
 PLAIN: Final = frozenset(
     {"decision_id", "time", "ttl_asked", "flags", "outcome", "lifetime", "token_id", "expires_at", "token_sha256"}
 )
@@ -179,17 +181,20 @@ def migrate(connection: Connection, new_store_id: str) -> int:
     return VERSION - found
 
 
-def prepare(connection: Connection, name: str, pinned: str | None, new_store_id: str) -> str:
+def prepare(
+    connection: Connection, name: str, *, pinned: str | None, last: WriterHead | None, new_store_id: str
+) -> str:
     """Bring the tables to this program's version, and return the ledger's id.
 
     Args:
         connection: With a transaction.
         name: Of the ledger, for messages.
         pinned: The id that it must have; ``None`` takes whichever it is, or makes a new one.
+        last: An entry that must be there; ``None`` when none is known.
         new_store_id: The id of a new one.
 
     Raises:
-        LedgerFault: It is another ledger than the pinned one, or none, or of a newer version.
+        LedgerFault: It is another ledger than the pinned one, or none, or an older state of it, or of a newer version.
     """
     if pinned is not None and version_of(connection) == 0:
         raise LedgerFault(f"{name}: is empty; the ledger in use is {pinned}: put it back")
@@ -197,4 +202,21 @@ def prepare(connection: Connection, name: str, pinned: str | None, new_store_id:
     store = store_id_of(connection)
     if pinned is not None and store != pinned:
         raise LedgerFault(f"{name}: is another ledger ({store}) than the one in use ({pinned}): put that back")
+    if last is not None and not _holds(connection, last):
+        raise LedgerFault(
+            f"{name}: is an older state of the ledger: entry {last.position} of chain {last.writer} was durable, "
+            "and is not there: put the newer one back"
+        )
     return store
+
+
+def _holds(connection: Connection, head: WriterHead) -> bool:
+    """Tell whether an entry is there, or was pruned."""
+    row = connection.execute(select(writer.c.id, writer.c.pruned_position).where(writer.c.uuid == head.writer)).first()
+    if row is None or row.pruned_position >= head.position:
+        return row is not None
+    entries = (
+        connection.scalar(select(table.c.hash).where(table.c.writer == row.id, table.c.position == head.position))
+        for table in (decision, event)
+    )
+    return any(found is not None and bytes(found) == head.hash for found in entries)

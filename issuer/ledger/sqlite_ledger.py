@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from issuer.core.hash_chain import Head
+from issuer.ledger.engine import Opened
 from issuer.ledger.entries import pack_entries
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_process import COMMIT, LENGTH, OPEN, framed
@@ -42,7 +44,7 @@ class SqliteLedger:
         self._path = path.absolute()
         self._process: _Process | None = None
 
-    async def open(self, beginning: Beginning) -> str:
+    async def open(self, beginning: Beginning) -> Opened:
         """Open the ledger with a new chain, in a new process if the last one is gone.
 
         Raises:
@@ -54,21 +56,22 @@ class SqliteLedger:
             path=str(self._path),
             wait_ms=BUSY_MS,
             pinned=beginning.pinned,
+            last=beginning.last,
             new_store=beginning.new_store,
             writer=beginning.writer,
             time=beginning.time,
             program=beginning.program,
         )
-        store, _ = await self._ask(OPEN, opening)
-        return str(store)
+        store, head = await self._ask(OPEN, opening)
+        return Opened(store, Head(*head))
 
-    async def commit(self, entries: Sequence[Entry]) -> None:
-        """Write entries; they are on disk when this returns.
+    async def commit(self, entries: Sequence[Entry]) -> Head:
+        """Write entries; they are on disk when this returns. Return the last one's place.
 
         Raises:
             LedgerFault: It is not known whether they are there; open it again.
         """
-        await self._ask(COMMIT, pack_entries(entries))
+        return Head(*await self._ask(COMMIT, pack_entries(entries)))
 
     async def abandon(self) -> None:
         """End the process, whatever it does."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
+from issuer.core.hash_chain import WriterHead
 from issuer.ledger.entries import unpack_entries
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_store import Opening, SqliteStore
@@ -75,7 +76,7 @@ class Writer:
     def _open(self, opening: Opening) -> object:
         if self._store:
             self._store.close()
-        self._store = SqliteStore(opening)
+        self._store = SqliteStore(opening._replace(last=WriterHead(*opening.last) if opening.last else None))
         self._unmoved = 1
         return [self._store.store_id, self._store.head]
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
-from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, detail
+from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, PrunedTo, Sweep, detail
 from issuer.core.record import DecisionRecord
 from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.errors import LedgerFault
@@ -27,6 +27,7 @@ from issuer.ledger.schema import prepare
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from issuer.core.hash_chain import WriterHead
     from issuer.core.ledger_entries import Entry
 
 MAX_WAL_BYTES: Final = 64 * 1024 * 1024
@@ -46,6 +47,7 @@ class Opening(NamedTuple):
         path: The file.
         wait_ms: How long to wait for another connection's lock.
         pinned: The id that the ledger must have; ``None`` takes whichever it is, or makes a new one.
+        last: An entry that must be there; ``None`` when none is known.
         new_store: The id of a new one.
         writer: A fresh id for this writer's chain.
         time: Microseconds since 1970 UTC.
@@ -55,6 +57,7 @@ class Opening(NamedTuple):
     path: str
     wait_ms: int
     pinned: str | None
+    last: WriterHead | None
     new_store: str
     writer: str
     time: int
@@ -157,8 +160,26 @@ class SqliteStore:
                 self._db.execute("INSERT OR IGNORE INTO policy (digest, files) VALUES (?, ?)", entry)
             elif isinstance(entry, Checkpoint):
                 self._db.execute("INSERT INTO checkpoint (statement) VALUES (?)", entry)
+            elif isinstance(entry, PrunedTo):
+                self._db.execute(
+                    "UPDATE writer SET pruned_position = ?, pruned_hash = ? WHERE uuid = ? AND pruned_position < ?",
+                    (entry.position, entry.hash, entry.writer, entry.position),
+                )
+            elif isinstance(entry, Sweep):
+                self._sweep(entry)
         self._db.executemany(_INSERT_DECISION, decisions)
         return head
+
+    def _sweep(self, sweep: Sweep) -> None:
+        for table in ("decision", "event"):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE seq IN (SELECT entry.seq FROM writer CROSS JOIN {table} AS entry "  # noqa: S608
+                "ON entry.writer = writer.id AND entry.position <= writer.pruned_position LIMIT ?)",
+                (sweep.rows,),
+            )
+        in_use = {number for _, number in self._personal.values()}
+        erased = ((number,) for number in sweep.personal if number not in in_use)
+        self._db.executemany("UPDATE personal SET value = NULL WHERE id = ?", erased)
 
     def _text(self, value: str) -> int:
         if known := self._texts.get(value):
@@ -231,7 +252,9 @@ def _prepare(opening: Opening) -> str:
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            return prepare(connection, opening.path, opening.pinned, opening.new_store)
+            return prepare(
+                connection, opening.path, pinned=opening.pinned, last=opening.last, new_store_id=opening.new_store
+            )
     except DatabaseError as error:
         raise LedgerFault(f"{opening.path}: {error.orig}") from error
 

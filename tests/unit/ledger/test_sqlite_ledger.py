@@ -129,15 +129,23 @@ async def test_a_caller_with_less_time_waits_less(file: Path) -> None:
         os.kill(process_of(ledger), signal.SIGCONT)
 
 
+def move_ledger(here: Path, there: Path) -> None:
+    """Move a ledger with its write-ahead log."""
+    there.mkdir(exist_ok=True)
+    for part in here.glob("ledger.sqlite3*"):
+        part.rename(there / part.name)
+
+
 @pytest.mark.parametrize("fault", ["deleted", "moved", "replaced", "read-only"])
 async def test_a_file_that_is_not_the_one_in_use_is_refused_until_it_is_back(file: Path, fault: str) -> None:
     async with sqlite_ledger(file) as ledger:
         await ledger.write(record())
-        aside = file.with_name("aside")
+        aside = file.parent / "aside"
+        aside.mkdir()
         if fault == "read-only":
             file.chmod(0o400)
         else:
-            file.rename(aside)
+            move_ledger(file.parent, aside)
         if fault == "replaced":
             async with sqlite_ledger(file):
                 pass
@@ -147,10 +155,22 @@ async def test_a_file_that_is_not_the_one_in_use_is_refused_until_it_is_back(fil
             file.chmod(0o600)
         else:
             for leftover in file.parent.glob("ledger.sqlite3*"):
-                if fault == "replaced":
-                    leftover.unlink()
-            aside.rename(file)
+                leftover.unlink()
+            move_ledger(aside, file.parent)
         await works_again(ledger)
+
+
+async def test_a_ledger_without_its_last_entries_is_refused(file: Path) -> None:
+    """Its file alone put back, without the write-ahead log: what was durable is not there."""
+    async with sqlite_ledger(file) as ledger:
+        older = file.with_name("older")
+        with closing(sqlite3.connect(file)) as before, closing(sqlite3.connect(older)) as copy:
+            before.backup(copy)
+        await ledger.write(record())
+        move_ledger(file.parent, file.parent / "aside")
+        older.rename(file)
+        await refused(ledger)
+        await eventually_true(lambda: "is an older state of the ledger" in str(ledger.fault))
 
 
 async def test_an_empty_database_in_its_place_is_another_ledger(file: Path) -> None:

@@ -13,6 +13,7 @@ from issuer.cli.ledger_loading import ConfigOption, FileOption, reader_of
 from issuer.cli.output import Output
 from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
 from issuer.ledger.errors import LedgerFault
+from issuer.ledger.verification import verify_ledger
 
 ledger_app = typer.Typer(help="Look after the record of decisions.", no_args_is_help=True)
 
@@ -35,7 +36,7 @@ def verify(
         issuer ledger verify --config issuer.toml
     """
     try:
-        found = reader_of(config, file).verify()
+        found = verify_ledger(reader_of(config, file))
     except LedgerFault as fault:
         fail(str(fault))
     if output is Output.JSON:

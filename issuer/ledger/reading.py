@@ -1,11 +1,9 @@
-"""Reads a ledger, whichever engine it is in: chains to verify, decisions to show. Never writes."""
+"""Reads a ledger, whichever engine it is in. Never writes."""
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from heapq import merge
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
@@ -13,18 +11,14 @@ from sqlalchemy import create_engine, or_, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
-from issuer.core.chain_check import ChainEntry, ChainFault, ChainWalk
-from issuer.core.hash_chain import BEFORE_FIRST, Head
-from issuer.core.ledger_entries import WRITER_STARTED, Event
 from issuer.core.record import PERSONAL, DecisionRecord
-from issuer.core.record_encoding import decision_body, event_body
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import postgres_database, postgres_name
-from issuer.ledger.schema import INTERNED, VERSION, decision, event, personal, text, version_of, writer
+from issuer.ledger.schema import INTERNED, VERSION, decision, personal, text, version_of
 from issuer.ledger.sqlite_store import sqlite_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from sqlalchemy import ColumnElement, Connection, Engine
@@ -40,21 +34,6 @@ class StoredDecision(NamedTuple):
     record: DecisionRecord
     writer: int
     position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What going along every chain found.
-
-    Attributes:
-        chains: How many there are.
-        entries: How many entries hold.
-        faults: The first fault of each chain that has one.
-    """
-
-    chains: int
-    entries: int
-    faults: tuple[ChainFault, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,27 +81,18 @@ class LedgerReader:
         """Read a PostgreSQL database."""
         return cls(postgres_database(conninfo), postgres_name(conninfo))
 
-    def verify(self) -> Verification:
-        """Go along every chain.
-
-        Raises:
-            LedgerFault: The ledger cannot be read.
-        """
-        with self._connected() as connection:
-            return _verified(connection)
-
     def newest(self, wanted: DecisionFilter, limit: int) -> list[StoredDecision]:
         """Return the newest decisions that are wanted, at most :data:`MAX_LISTED`, the newest first.
 
         Raises:
             LedgerFault: The ledger cannot be read.
         """
-        with self._connected() as connection:
+        with self.connected() as connection:
             conditions = _conditions(connection, wanted)
             if conditions is None:
                 return []
-            query = _decisions().where(*conditions).order_by(decision.c.seq.desc()).limit(min(limit, MAX_LISTED))
-            return _resolved(connection, connection.execute(query).all(), _Texts())
+            query = decisions_query().where(*conditions).order_by(decision.c.seq.desc()).limit(min(limit, MAX_LISTED))
+            return _resolved(connection, connection.execute(query).all(), Texts())
 
     def find(self, name: str) -> list[StoredDecision]:
         """Return the decisions with this id, or that led to the token with this ``jti``.
@@ -133,11 +103,16 @@ class LedgerReader:
         same = [decision.c.token_id == name]
         with suppress(ValueError):
             same.append(decision.c.decision_id == UUID(name).bytes)
-        with self._connected() as connection:
-            return _resolved(connection, connection.execute(_decisions().where(or_(*same))).all(), _Texts())
+        with self.connected() as connection:
+            return _resolved(connection, connection.execute(decisions_query().where(or_(*same))).all(), Texts())
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def connected(self) -> Iterator[Connection]:
+        """Give a connection that reads, to this program's version of the tables.
+
+        Raises:
+            LedgerFault: The ledger cannot be read, or is of another version.
+        """
         try:
             with self._database.connect() as connection:
                 self._check_version(connection)
@@ -153,7 +128,7 @@ class LedgerReader:
             raise LedgerFault(f"{self._name}: its tables are of version {found}, and this program reads {VERSION}")
 
 
-class _Texts:
+class Texts:
     """The texts of numbers, fetched once each."""
 
     def __init__(self) -> None:
@@ -187,11 +162,12 @@ class _Texts:
         return [self._personal[number][0] if (number := getattr(row, name)) else b"" for name in PERSONAL]
 
 
-def _decisions() -> Any:  # noqa: ANN401 - a query
+def decisions_query() -> Any:  # noqa: ANN401 - a query
+    """Return the query for all decisions, with their texts still as numbers (:class:`Texts`)."""
     return select(decision.c.seq, decision.c.writer, decision.c.position, decision.c.hash, *_FIELDS)
 
 
-def _resolved(connection: Connection, rows: Sequence[Any], texts: _Texts) -> list[StoredDecision]:
+def _resolved(connection: Connection, rows: Sequence[Any], texts: Texts) -> list[StoredDecision]:
     texts.fetch(connection, rows)
     return [StoredDecision(texts.record(row), row.writer, row.position) for row in rows]
 
@@ -216,63 +192,6 @@ def _conditions(connection: Connection, wanted: DecisionFilter) -> list[ColumnEl
                 return None
             conditions.append(or_(*(decision.c[name] == number for name in names)))
     return conditions
-
-
-def _verified(connection: Connection) -> Verification:
-    writers = connection.execute(select(writer).order_by(writer.c.id)).all()
-    claims = _claims(connection, {row.uuid: row.pruned_position for row in writers})
-    entries, faults = 0, []
-    for row in writers:
-        start = Head(row.pruned_position, bytes(row.pruned_hash)) if row.pruned_position else BEFORE_FIRST
-        walk = ChainWalk(row.uuid, start, claims.get(row.uuid, {}))
-        head, fault = walk.check(_chain(connection, row.id))
-        entries += head.position - start.position
-        faults += [fault] if fault else []
-    for uuid in claims.keys() - {row.uuid for row in writers}:
-        faults.append(
-            ChainFault(uuid, 1, "", f"the whole chain was removed, and {claims[uuid].popitem()[1][1]} names it")
-        )
-    return Verification(len(writers), entries, tuple(faults))
-
-
-def _claims(connection: Connection, pruned: Mapping[str, int]) -> dict[str, dict[int, tuple[bytes, str]]]:
-    """Return the heads that later chains hold of earlier ones."""
-    claims: dict[str, dict[int, tuple[bytes, str]]] = {}
-    query = select(event.c.detail).where(event.c.kind == WRITER_STARTED)
-    for (detail,) in connection.execute(query):
-        started = json.loads(detail)
-        for uuid, position, digest in started["heads"]:
-            if position > pruned.get(uuid, 0):
-                named = bytes.fromhex(digest), f"the start of chain {started['writer']}"
-                claims.setdefault(uuid, {})[position] = named
-    return claims
-
-
-def _chain(connection: Connection, number: int) -> Iterator[ChainEntry]:
-    """Yield the entries of a chain by position, a part of them in memory at a time."""
-    return merge(_chained_decisions(connection, number), _chained_events(connection, number))
-
-
-def _chained_decisions(connection: Connection, number: int) -> Iterator[ChainEntry]:
-    texts, last = _Texts(), 0
-    while True:
-        query = _decisions().where(decision.c.writer == number, decision.c.position > last)
-        rows = connection.execute(query.order_by(decision.c.position).limit(ROWS_AT_ONCE)).all()
-        texts.fetch(connection, rows)
-        for row in rows:
-            record = texts.record(row)
-            body = decision_body(record, texts.digests(row))
-            yield ChainEntry(row.position, bytes(row.hash), body, f"decision {UUID(bytes=record.decision_id)}")
-        if len(rows) < ROWS_AT_ONCE:
-            return
-        last = rows[-1].position
-
-
-def _chained_events(connection: Connection, number: int) -> Iterator[ChainEntry]:
-    query = select(event).where(event.c.writer == number).order_by(event.c.position)
-    for row in connection.execute(query).all():
-        body = event_body(Event(row.kind, row.time, row.actor, row.detail))
-        yield ChainEntry(row.position, bytes(row.hash), body, f"event {row.kind}")
 
 
 def _in_parts(numbers: Sequence[int]) -> Iterable[Sequence[int]]:

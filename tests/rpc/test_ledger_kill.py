@@ -14,6 +14,7 @@ from support.eventually import eventually
 from support.ledgers import rows
 
 from issuer.ledger.reading import LedgerReader
+from issuer.ledger.verification import verify_ledger
 
 KILLS = 12
 CALLERS = 8
@@ -78,7 +79,7 @@ def test_every_token_received_is_recorded_when_the_issuer_is_killed(tmp_path: Pa
             deployment.issuer.start()
     assert len(received) > 20 * KILLS
     assert set(received) <= in_ledger(file)
-    assert LedgerReader.sqlite(file).verify().faults == ()
+    assert verify_ledger(LedgerReader.sqlite(file)).faults == ()
 
 
 def test_a_killed_ledger_process_costs_a_pause_and_no_record(tmp_path: Path) -> None:
@@ -92,4 +93,4 @@ def test_a_killed_ledger_process_costs_a_pause_and_no_record(tmp_path: Path) -> 
         load.stop()
     assert load.reasons <= {"LEDGER_UNAVAILABLE"}
     assert set(load.received) <= in_ledger(file)
-    assert LedgerReader.sqlite(file).verify().faults == ()
+    assert verify_ledger(LedgerReader.sqlite(file)).faults == ()

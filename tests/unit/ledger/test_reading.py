@@ -14,6 +14,7 @@ from issuer.core.ledger_entries import Event
 from issuer.core.record import Outcome
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import DecisionFilter, LedgerReader
+from issuer.ledger.verification import verify_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +40,12 @@ def tamper(file: Path, *statements: str) -> None:
 
 
 def fault_of(file: Path) -> tuple[int, str, str]:
-    (fault,) = LedgerReader.sqlite(file).verify().faults
+    (fault,) = verify_ledger(LedgerReader.sqlite(file)).faults
     return fault.position, fault.name.partition(" ")[0], fault.problem
 
 
 def test_an_untouched_ledger_holds(file: Path) -> None:
-    found = LedgerReader.sqlite(file).verify()
+    found = verify_ledger(LedgerReader.sqlite(file))
     assert (found.chains, found.entries, found.faults) == (2, 9, ())
 
 
@@ -61,14 +62,14 @@ def test_an_untouched_ledger_holds(file: Path) -> None:
 def test_an_edited_row_is_named(file: Path, statement: str) -> None:
     tamper(file, statement)
     [(decision_id,)] = rows(file, "SELECT decision_id FROM decision WHERE writer = 1 AND position = 3")
-    (fault,) = LedgerReader.sqlite(file).verify().faults
+    (fault,) = verify_ledger(LedgerReader.sqlite(file)).faults
     assert (fault.position, fault.name) == (3, f"decision {UUID(bytes=decision_id)}")
     assert fault.problem == "was changed, or stands in the place of another"
 
 
 def test_an_edited_text_shows_in_the_first_row_that_uses_it(file: Path) -> None:
     tamper(file, "UPDATE text SET value = 'spiffe://evil.example/x' WHERE value LIKE 'spiffe://%'")
-    found = LedgerReader.sqlite(file).verify()
+    found = verify_ledger(LedgerReader.sqlite(file))
     assert [fault.position for fault in found.faults] == [2, 2]
 
 
@@ -105,7 +106,7 @@ def test_a_chain_that_was_removed_whole_is_seen_by_the_one_after_it(file: Path) 
 def test_the_end_of_the_last_chain_is_not_seen_without_anybody_who_holds_its_head(file: Path) -> None:
     """What the chain alone cannot show: THREAT_MODEL.md says so."""
     tamper(file, "DELETE FROM decision WHERE writer = 2 AND position = 3")
-    assert LedgerReader.sqlite(file).verify().faults == ()
+    assert verify_ledger(LedgerReader.sqlite(file)).faults == ()
 
 
 def test_a_changed_event_is_named(file: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_changed_event_is_named(file: Path) -> None:
 
 def test_an_erased_person_does_not_break_the_chain(file: Path) -> None:
     tamper(file, "UPDATE personal SET value = NULL")
-    assert LedgerReader.sqlite(file).verify().faults == ()
+    assert verify_ledger(LedgerReader.sqlite(file)).faults == ()
     assert {stored.record.peer for stored in LedgerReader.sqlite(file).newest(DecisionFilter(), 10)} == {""}
 
 
@@ -140,7 +141,7 @@ def test_a_decision_is_found_by_its_id_or_its_token(file: Path) -> None:
 
 def test_what_is_no_ledger_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(LedgerFault, match="unable to open"):
-        LedgerReader.sqlite(tmp_path / "none").verify()
+        verify_ledger(LedgerReader.sqlite(tmp_path / "none"))
     tamper(tmp_path / "other", "CREATE TABLE x (y)")
     with pytest.raises(LedgerFault, match="there is no ledger here"):
         LedgerReader.sqlite(tmp_path / "other").newest(DecisionFilter(), 1)

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
@@ -22,9 +21,7 @@ from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.issuance import Issuance
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.group_commit import GroupCommit
-from issuer.ledger.postgres_ledger import PostgresLedger
-from issuer.ledger.sqlite_ledger import SqliteLedger
+from issuer.ledger_keeping import LedgerKeeping
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config import Config
-    from issuer.ledger.engine import Engine
+    from issuer.ledger.group_commit import GroupCommit
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -106,7 +103,7 @@ class App:
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
             feeder = self._folder_feeder(store, policies)
-            ledger = await self._open_ledger(stack)
+            ledger = await self._open_ledger(signer, stack)
             rollout = PolicyRollout(
                 policies,
                 clock=self._clock,
@@ -226,33 +223,22 @@ class App:
         if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
-    def _ledger(self) -> GroupCommit:
-        section = self._config.ledger
-        engine: Engine
-        if section.file is not None:
-            section.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            engine = SqliteLedger(section.file)
-        else:
-            engine = PostgresLedger(section.postgresql or "")
-        return GroupCommit(
-            engine,
-            max_wait=section.max_wait,
-            max_waiting=section.max_waiting,
-            program=f"{self._config.issuer.url} {version('spiffe-issuer')}",
-            clock=self._clock,
-            ids=self._ids,
-            log=self._log,
-            on_change=self._readiness_changed.set,
-        )
-
-    async def _open_ledger(self, stack: AsyncExitStack) -> GroupCommit:
+    async def _open_ledger(self, signer: KeyFileSigner, stack: AsyncExitStack) -> GroupCommit:
         try:
-            ledger = self._ledger()
-            await ledger.open()
+            keeping = LedgerKeeping(
+                self._config.ledger,
+                issuer=self._config.issuer.url,
+                signer=signer,
+                clock=self._clock,
+                ids=self._ids,
+                log=self._log,
+                on_change=self._readiness_changed.set,
+            )
+            await keeping.open()
         except (LedgerFault, OSError) as error:
             raise StartupError(f"the ledger cannot be opened: {error}") from error
-        stack.push_async_callback(ledger.close)
-        return ledger
+        stack.push_async_callback(keeping.close)
+        return keeping.ledger
 
     def _issuance(
         self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, ledger: GroupCommit

@@ -168,6 +168,9 @@ class LedgerSection(_Section):
     postgresql: Annotated[str | None, Field(repr=False, validate_default=True)] = None
     max_wait: Duration = timedelta(seconds=2)
     max_waiting: Annotated[int, Field(ge=256, le=1_000_000)] = 10_000
+    checkpoints: FilePath | None = None
+    checkpoint_every: Duration = timedelta(minutes=1)
+    keep: Annotated[Duration, Field(ge=timedelta(hours=1))] | None = None
 
     @field_validator("postgresql")
     @classmethod

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from issuer.cli.failure import ExitCode, fail
-from issuer.config import ConfigError, load_config
-from issuer.ledger.reading import LedgerReader
+from issuer.config import Config, ConfigError, LedgerSection, load_config
+from issuer.ledger_keeping import ledger_reader
+
+if TYPE_CHECKING:
+    from issuer.ledger.reading import LedgerReader
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration that names the ledger.", envvar="ISSUER_CONFIG")
@@ -22,10 +25,17 @@ FileOption = Annotated[
 
 def reader_of(config: Path, file: Path | None) -> LedgerReader:
     """Return the ledger that a command looks at, or end the command."""
-    if file is not None:
-        return LedgerReader.sqlite(file)
+    return ledger_reader(section_of(config, file))
+
+
+def section_of(config: Path, file: Path | None) -> LedgerSection:
+    """Return where the ledger is that a command is about, or end the command."""
+    return LedgerSection(file=file) if file is not None else configuration(config).ledger
+
+
+def configuration(path: Path) -> Config:
+    """Return the configuration, as ``issuer serve`` reads it, or end the command."""
     try:
-        section = load_config(config, os.environ).ledger  # noqa: TID251 - as `issuer serve` reads it
+        return load_config(path, os.environ)  # noqa: TID251
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
-    return LedgerReader.sqlite(section.file) if section.file else LedgerReader.postgres(section.postgresql or "")

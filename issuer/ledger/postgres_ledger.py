@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -19,11 +20,12 @@ from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.engine import Opened
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row, personal_texts_of, texts_of
-from issuer.ledger.schema import prepare
+from issuer.ledger.schema import SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from sqlalchemy import Connection
     from sqlalchemy import Engine as Database
 
     from issuer.core.ledger_entries import Entry
@@ -211,6 +213,8 @@ class PostgresLedger:
                 "ON entry.writer = writer.id AND entry.position <= writer.pruned_position LIMIT %s)",
                 (sweep.rows,),
             )
+        for query in (SWEEP_CHECKPOINTS, SWEEP_WRITERS):
+            await connection.execute(query)
         in_use = {number for _, number in self._personal.values()}
         erased = [number for number in sweep.personal if number not in in_use]
         await connection.execute("UPDATE personal SET value = NULL WHERE id = ANY(%s)", (erased,))
@@ -253,13 +257,29 @@ def postgres_database(conninfo: str) -> Database:
     return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(settings), poolclass=NullPool)
 
 
+def migrate_postgres(conninfo: str) -> tuple[int, int]:
+    """Bring a ledger up to this program's version; return the versions before and after.
+
+    Raises:
+        LedgerFault: It cannot be.
+    """
+    name = postgres_name(conninfo)
+    with _locked(conninfo, name) as connection:
+        return migrate_existing(connection, name)
+
+
 def _prepare(conninfo: str, beginning: Beginning, name: str) -> str:
+    with _locked(conninfo, name) as connection:
+        return prepare(connection, name, pinned=beginning.pinned, last=beginning.last, new_store_id=beginning.new_store)
+
+
+@contextmanager
+def _locked(conninfo: str, name: str) -> Iterator[Connection]:
+    """Give a transaction that no other start or migration runs beside."""
     try:
         with postgres_database(conninfo).begin() as connection:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s, 0)", (_LOCKS,))
-            return prepare(
-                connection, name, pinned=beginning.pinned, last=beginning.last, new_store_id=beginning.new_store
-            )
+            yield connection
     except (DatabaseError, psycopg.Error) as error:
         lines = str(getattr(error, "orig", error)).strip().splitlines()
         raise LedgerFault(f"{name}: {lines[0] if lines else type(error).__name__}") from None

@@ -142,6 +142,18 @@ def _first(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
+SWEEP_CHECKPOINTS: Final = "DELETE FROM checkpoint WHERE seq <= (SELECT max(seq) - 10000 FROM checkpoint)"
+"""Older ones vouch for nothing that newer ones do not."""
+SWEEP_WRITERS: Final = (
+    "DELETE FROM writer WHERE closed_by IS NOT NULL AND pruned_position > 0 "
+    "AND NOT EXISTS (SELECT 1 FROM decision WHERE decision.writer = writer.id) "
+    "AND NOT EXISTS (SELECT 1 FROM event WHERE event.writer = writer.id) "
+    "AND NOT EXISTS (SELECT 1 FROM writer AS later WHERE later.pruned_position = 0 AND later.id > writer.id "
+    "AND later.id <= COALESCE((SELECT closer.id FROM writer AS closer WHERE closer.uuid = writer.closed_by), 0))"
+)
+"""Chains of which nothing is left, nor the first entries of the later chains that named them, up to the one that closed
+them."""
+
 MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first,)
 """Step n leads from version n to version n + 1. None is ever changed after a release: a new one is added."""
 VERSION: Final = len(MIGRATIONS)
@@ -179,6 +191,18 @@ def migrate(connection: Connection, new_store_id: str) -> int:
     elif found < VERSION:
         connection.execute(update(meta).where(meta.c.name == "schema").values(value=str(VERSION)))
     return VERSION - found
+
+
+def migrate_existing(connection: Connection, name: str) -> tuple[int, int]:
+    """Bring the tables of a ledger that is there to this program's version; return the versions before and after.
+
+    Raises:
+        LedgerFault: There is no ledger, or it is of a newer version.
+    """
+    if (found := version_of(connection)) == 0:
+        raise LedgerFault(f"{name}: there is no ledger here")
+    migrate(connection, "")
+    return found, VERSION
 
 
 def prepare(

@@ -22,7 +22,7 @@ from issuer.core.record import DecisionRecord
 from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row
-from issuer.ledger.schema import prepare
+from issuer.ledger.schema import SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class SqliteStore:
 
     def __init__(self, opening: Opening) -> None:
         self.path = opening.path
-        self._file = _open_file(opening)
+        self._file = _open_file(opening.path, create=opening.pinned is None)
         try:
             self.store_id = _prepare(opening)
             self._db = _connect(opening)
@@ -177,6 +177,8 @@ class SqliteStore:
                 "ON entry.writer = writer.id AND entry.position <= writer.pruned_position LIMIT ?)",
                 (sweep.rows,),
             )
+        for query in (SWEEP_CHECKPOINTS, SWEEP_WRITERS):
+            self._db.execute(query)
         in_use = {number for _, number in self._personal.values()}
         erased = ((number,) for number in sweep.personal if number not in in_use)
         self._db.executemany("UPDATE personal SET value = NULL WHERE id = ?", erased)
@@ -220,21 +222,37 @@ class SqliteStore:
         self.head = head
 
 
-def _open_file(opening: Opening) -> int:
-    """Open the file and hold its lock for writers; kept open, for closing any descriptor drops SQLite's own locks."""
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if opening.pinned is None else 0)
+def migrate_sqlite(path: Path) -> tuple[int, int]:
+    """Bring a ledger that no issuer writes to up to this program's version; return the versions before and after.
+
+    Raises:
+        LedgerFault: It cannot be, or an issuer writes to it.
+    """
+    descriptor = _open_file(str(path), create=False)
     try:
-        descriptor = os.open(opening.path, flags, 0o600)
+        with create_engine(sqlite_url(path), poolclass=NullPool).begin() as connection:
+            return migrate_existing(connection, str(path))
+    except DatabaseError as error:
+        raise LedgerFault(f"{path}: {error.orig}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _open_file(path: str, *, create: bool) -> int:
+    """Open the file and hold its lock for writers; kept open, for closing any descriptor drops SQLite's own locks."""
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        descriptor = os.open(path, flags, 0o600)
     except FileNotFoundError:
-        raise LedgerFault(f"{opening.path}: there is no such ledger; put it back") from None
+        raise LedgerFault(f"{path}: there is no such ledger; put it back") from None
     except OSError as error:
-        raise LedgerFault(f"{opening.path}: cannot be opened: {error.strerror}") from None
+        raise LedgerFault(f"{path}: cannot be opened: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         raise LedgerFault(
-            f"{opening.path}: another process writes to this ledger; several issuers share one in PostgreSQL"
+            f"{path}: another process writes to this ledger; several issuers share one in PostgreSQL"
         ) from None
     return descriptor
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from issuer.ledger.engine import Engine
+    from issuer.ports import Clock
 
 
 def group_commit(
@@ -33,6 +34,7 @@ def group_commit(
     max_wait: timedelta = timedelta(seconds=5),
     max_waiting: int = 10_000,
     on_change: Callable[[], None] = lambda: None,
+    clock: Clock | None = None,
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
@@ -40,7 +42,7 @@ def group_commit(
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         ids=RandomIds(),
         log=structlog.get_logger(),
         on_change=on_change,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from issuer.cli.main import app
 from issuer.core.record import Outcome
+from issuer.signing.key_file import KeyFileSigner
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,11 +52,64 @@ def test_the_configuration_names_the_ledger(file: Path) -> None:
         'issuer.url = "https://issuer.example"\npolicy.path = "p"\nkeys.file = "k"\nledger.file = "ledger.sqlite3"\n',
         encoding="utf-8",
     )
-    assert run("ledger", "verify", "--config", config)[0] == 0
+    code, _, told = run("ledger", "verify", "--config", config)
+    assert code == 0
+    assert "signed checkpoints are not looked at: " in told
     assert run("ledger", "verify", "--config", file.with_name("none.toml"))[0] == 2
     assert run("decisions", "list", "--file", file.with_name("none"))[0] == 1
     assert run("decisions", "show", "x", "--file", file.with_name("none"))[0] == 1
     assert run("ledger", "verify", "--file", file.with_name("none"))[0] == 1
+
+
+def test_checkpoints_are_verified_with_the_keys_of_the_issuer(file: Path) -> None:
+    config = file.with_name("issuer.toml")
+    signer = KeyFileSigner.open_or_create(file.with_name("k"))
+    config.write_text(
+        'issuer.url = "https://issuer.example"\npolicy.path = "p"\nkeys.file = "k"\nledger.file = "ledger.sqlite3"\n',
+        encoding="utf-8",
+    )
+    assert "signed checkpoints vouch for 0" in run("ledger", "verify", "--config", config)[1]
+    jwks, kept = file.with_name("keys.json"), file.with_name("kept.jws")
+    jwks.write_bytes(signer.public_keys().jwks)
+    kept.write_text("noise\n", encoding="ascii")
+    code, said, _ = run("ledger", "verify", "--file", file, "--jwks", jwks, "--checkpoints", kept)
+    assert (code, said.splitlines()[0]) == (1, "a checkpoint: is not a checkpoint")
+    assert run("ledger", "verify", "--file", file, "--checkpoints", kept)[0] == 2, "without keys they say nothing"
+    assert run("ledger", "verify", "--file", file, "--jwks", kept)[0] == 2
+    assert run("ledger", "verify", "--file", file, "--jwks", file.with_name("none"))[0] == 2
+
+
+def test_old_entries_are_pruned(file: Path) -> None:
+    prune = ("ledger", "prune", "--file", file, "--older-than")
+    assert run(*prune, "1d", "--dry-run")[1].startswith("0 entries from before")
+    assert json.loads(run(*prune, "1d", "--output", "json")[1])["pruned"] == 0
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE event SET time = 0")
+        database.execute("UPDATE decision SET time = 0")
+    assert run(*prune, "1d", "--dry-run")[1].startswith("4 entries from before")
+    assert run(*prune, "1d")[1].endswith("UTC are gone\n")
+    assert run("ledger", "verify", "--file", file)[0] == 0
+    assert run(*prune, "soon")[0] == 2
+    assert run("ledger", "prune", "--file", file.with_name("folder") / "x", "--older-than", "1d", "--dry-run")[0] == 1
+
+
+async def test_a_ledger_that_an_issuer_writes_to_is_not_touched(file: Path) -> None:
+    async with sqlite_ledger(file):
+        for command in (("prune", "--older-than", "1d"), ("migrate",)):
+            code, _, told = await asyncio.to_thread(run, "ledger", *command, "--file", file)
+            assert code == 1
+            assert "another process writes to this ledger" in told
+
+
+def test_tables_are_brought_to_this_version(file: Path) -> None:
+    assert run("ledger", "migrate", "--file", file) == (0, "the tables are of version 1\n", "")
+    assert json.loads(run("ledger", "migrate", "--file", file, "--output", "json")[1]) == {"before": 1, "after": 1}
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+    code, _, told = run("ledger", "migrate", "--file", file)
+    assert code == 1
+    assert "of version 2, and this program knows 1: run the newer program" in told
+    assert "there is no such ledger" in run("ledger", "migrate", "--file", file.with_name("none"))[2]
 
 
 def test_decisions_are_listed_and_filtered(file: Path) -> None:

@@ -1,0 +1,152 @@
+"""The ledger of a running issuer with all that looks after it: checkpoints, pruning."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_checkpoint
+from issuer.core.errors import TemporarilyUnavailable
+from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.group_commit import GroupCommit
+from issuer.ledger.postgres_ledger import PostgresLedger
+from issuer.ledger.pruning import prune
+from issuer.ledger.reading import LedgerReader
+from issuer.ledger.sqlite_ledger import SqliteLedger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.config import LedgerSection
+    from issuer.core.checkpoint import LedgerCheckpoint
+    from issuer.ledger.engine import Engine
+    from issuer.ports import Clock, Signer, TokenIds
+
+PRUNE_SECONDS: Final = 3600.0
+
+
+class LedgerKeeping:
+    """Opens the ledger, keeps it, and closes it.
+
+    Args:
+        section: Where it is, and how it is kept.
+        issuer: The issuer's URL.
+        signer: Signs checkpoints.
+        clock: The time of what the issuer itself writes.
+        ids: Where ids come from.
+        log: Where it reports.
+        on_change: Runs when the ledger failed, or works again.
+    """
+
+    def __init__(
+        self,
+        section: LedgerSection,
+        *,
+        issuer: str,
+        signer: Signer,
+        clock: Clock,
+        ids: TokenIds,
+        log: FilteringBoundLogger,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._section = section
+        self._signer = signer
+        self._clock = clock
+        self._log = log
+        self._stop = asyncio.Event()
+        self._work: list[asyncio.Task[None]] = []
+        self.ledger = GroupCommit(
+            ledger_engine(section),
+            max_wait=section.max_wait,
+            max_waiting=section.max_waiting,
+            program=f"{issuer} {version('spiffe-issuer')}",
+            clock=clock,
+            ids=ids,
+            log=log,
+            on_change=on_change,
+        )
+        self._checkpoint_file = CheckpointFile(section.checkpoints) if section.checkpoints else None
+        self._checkpoints = Checkpoints(
+            self.ledger, signer, issuer=issuer, file=self._checkpoint_file, clock=clock, log=log
+        )
+
+    async def open(self) -> None:
+        """Open the ledger that belongs here, sign its first checkpoint, and begin to look after it.
+
+        Raises:
+            LedgerFault: It cannot be opened, or is another one or an older state than the last checkpoint tells.
+        """
+        if (last := self._last_checkpoint()) is not None:
+            await self.ledger.open(last.store, last.head)
+        else:
+            await self.ledger.open()
+        await self._checkpoints.make()
+        every = self._section.checkpoint_every.total_seconds()
+        self._work.append(asyncio.create_task(self._checkpoints.run(every, self._stop)))
+        if self._section.keep is not None:
+            self._work.append(asyncio.create_task(self._prune_hourly(self._section.keep)))
+
+    async def close(self) -> None:
+        """Sign a last checkpoint, write what is queued, and leave."""
+        self._stop.set()
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._checkpoints.make()
+        await self.ledger.close()
+
+    def _last_checkpoint(self) -> LedgerCheckpoint | None:
+        statement = self._checkpoint_file.last() if self._checkpoint_file else None
+        if statement is None:
+            return None
+        try:
+            return verified_checkpoint(statement, ledger_keys(self._signer.public_keys().jwks.decode()))
+        except CheckpointInvalid as error:
+            raise LedgerFault(
+                f"{self._section.checkpoints}: its last line {error}, and so does not tell which ledger belongs here: "
+                "look into that, then move the file away"
+            ) from None
+
+    async def _prune_hourly(self, keep: timedelta) -> None:
+        while not self._stop.is_set():
+            await self._prune(keep)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), PRUNE_SECONDS)
+
+    async def _prune(self, keep: timedelta) -> None:
+        now = self._clock.now()
+        try:
+            pruned = await prune(self.ledger, ledger_reader(self._section), before=now - keep, now=now, actor="")
+        except (LedgerFault, TemporarilyUnavailable) as error:
+            self._log.error("ledger_prune_failed", error=str(error))
+        else:
+            if pruned:
+                self._log.info("ledger_pruned", entries=pruned)
+
+
+def ledger_engine(section: LedgerSection) -> Engine:
+    """Return the store that a configuration names, not yet open.
+
+    Raises:
+        LedgerFault: The connection string cannot be read.
+        OSError: The folder of the file cannot be made.
+    """
+    if section.file is None:
+        return PostgresLedger(section.postgresql or "")
+    section.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteLedger(section.file)
+
+
+def ledger_reader(section: LedgerSection) -> LedgerReader:
+    """Return a reader of the ledger that a configuration names.
+
+    Raises:
+        LedgerFault: The connection string cannot be read.
+    """
+    return LedgerReader.sqlite(section.file) if section.file else LedgerReader.postgres(section.postgresql or "")

@@ -22,6 +22,7 @@ from issuer.facts.store import FactStore
 from issuer.issuance import Issuance
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
+from issuer.metrics.metrics import Metrics, MetricsListenerFault
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
@@ -44,10 +45,14 @@ if TYPE_CHECKING:
 
     from issuer.config import Config
     from issuer.ledger.group_commit import GroupCommit
+    from issuer.ledger.json_lines import JsonLines
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
 """Trust domains of the embedded development authority (RFC 6761 section 6.2: never a real name)."""
+
+
+LEDGER_AWAY = "the ledger, or its required copy, cannot be written"
 
 
 class StartupError(Exception):
@@ -103,7 +108,8 @@ class App:
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
             feeder = self._folder_feeder(store, policies)
-            ledger = await self._open_ledger(signer, stack)
+            keeping = await self._open_ledger(signer, stack)
+            ledger = keeping.ledger
             rollout = PolicyRollout(
                 policies,
                 clock=self._clock,
@@ -112,7 +118,7 @@ class App:
                 log=self._log,
             )
             await _begun(rollout)
-            self._on_signals(rollout)
+            self._on_signals(rollout, keeping.copy)
             identity = await self._identity(stack)
             roles = self._roles()
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
@@ -132,11 +138,17 @@ class App:
             await server.stop(self._config.server.shutdown_grace)
         self._log.info("stopped")
 
-    def _on_signals(self, rollout: PolicyRollout) -> None:
+    def _on_signals(self, rollout: PolicyRollout, copy: JsonLines | None) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(_told_elsewhere(rollout.reload(actor=""))))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._hang_up(rollout, copy))
+
+    def _hang_up(self, rollout: PolicyRollout, copy: JsonLines | None) -> None:
+        """Load the policy again, and go on in the file that has the copy's name now."""
+        if copy is not None:
+            copy.reopen()
+        self._start(_told_elsewhere(rollout.reload(actor="")))
 
     def _watch(
         self, policies: DirectoryPolicyBook, rollout: PolicyRollout, feeder: FolderFeeder | None, seen: Look
@@ -223,22 +235,31 @@ class App:
         if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
-    async def _open_ledger(self, signer: KeyFileSigner, stack: AsyncExitStack) -> GroupCommit:
+    async def _open_ledger(self, signer: KeyFileSigner, stack: AsyncExitStack) -> LedgerKeeping:
+        metrics = Metrics()
         try:
+            if self._config.metrics.listen is not None:
+                stack.callback(metrics.serve(self._config.metrics.listen))
             keeping = LedgerKeeping(
                 self._config.ledger,
+                self._config.decision_log,
                 issuer=self._config.issuer.url,
                 signer=signer,
                 clock=self._clock,
                 ids=self._ids,
                 log=self._log,
                 on_change=self._readiness_changed.set,
+                observer=metrics,
             )
             await keeping.open()
+        except MetricsListenerFault as error:
+            raise StartupError(str(error)) from error
         except (LedgerFault, OSError) as error:
             raise StartupError(f"the ledger cannot be opened: {error}") from error
         stack.push_async_callback(keeping.close)
-        return keeping.ledger
+        ledger, copy = keeping.ledger, keeping.copy
+        metrics.watch(lambda: ledger.waiting, lambda: ledger.fault is None, lambda: copy.missed if copy else 0)
+        return keeping
 
     def _issuance(
         self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, ledger: GroupCommit
@@ -296,7 +317,7 @@ class App:
         was_serving: bool | None = None
         while not self._stop.is_set():
             changed.clear()
-            fault = _fault(identity) or ("the ledger cannot be written" if ledger.fault else None)
+            fault = _fault(identity) or (LEDGER_AWAY if ledger.fault else None)
             if was_serving is not (fault is None):
                 was_serving = fault is None
                 await server.health.set_serving(serving=was_serving)

@@ -65,6 +65,10 @@ def _file(value: object, info: ValidationInfo) -> object:
     return info.context / value if isinstance(value, str) and isinstance(info.context, Path) else value
 
 
+def _file_or_stdout(value: object, info: ValidationInfo) -> object:
+    return value if value == "-" else str(_file(value, info)) if isinstance(value, str) else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 FilePath = Annotated[Path, BeforeValidator(_file)]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -180,6 +184,13 @@ class LedgerSection(_Section):
         return postgresql
 
 
+class DecisionLogSection(_Section):
+    """``[decision_log]``: the decisions once more, as lines of JSON for a log shipper."""
+
+    path: Annotated[str, BeforeValidator(_file_or_stdout)] | None = None
+    required: bool = False
+
+
 class AdminSection(_Section):
     """``[admin]``: which SPIFFE IDs may administer."""
 
@@ -207,6 +218,12 @@ class HttpSection(_Section):
     key_set_max_age: Duration = timedelta(minutes=5)
 
 
+class MetricsSection(_Section):
+    """``[metrics]``: the listener for a monitoring system."""
+
+    listen: Listen | None = None
+
+
 class LogSection(_Section):
     """``[log]``: how the log is written."""
 
@@ -224,6 +241,8 @@ class Config(_Section):
     admin: AdminSection = AdminSection()
     keys: KeysSection
     ledger: LedgerSection
+    decision_log: DecisionLogSection = DecisionLogSection()
+    metrics: MetricsSection = MetricsSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
 

@@ -1,4 +1,4 @@
-"""The ledger of a running issuer with all that looks after it: checkpoints, pruning."""
+"""The ledger of a running issuer with all that looks after it: its copy, checkpoints, pruning."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from issuer.core.errors import TemporarilyUnavailable
 from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.group_commit import GroupCommit
+from issuer.ledger.json_lines import JsonLines
 from issuer.ledger.postgres_ledger import PostgresLedger
 from issuer.ledger.pruning import prune
 from issuer.ledger.reading import LedgerReader
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.config import LedgerSection
+    from issuer.config import DecisionLogSection, LedgerSection
     from issuer.core.checkpoint import LedgerCheckpoint
     from issuer.ledger.engine import Engine
+    from issuer.ledger.group_commit import Observer
     from issuer.ports import Clock, Signer, TokenIds
 
 PRUNE_SECONDS: Final = 3600.0
@@ -36,17 +38,20 @@ class LedgerKeeping:
 
     Args:
         section: Where it is, and how it is kept.
+        copy: Where else entries go.
         issuer: The issuer's URL.
         signer: Signs checkpoints.
         clock: The time of what the issuer itself writes.
         ids: Where ids come from.
         log: Where it reports.
         on_change: Runs when the ledger failed, or works again.
+        observer: Is told what the ledger does.
     """
 
     def __init__(
         self,
         section: LedgerSection,
+        copy: DecisionLogSection,
         *,
         issuer: str,
         signer: Signer,
@@ -54,6 +59,7 @@ class LedgerKeeping:
         ids: TokenIds,
         log: FilteringBoundLogger,
         on_change: Callable[[], None],
+        observer: Observer,
     ) -> None:
         self._section = section
         self._signer = signer
@@ -61,6 +67,9 @@ class LedgerKeeping:
         self._log = log
         self._stop = asyncio.Event()
         self._work: list[asyncio.Task[None]] = []
+        self.copy: JsonLines | None = None
+        if copy.path is not None:
+            self.copy = JsonLines(copy.path, required=copy.required, clock=clock, log=log, on_change=on_change)
         self.ledger = GroupCommit(
             ledger_engine(section),
             max_wait=section.max_wait,
@@ -70,6 +79,8 @@ class LedgerKeeping:
             ids=ids,
             log=log,
             on_change=on_change,
+            observer=observer,
+            copy=self.copy,
         )
         self._checkpoint_file = CheckpointFile(section.checkpoints) if section.checkpoints else None
         self._checkpoints = Checkpoints(
@@ -82,6 +93,8 @@ class LedgerKeeping:
         Raises:
             LedgerFault: It cannot be opened, or is another one or an older state than the last checkpoint tells.
         """
+        if self.copy is not None:
+            await self.copy.open()
         if (last := self._last_checkpoint()) is not None:
             await self.ledger.open(last.store, last.head)
         else:
@@ -100,6 +113,8 @@ class LedgerKeeping:
         await asyncio.gather(*self._work, return_exceptions=True)
         await self._checkpoints.make()
         await self.ledger.close()
+        if self.copy is not None:
+            await self.copy.close()
 
     def _last_checkpoint(self) -> LedgerCheckpoint | None:
         statement = self._checkpoint_file.last() if self._checkpoint_file else None

@@ -21,7 +21,7 @@ from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.ledger.checkpoints import CheckpointFile
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.group_commit import GroupCommit
+from issuer.ledger.group_commit import GroupCommit, Unobserved
 from issuer.ledger.postgres_ledger import migrate_postgres
 from issuer.ledger.pruning import prunable, prune
 from issuer.ledger.sqlite_store import migrate_sqlite
@@ -166,6 +166,7 @@ async def _prune(section: LedgerSection, before: datetime, now: datetime) -> int
         ids=RandomIds(),
         log=structlog.wrap_logger(structlog.ReturnLogger()),
         on_change=lambda: None,
+        observer=Unobserved(),
     )
     await ledger.open()
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.hash_chain import WriterHead
@@ -19,7 +19,7 @@ from issuer.ledger.engine import Beginning
 from issuer.ledger.errors import LedgerFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from structlog.typing import FilteringBoundLogger
@@ -34,25 +34,50 @@ ABANDON_SECONDS: Final = 30.0
 """A commit that takes longer is given up, and the store opened again. Its callers were refused long before."""
 
 
-@dataclass(slots=True)
-class LedgerStatistics:
-    """What the ledger has done since the start, for operators.
+class Copy(Protocol):
+    """Where entries go as well, once they are in the ledger."""
 
-    Attributes:
-        commits: Batches written.
-        entries: Entries in them.
-        commit_seconds: The time that those took.
-        largest_batch: Of them.
-        refused: Callers that were refused because of the ledger.
-        faults: Faults of the store.
-    """
+    required: bool
+    """Whether nobody is answered without it."""
+    fault: str | None
+    """Why it cannot be written."""
 
-    commits: int = 0
-    entries: int = 0
-    commit_seconds: float = 0.0
-    largest_batch: int = 0
-    refused: int = 0
-    faults: int = 0
+    async def write(self, entries: Sequence[Entry]) -> None:
+        """Write entries.
+
+        Raises:
+            LedgerFault: It is required, and it is not known whether they are there.
+        """
+        ...
+
+
+class Observer(Protocol):
+    """Is told what the ledger does, for metrics. Never waits."""
+
+    def committed(self, entries: Sequence[Entry], seconds: float) -> None:
+        """A batch is durable, with its required copy."""
+        ...
+
+    def refused(self) -> None:
+        """A caller was refused because of the ledger."""
+        ...
+
+    def failed(self) -> None:
+        """A commit failed, or its required copy did."""
+        ...
+
+
+class Unobserved:
+    """An :class:`Observer` that looks away."""
+
+    def committed(self, entries: Sequence[Entry], seconds: float) -> None:
+        """Do nothing."""
+
+    def refused(self) -> None:
+        """Do nothing."""
+
+    def failed(self) -> None:
+        """Do nothing."""
 
 
 @dataclass(slots=True)
@@ -73,6 +98,8 @@ class GroupCommit:
         ids: Where ids come from.
         log: Is told of faults and of recovery.
         on_change: Runs when the store failed, or works again.
+        observer: Is told what happens.
+        copy: Where entries go as well.
     """
 
     def __init__(
@@ -86,9 +113,12 @@ class GroupCommit:
         ids: TokenIds,
         log: FilteringBoundLogger,
         on_change: Callable[[], None],
+        observer: Observer,
+        copy: Copy | None = None,
     ) -> None:
-        self.statistics = LedgerStatistics()
-        self.fault: str | None = "the ledger is not open yet"
+        self._fault: str | None = "the ledger is not open yet"
+        self._observer = observer
+        self._copy = copy
         self._engine = engine
         self._max_wait = max_wait.total_seconds()
         self._max_waiting = max_waiting
@@ -106,6 +136,15 @@ class GroupCommit:
         self._writer: asyncio.Task[None] | None = None
         self._last_try = 0.0
         self._hangs = False
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be recorded; ``None`` while all is well."""
+        return self._fault or self._copy_fault
+
+    @property
+    def _copy_fault(self) -> str | None:
+        return self._copy.fault if self._copy and self._copy.required else None
 
     @property
     def waiting(self) -> int:
@@ -152,6 +191,8 @@ class GroupCommit:
         """
         if self._hangs:
             raise self._refusal("the ledger does not answer")
+        if self._copy_fault:
+            raise self._refusal("the required copy of the ledger cannot be written")
         if self.waiting + len(entries) > self._max_waiting or self._closing:
             raise self._refusal("too many decisions wait for the ledger")
         loop = asyncio.get_running_loop()
@@ -179,14 +220,14 @@ class GroupCommit:
         await self._engine.close()
 
     def _refusal(self, message: str) -> TemporarilyUnavailable:
-        self.statistics.refused += 1
+        self._observer.refused()
         return TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, f"{message}; nothing was issued")
 
     async def _write_batches(self) -> None:
         while not (self._closing and not self._waiting.futures):
             await self._woken()
-            if self.fault is not None and not await self._reopened():
-                self._fail(self._take(), self.fault)
+            if self._fault is not None and not await self._reopened():
+                self._fail(self._take(), self._fault)
             elif self._waiting.futures:
                 await self._write(self._take())
 
@@ -194,7 +235,7 @@ class GroupCommit:
         """Wait for something to write; while the store is failed, no longer than until the next try."""
         if not self._waiting.futures and not self._closing:
             try:
-                async with asyncio.timeout(None if self.fault is None else RETRY_SECONDS):
+                async with asyncio.timeout(None if self._fault is None else RETRY_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -208,28 +249,40 @@ class GroupCommit:
         started = time.perf_counter()
         patience = asyncio.get_running_loop().call_later(self._max_wait, self._does_not_answer)
         try:
+            await self._commit(batch)
+            await self._copied(batch)
+        except LedgerFault as fault:
+            self._observer.failed()
+            self._fail(batch, str(fault))
+            return
+        finally:
+            patience.cancel()
+            self._hangs = False
+        for future in batch.futures:
+            if not future.done():
+                future.set_result(None)
+        self._observer.committed(batch.entries, time.perf_counter() - started)
+
+    async def _commit(self, batch: _Waiting) -> None:
+        try:
             async with asyncio.timeout(ABANDON_SECONDS):
                 head = await self._engine.commit(batch.entries)
         except (LedgerFault, TimeoutError) as error:
             fault = str(error) or f"{self._engine.name}: did not answer a commit within {ABANDON_SECONDS:g} s"
             await self._engine.abandon()
-            self.statistics.faults += 1
             self._set_fault(fault)
-            self._fail(batch, fault)
-            return
-        finally:
-            patience.cancel()
-            self._hangs = False
+            raise LedgerFault(fault) from None
         self._set_fault(None)
         self._head = WriterHead(self._chain, *head)
-        for future in batch.futures:
-            if not future.done():
-                future.set_result(None)
-        statistics = self.statistics
-        statistics.commits += 1
-        statistics.entries += len(batch.entries)
-        statistics.largest_batch = max(statistics.largest_batch, len(batch.entries))
-        statistics.commit_seconds += time.perf_counter() - started
+
+    async def _copied(self, batch: _Waiting) -> None:
+        if self._copy is None:
+            return
+        try:
+            async with asyncio.timeout(ABANDON_SECONDS):
+                await self._copy.write(batch.entries)
+        except TimeoutError:
+            raise LedgerFault("the copy did not answer") from None
 
     def _does_not_answer(self) -> None:
         """A commit takes longer than anybody waits: refuse at once until it ends, whichever way."""
@@ -268,9 +321,9 @@ class GroupCommit:
         self._set_fault(None)
 
     def _set_fault(self, fault: str | None) -> None:
-        if fault == self.fault:
+        if fault == self._fault:
             return
-        self.fault = fault
+        self._fault = fault
         if fault is None:
             self._log.info("ledger_open", ledger=self._engine.name, store=self._pinned)
         else:

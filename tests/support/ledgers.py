@@ -15,16 +15,18 @@ import structlog
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.record import DecisionRecord
-from issuer.ledger.group_commit import GroupCommit
+from issuer.ledger.group_commit import GroupCommit, Unobserved
 from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.system import RandomIds, SystemClock
 from support.eventually import eventually_true
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Engine
+    from issuer.ledger.group_commit import Copy, Observer
     from issuer.ports import Clock
 
 
@@ -35,6 +37,8 @@ def group_commit(
     max_waiting: int = 10_000,
     on_change: Callable[[], None] = lambda: None,
     clock: Clock | None = None,
+    observer: Observer | None = None,
+    copy: Copy | None = None,
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
@@ -46,13 +50,26 @@ def group_commit(
         ids=RandomIds(),
         log=structlog.get_logger(),
         on_change=on_change,
+        observer=observer or Unobserved(),
+        copy=copy,
     )
 
 
+class Observed(Unobserved):
+    """Counts what was committed."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def committed(self, entries: Sequence[Entry], seconds: float) -> None:
+        assert seconds > 0
+        self.batches.append(len(entries))
+
+
 @asynccontextmanager
-async def sqlite_ledger(path: Path) -> AsyncIterator[GroupCommit]:
+async def sqlite_ledger(path: Path, observer: Observer | None = None) -> AsyncIterator[GroupCommit]:
     """Open a ledger at ``path`` and close it afterwards."""
-    ledger = group_commit(SqliteLedger(path))
+    ledger = group_commit(SqliteLedger(path), observer=observer)
     await ledger.open()
     try:
         yield ledger

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from support.ledgers import rows, sqlite_ledger
+from support.ledgers import Observed, rows, sqlite_ledger
 
 from issuer.core import claims
 from issuer.core.caller import Caller
@@ -162,9 +162,11 @@ async def test_nothing_is_released_when_the_ledger_is_closed(tmp_path: Path, led
 
 
 async def test_several_requests_share_one_commit(tmp_path: Path, ledger: GroupCommit) -> None:
-    before = ledger.statistics.commits
     wanted = [Wanted(REQUEST), Wanted(InvalidTokenRequest(())), Wanted(TokenRequest(AUDIENCE, ("ledger.write",)))]
-    outcomes = await issuance(tmp_path, ledger).issue_tokens(Asked(CALLER, "", NOW), wanted * 40, {})
+    observed = Observed()
+    await ledger.close()
+    async with sqlite_ledger(tmp_path / "ledger.sqlite3", observed) as alone:
+        outcomes = await issuance(tmp_path, alone).issue_tokens(Asked(CALLER, "", NOW), wanted * 40, {})
     assert len(outcomes) == 120
-    assert ledger.statistics.commits == before + 1
+    assert observed.batches == [120]
     assert len(decisions(tmp_path)) == 120

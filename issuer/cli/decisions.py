@@ -4,29 +4,55 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from issuer.cli.failure import ExitCode, fail
+from issuer.cli.decision_options import (
+    ApplicationOption,
+    AudienceOption,
+    CallerOption,
+    CertificateOption,
+    FlagOption,
+    GrantTypeOption,
+    MaybeSinceOption,
+    OutcomeOption,
+    PeerOption,
+    PolicyDigestOption,
+    ReasonOption,
+    RuleOption,
+    ScopeOption,
+    UntilOption,
+    decision_filter,
+)
+from issuer.cli.decisions_replay import replay
+from issuer.cli.decisions_reports import denials, exceptions, shared, top, unused
+from issuer.cli.failure import fail
 from issuer.cli.ledger_loading import ConfigOption, FileOption, reader_of
-from issuer.cli.output import Output
+from issuer.cli.output import Output, ReportOption, ReportOutput, tell_rows
 from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
-from issuer.core.duration import parse_duration
-from issuer.core.instants import microseconds, moment
+from issuer.core.instants import moment
 from issuer.core.record import Flag, Outcome
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.reading import MAX_LISTED, DecisionFilter
-from issuer.system import SystemClock
+from issuer.ledger.reading import MAX_LISTED
 
 if TYPE_CHECKING:
-    from issuer.core.record import DecisionRecord
     from issuer.ledger.reading import StoredDecision
 
 decisions_app = typer.Typer(help="Read the record of decisions.", no_args_is_help=True)
 
-_OUTCOMES = {outcome.name.lower(): outcome for outcome in Outcome}
+WATCH_SECONDS = 0.5
+_COLUMNS = ("time", "decision_id", "outcome", "reason", "caller", "audience", "scopes_asked", "scopes")
+
+
+decisions_app.command()(replay)
+decisions_app.command()(denials)
+decisions_app.command("shared-identities")(shared)
+decisions_app.command()(unused)
+decisions_app.command()(top)
+decisions_app.command()(exceptions)
 
 
 @decisions_app.callback()
@@ -36,46 +62,92 @@ def decisions() -> None:
 
 @decisions_app.command("list")
 def list_decisions(
-    since: Annotated[str | None, typer.Option(help="How far back, as 24h or 7d.")] = None,
-    caller: Annotated[str | None, typer.Option(help="The SPIFFE ID that asked.")] = None,
-    audience: Annotated[str | None, typer.Option(help="The audience that was asked for.")] = None,
-    application: Annotated[str | None, typer.Option(help="The application that was claimed or given.")] = None,
-    outcome: Annotated[str | None, typer.Option(help=f"One of {', '.join(_OUTCOMES)}.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why there was no token, as SCOPE_NOT_ALLOWED.")] = None,
-    policy: Annotated[str | None, typer.Option(help="The digest of the policy that decided.")] = None,
+    since: MaybeSinceOption = None,
+    until: UntilOption = None,
+    caller: CallerOption = None,
+    audience: AudienceOption = None,
+    application: ApplicationOption = None,
+    scope: ScopeOption = None,
+    grant_type: GrantTypeOption = None,
+    outcome: OutcomeOption = None,
+    reason: ReasonOption = None,
+    rule: RuleOption = None,
+    policy: PolicyDigestOption = None,
+    certificate: CertificateOption = None,
+    peer: PeerOption = None,
+    flag: FlagOption = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=MAX_LISTED)] = 50,
+    before: Annotated[int | None, typer.Option(help="The page after the decision with this `seq`.", min=1)] = None,
     config: ConfigOption = Path("issuer.toml"),
     file: FileOption = None,
-    output: OutputOption = Output.TEXT,
+    output: ReportOption = ReportOutput.TABLE,
 ) -> None:
     """List decisions, the newest first.
 
     [bold]Example[/bold]
 
-        issuer decisions list --since 24h --outcome denied --audience https://ledger.example.org
+        issuer decisions list --since 24h --outcome denied --caller 'spiffe://prod.example/ns/payments/**'
     """
-    if outcome is not None and outcome not in _OUTCOMES:
-        fail(f"--outcome {outcome}: one of {', '.join(_OUTCOMES)}", ExitCode.USAGE)
-    wanted = DecisionFilter(
-        since=_since(since),
+    wanted = decision_filter(
+        since=since,
+        until=until,
         caller=caller,
         audience=audience,
         application=application,
-        outcome=None if outcome is None else _OUTCOMES[outcome],
+        scope=scope,
+        grant_type=grant_type,
+        outcome=outcome,
         reason=reason,
+        rule=rule,
         policy=policy,
+        certificate=certificate,
+        peer=peer,
+        flag=flag,
     )
     try:
-        found = reader_of(config, file).newest(wanted, limit)
+        found = reader_of(config, file).newest(wanted, limit, before)
     except LedgerFault as fault:
         fail(str(fault))
-    if output is Output.JSON:
-        typer.echo(json.dumps([document_of(stored) for stored in found]))
+    tell_rows([document_of(stored) for stored in found], _COLUMNS, output, "no decisions")
+
+
+@decisions_app.command()
+def watch(
+    caller: CallerOption = None,
+    audience: AudienceOption = None,
+    outcome: OutcomeOption = None,
+    reason: ReasonOption = None,
+    rule: RuleOption = None,
+    after: Annotated[int | None, typer.Option(help="Begin after the decision with this `seq`.", min=0)] = None,
+    until_seen: Annotated[int | None, typer.Option("--count", help="End after so many.", min=1)] = None,
+    config: ConfigOption = Path("issuer.toml"),
+    file: FileOption = None,
+) -> None:
+    """Print decisions as they are made, a line of JSON each, until interrupted.
+
+    [bold]Example[/bold]
+
+        issuer decisions watch --outcome denied | jq -r '[.caller, .audience, .reason] | @tsv'
+    """
+    wanted = decision_filter(
+        since=None, until=None, caller=caller, audience=audience, outcome=outcome, reason=reason, rule=rule, flag=None
+    )
+    try:
+        reader = reader_of(config, file)
+        last = reader.last_seq() if after is None else after
+        seen = 0
+        while until_seen is None or seen < until_seen:
+            found = reader.after(wanted, last, MAX_LISTED)[: None if until_seen is None else until_seen - seen]
+            for stored in found:
+                typer.echo(json.dumps(document_of(stored)))
+            seen += len(found)
+            last = found[-1].seq if found else last
+            if not found:
+                Event().wait(WATCH_SECONDS)
+    except LedgerFault as fault:
+        fail(str(fault))
+    except KeyboardInterrupt:
         return
-    for stored in found:
-        typer.echo(_line(stored.record))
-    if not found:
-        typer.echo("no decisions")
 
 
 @decisions_app.command()
@@ -143,31 +215,9 @@ def document_of(stored: StoredDecision) -> dict[str, object]:
         "expires_at": None if record.expires_at is None else _time(record.expires_at * 1_000_000),
         "token_sha256": record.token_sha256.hex(),
         "audit": json.loads(record.audit or "null"),
+        "seq": stored.seq,
         "chain_position": stored.position,
     }
-
-
-def _line(record: DecisionRecord) -> str:
-    outcome = Outcome(record.outcome).name.lower()
-    what = record.scopes if record.outcome == Outcome.GRANTED else f"{record.scopes_asked} {record.reason}"
-    told = (
-        _time(record.time),
-        str(UUID(bytes=record.decision_id)),
-        f"{outcome:<7}",
-        record.caller,
-        record.audience,
-        what,
-    )
-    return "  ".join(told)
-
-
-def _since(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return microseconds(SystemClock().now() - parse_duration(text))
-    except ValueError as error:
-        fail(f"--since: {error}", ExitCode.USAGE)
 
 
 def _time(time: int) -> str:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import create_engine, or_, select
+from sqlalchemy import create_engine, func, or_, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.record import PERSONAL, DecisionRecord
+from issuer.ledger.decision_filter import decision_conditions
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import postgres_database, postgres_name
-from issuer.ledger.schema import INTERNED, VERSION, decision, personal, text, version_of
+from issuer.ledger.schema import INTERNED, VERSION, decision, personal, policy, text, version_of
 from issuer.ledger.sqlite_store import sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy import ColumnElement, Connection, Engine
+    from sqlalchemy import Connection, Engine
+
+    from issuer.ledger.decision_filter import DecisionFilter
 
 ROWS_AT_ONCE: Final = 2_000
 MAX_LISTED: Final = 1_000
@@ -29,34 +31,21 @@ _FIELDS: Final = tuple(decision.c[name] for name in DecisionRecord._fields)
 
 
 class StoredDecision(NamedTuple):
-    """A decision with its place: its writer's number, and its position in that chain."""
-
-    record: DecisionRecord
-    writer: int
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class DecisionFilter:
-    """Which decisions are wanted; ``None`` for all. Times are microseconds since 1970 UTC.
+    """A decision with its place.
 
     Attributes:
-        since: Not before.
-        caller: The SPIFFE ID.
-        audience: The audience asked for.
-        application: The application that was claimed or given.
-        outcome: Of :class:`~issuer.core.record.Outcome`.
-        reason: Why there was no token.
-        policy: The digest that decided.
+        record: The decision.
+        seq: Its number in this ledger: later ones have a higher one.
+        writer: Its writer's number.
+        position: In that writer's chain.
+        erased: Its intent was there and was erased.
     """
 
-    since: int | None = None
-    caller: str | None = None
-    audience: str | None = None
-    application: str | None = None
-    outcome: int | None = None
-    reason: str | None = None
-    policy: str | None = None
+    record: DecisionRecord
+    seq: int
+    writer: int
+    position: int
+    erased: bool
 
 
 class LedgerReader:
@@ -81,18 +70,47 @@ class LedgerReader:
         """Read a PostgreSQL database."""
         return cls(postgres_database(conninfo), postgres_name(conninfo))
 
-    def newest(self, wanted: DecisionFilter, limit: int) -> list[StoredDecision]:
-        """Return the newest decisions that are wanted, at most :data:`MAX_LISTED`, the newest first.
+    def newest(self, wanted: DecisionFilter, limit: int, before: int | None = None) -> list[StoredDecision]:
+        """Return the newest decisions that are wanted, the newest first.
+
+        Args:
+            wanted: Which.
+            limit: How many, at most :data:`MAX_LISTED`.
+            before: Only those with a lower ``seq``: the last one of the page before.
 
         Raises:
             LedgerFault: The ledger cannot be read.
         """
         with self.connected() as connection:
-            conditions = _conditions(connection, wanted)
+            conditions = decision_conditions(connection, wanted)
             if conditions is None:
                 return []
+            if before is not None:
+                conditions.append(decision.c.seq < before)
             query = decisions_query().where(*conditions).order_by(decision.c.seq.desc()).limit(min(limit, MAX_LISTED))
-            return _resolved(connection, connection.execute(query).all(), Texts())
+            return resolved(connection, connection.execute(query).all(), Texts())
+
+    def after(self, wanted: DecisionFilter, seq: int, limit: int) -> list[StoredDecision]:
+        """Return decisions that are wanted and have a higher ``seq``, the oldest first, at most :data:`MAX_LISTED`.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        with self.connected() as connection:
+            conditions = decision_conditions(connection, wanted)
+            if conditions is None:
+                return []
+            query = decisions_query().where(*conditions, decision.c.seq > seq).order_by(decision.c.seq)
+            return resolved(connection, connection.execute(query.limit(min(limit, MAX_LISTED))).all(), Texts())
+
+    def last_seq(self) -> int:
+        """Return the ``seq`` of the newest decision; 0 when there is none.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        with self.connected() as connection:
+            return int(connection.scalar(select(func.max(decision.c.seq))) or 0)
 
     def find(self, name: str) -> list[StoredDecision]:
         """Return the decisions with this id, or that led to the token with this ``jti``.
@@ -104,7 +122,17 @@ class LedgerReader:
         with suppress(ValueError):
             same.append(decision.c.decision_id == UUID(name).bytes)
         with self.connected() as connection:
-            return _resolved(connection, connection.execute(decisions_query().where(or_(*same))).all(), Texts())
+            return resolved(connection, connection.execute(decisions_query().where(or_(*same))).all(), Texts())
+
+    def kept_policy(self, digest: str) -> bytes | None:
+        """Return the files of a policy, packed; ``None`` when they are not in this ledger.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        with self.connected() as connection:
+            found = connection.scalar(select(policy.c.files).where(policy.c.digest == digest))
+            return None if found is None else bytes(found)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -133,7 +161,7 @@ class Texts:
 
     def __init__(self) -> None:
         self._values: dict[int, str] = {}
-        self._personal: dict[int, tuple[bytes, str]] = {}
+        self._personal: dict[int, tuple[bytes, str | None]] = {}
 
     def fetch(self, connection: Connection, rows: Sequence[Any]) -> None:
         """Learn every text that rows refer to."""
@@ -144,18 +172,22 @@ class Texts:
         people = {getattr(row, name) for row in rows for name in PERSONAL} - self._personal.keys() - {None}
         for some in _in_parts(sorted(people)):
             query = select(personal.c.id, personal.c.digest, personal.c.value).where(personal.c.id.in_(some))
-            self._personal.update((number, (bytes(digest), value or "")) for number, digest, value in
-                                  connection.execute(query))  # fmt: skip
+            for number, digest, value in connection.execute(query):
+                self._personal[number] = bytes(digest), value
 
     def record(self, row: Any) -> DecisionRecord:  # noqa: ANN401 - a row of the table
         """Return a decision with its texts; a personal one is empty where it was erased."""
         values = {name: getattr(row, name) for name in DecisionRecord._fields}
         values |= {name: self._values[values[name]] if values[name] else "" for name in INTERNED}
-        values |= {name: self._personal[values[name]][1] if values[name] else "" for name in PERSONAL}
+        values |= {name: self._personal[values[name]][1] or "" if values[name] else "" for name in PERSONAL}
         values["decision_id"] = bytes(row.decision_id)
         values["token_id"] = row.token_id or ""
         values["token_sha256"] = bytes(row.token_sha256 or b"")
         return DecisionRecord(**values)
+
+    def is_erased(self, number: int | None) -> bool:
+        """Return whether a personal text was there and was erased."""
+        return number is not None and self._personal[number][1] is None
 
     def digests(self, row: Any) -> list[bytes]:  # noqa: ANN401 - a row of the table
         """Return what stands in the chain for the personal fields."""
@@ -167,31 +199,13 @@ def decisions_query() -> Any:  # noqa: ANN401 - a query
     return select(decision.c.seq, decision.c.writer, decision.c.position, decision.c.hash, *_FIELDS)
 
 
-def _resolved(connection: Connection, rows: Sequence[Any], texts: Texts) -> list[StoredDecision]:
+def resolved(connection: Connection, rows: Sequence[Any], texts: Texts) -> list[StoredDecision]:
+    """Return rows of :func:`decisions_query` with their texts."""
     texts.fetch(connection, rows)
-    return [StoredDecision(texts.record(row), row.writer, row.position) for row in rows]
-
-
-def _conditions(connection: Connection, wanted: DecisionFilter) -> list[ColumnElement[bool]] | None:
-    """Return what rows have to fulfil; ``None`` when no row can, for a text is nowhere in the ledger."""
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.since is not None:
-        conditions.append(decision.c.time >= wanted.since)
-    if wanted.outcome is not None:
-        conditions.append(decision.c.outcome == wanted.outcome)
-    for value, names in (
-        (wanted.caller, ("caller",)),
-        (wanted.audience, ("audience",)),
-        (wanted.application, ("application", "application_asked")),
-        (wanted.reason, ("reason",)),
-        (wanted.policy, ("policy",)),
-    ):
-        if value is not None:
-            number = connection.scalar(select(text.c.id).where(text.c.value == value))
-            if number is None:
-                return None
-            conditions.append(or_(*(decision.c[name] == number for name in names)))
-    return conditions
+    return [
+        StoredDecision(texts.record(row), row.seq, row.writer, row.position, texts.is_erased(row.intent))
+        for row in rows
+    ]
 
 
 def _in_parts(numbers: Sequence[int]) -> Iterable[Sequence[int]]:

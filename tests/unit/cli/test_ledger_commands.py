@@ -115,7 +115,7 @@ def test_tables_are_brought_to_this_version(file: Path) -> None:
 def test_decisions_are_listed_and_filtered(file: Path) -> None:
     code, said, _ = run("decisions", "list", "--file", file, "--since", "1h")
     assert code == 0
-    assert ["denied" in line for line in said.splitlines()] == [True, False]
+    assert ["denied" in line for line in said.splitlines()] == [False, True, False]
     denied = json.loads(run("decisions", "list", "--file", file, "--outcome", "denied", "--output", "json")[1])
     assert [each["reason"] for each in denied] == ["SCOPE_NOT_ALLOWED"]
     assert run("decisions", "list", "--file", file, "--caller", "spiffe://x/y")[1] == "no decisions\n"

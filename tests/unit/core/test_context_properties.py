@@ -15,6 +15,8 @@ from issuer.core.decision import Denial, Grant
 from issuer.core.explain import explain_decision
 from issuer.core.facts import Fact, FactKey
 from issuer.core.policy_parser import PolicyFile, parse_policy
+from issuer.core.record import record_decision
+from issuer.core.replay import differing_fields, recorded
 from issuer.core.token_request import Intent, TokenRequest
 
 if TYPE_CHECKING:
@@ -211,3 +213,23 @@ def test_an_explanation_tells_what_was_decided(
     assert explained.answer == answer
     if isinstance(answer, Grant) and asked.allow_partial:
         assert tuple(scope.name for scope in explained.scopes if scope.available) == answer.scopes
+
+
+@CASE
+@given(RULES, CALLERS, REQUESTS, FACTS)
+def test_what_was_recorded_is_decided_again_as_it_was(
+    found: Rules, who: Caller, asked: TokenRequest, facts: dict[FactKey, Fact]
+) -> None:
+    policy = read(found)
+    record = record_decision(
+        decide(policy, who, asked, facts, NOW),
+        decision_id="0199e2b4-6f1a-7cc1-9d3e-6a1f0d6c9b55",
+        caller=who,
+        peer="",
+        request=asked,
+        facts=facts,
+        now=NOW,
+    )
+    inputs = recorded(record)
+    assert (inputs.caller, inputs.request, inputs.facts, inputs.now) == (who, asked, facts, NOW)
+    assert differing_fields(record, inputs, policy) == ()

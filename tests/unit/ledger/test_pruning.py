@@ -13,9 +13,10 @@ from support.postgres import PostgresServer
 
 from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import ENTRIES_PRUNED, Event, PrunedTo, Sweep, detail
+from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.postgres_ledger import PostgresLedger
 from issuer.ledger.pruning import prunable, prune
-from issuer.ledger.reading import DecisionFilter, LedgerReader
+from issuer.ledger.reading import LedgerReader
 from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.ledger.verification import verify_ledger
 

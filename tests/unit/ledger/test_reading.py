@@ -12,8 +12,9 @@ from support.ledgers import record, rows, sqlite_ledger
 
 from issuer.core.ledger_entries import Event
 from issuer.core.record import Outcome
+from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.reading import DecisionFilter, LedgerReader
+from issuer.ledger.reading import LedgerReader
 from issuer.ledger.verification import verify_ledger
 
 if TYPE_CHECKING:

@@ -109,8 +109,9 @@ def first_seq_since(connection: Connection, since: int) -> int:
     """
     milliseconds = max(since // 1_000 - 60_000, 0)
     first = milliseconds.to_bytes(6) + bytes(10)
-    query = select(decision.c.seq).where(decision.c.decision_id >= first).order_by(decision.c.decision_id).limit(1)
-    found = connection.scalar(query)
+    # Ids of one moment are in no order: the lowest `seq` is somewhere among the first of them.
+    ids = select(decision.c.seq).where(decision.c.decision_id >= first).order_by(decision.c.decision_id).limit(1_000)
+    found = connection.scalar(select(func.min(ids.subquery().c.seq)))
     if found is None:
         found = connection.scalar(select(func.max(decision.c.seq)))
     return int(found or 0)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.bench_engines import measure_cedar, measure_opa
+from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.load import BATCH_ITEMS
@@ -65,12 +66,14 @@ class Part(StrEnum):
     SERVER = "server"
     POLICY = "policy"
     RELOAD = "reload"
+    LEDGER = "ledger"
 
 
 def main(
     runs: Annotated[int, typer.Option(help="Runs of each measurement; the median counts.", min=3)] = 3,
     seconds: Annotated[float, typer.Option(help="Length of each run.")] = 4.0,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this alone; may be repeated.")] = None,
+    rows: Annotated[int, typer.Option(help="Decisions in the ledger that is read.")] = 10_000_000,
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = RESULTS,
 ) -> None:
     """Measure the server, the policy engine beside others, and reloads; each beside its reference in the same run."""
@@ -88,6 +91,8 @@ def main(
         document["policy"] = _measure_engines(console)
     if Part.RELOAD in parts:
         document["reload"] = _measure_reload(console, runs, seconds)
+    if Part.LEDGER in parts:
+        document["ledger"] = _measure_ledger(console, runs, seconds, rows)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
@@ -144,6 +149,19 @@ def _measure_reload(console: Console, runs: int, seconds: float) -> list[dict[st
     return rows
 
 
+def _measure_ledger(console: Console, runs: int, seconds: float, rows: int) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as name:
+        fsync = fsync_seconds(Path(name))
+        written = measure_ledger(console, Path(name), runs=runs, seconds=seconds)
+    columns = ["ledger", "callers", "tokens_s", "p50_ms", "p99_ms", "cpu_us", "of_without", "ledger_cpu_us",
+               "over_null_in_fsyncs", "over_without_in_fsyncs"]  # fmt: skip
+    console.print(_listing("IssueToken with its decision kept in different ledgers", written, columns))
+    console.print(f"a write of 4 KiB with its fsync: {fsync * 1e3:.2f} ms", style="dim")
+    read = measure_reading(console, rows)
+    console.print(_listing(f"Reading a ledger of {rows:,} decisions in SQLite", read, ["asked", "p50", "most"]))
+    return {"fsync_ms": fsync * 1e3, "written": written, "rows": rows, "read": read}
+
+
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",
                    "decide_p99_us", "ratio_to_smallest"]  # fmt: skip
@@ -152,7 +170,9 @@ _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant
 def _listing(title: str, rows: list[dict[str, object]], columns: list[str]) -> Table:
     shown = Table(title=title, title_justify="left")
     for column in columns:
-        shown.add_column(column.replace("_", " "), justify="left" if column == "engine" else "right")
+        shown.add_column(
+            column.replace("_", " "), justify="left" if column in {"engine", "ledger", "asked"} else "right"
+        )
     for row in rows:
         shown.add_row(*(str(row.get(column, "")) for column in columns))
     return shown

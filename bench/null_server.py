@@ -16,16 +16,16 @@ from issuer.cli.serve import GRPC_SETTINGS
 for _name, _value in GRPC_SETTINGS.items():
     os.environ.setdefault(_name, _value)  # noqa: TID251 - gRPC reads it when it is imported
 
-import grpc  # noqa: E402
-import grpc.aio  # noqa: E402
-import uvloop  # noqa: E402
+import grpc
+import grpc.aio
+import uvloop
 
-from agent_client.workload_api import WorkloadApiWatcher  # noqa: E402
-from issuer.log import open_log  # noqa: E402
-from issuer.rpc.server import TlsCredentials, server_options  # noqa: E402
-from issuer.rpc.settings import RpcSettings  # noqa: E402
-from issuer.spire.identity import SpireIdentity  # noqa: E402
-from issuer.system import SystemClock  # noqa: E402
+from agent_client.workload_api import WorkloadApiWatcher
+from issuer.log import open_log
+from issuer.rpc.server import TlsCredentials, server_options
+from issuer.rpc.settings import RpcSettings
+from issuer.spire.identity import SpireIdentity
+from issuer.system import SystemClock
 
 SETTINGS = RpcSettings(
     listen="127.0.0.1:0",

@@ -18,7 +18,7 @@ from issuer_testing.spire.embedded import DevelopmentAuthority
 from issuer_testing.spire.entry import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 TRUST_DOMAIN = "dev.test"
@@ -80,12 +80,20 @@ def median(runs: list[Figures]) -> Figures:
 
 
 @contextmanager
-def servers(folder: Path, *, more_policy: bytes = b"") -> Iterator[tuple[Server, Server, IssuerProcess]]:
+def servers(
+    folder: Path,
+    *,
+    more_policy: bytes = b"",
+    module: str = "issuer",
+    options: Mapping[str, Mapping[str, object]] | None = None,
+) -> Iterator[tuple[Server, Server, IssuerProcess]]:
     """Start the null server and the issuer, with one identity for both, and files for the load generator.
 
     Args:
         folder: Where they keep what they need.
         more_policy: A file of policy beside the one that lets the load generator in.
+        module: What runs as the issuer.
+        options: More settings of the issuer, by section.
     """
     with ExitStack() as stack:
         authority = stack.enter_context(DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None))
@@ -96,7 +104,9 @@ def servers(folder: Path, *, more_policy: bytes = b"") -> Iterator[tuple[Server,
         (policy / "load.yaml").write_text(POLICY)
         if more_policy:
             (policy / "more.yaml").write_bytes(more_policy)
-        settings = IssuerSettings(folder / "issuer", policy, identity.socket, insecure_dev=True)
+        settings = IssuerSettings(
+            folder / "issuer", policy, identity.socket, insecure_dev=True, module=module, options=options
+        )
         issuer = stack.enter_context(IssuerProcess(settings))
         command = [sys.executable, "-m", "bench.null_server", identity.socket]
         null = stack.enter_context(

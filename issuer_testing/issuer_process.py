@@ -55,7 +55,8 @@ class IssuerSettings:
         spiffe_id: Which SVID it serves with, where the socket gives several.
         federated_trust_domains: Who may call besides its own trust domain.
         insecure_dev: It serves the embedded development authority.
-        options: More settings by section, as in ``issuer.toml``.
+        options: More settings by section (``None`` takes one away), as in ``issuer.toml``.
+        module: What is run as ``python -m MODULE serve``.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class IssuerSettings:
     federated_trust_domains: tuple[str, ...] = ()
     insecure_dev: bool = False
     options: Mapping[str, Mapping[str, object]] | None = None
+    module: str = "issuer"
 
 
 class IssuerProcess:
@@ -103,7 +105,7 @@ class IssuerProcess:
         """Start without waiting for anything."""
         config = self._write_config()
         guard = [sys.executable, "-I", str(_DIE_WITH_PARENT), str(os.getpid())]
-        command = [*guard, sys.executable, "-m", "issuer", "serve", "--config", str(config)]
+        command = [*guard, sys.executable, "-m", self._settings.module, "serve", "--config", str(config)]
         if self._settings.insecure_dev:
             command.append("--insecure-dev")
         self._lines, self._read = [], 0
@@ -220,7 +222,8 @@ class IssuerProcess:
         if settings.spiffe_id:
             sections["spire"]["spiffe_id"] = settings.spiffe_id
         for section, values in (settings.options or {}).items():
-            sections.setdefault(section, {}).update(values)
+            merged = {**sections.get(section, {}), **values}
+            sections[section] = {key: value for key, value in merged.items() if value is not None}
         settings.folder.mkdir(parents=True, exist_ok=True)
         keys = settings.folder / "keys"
         keys.mkdir(exist_ok=True, mode=0o700)

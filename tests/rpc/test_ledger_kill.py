@@ -12,11 +12,12 @@ import grpc
 from support.deployment import REQUEST, Deployment, reason_of
 from support.eventually import eventually
 from support.ledgers import rows
+from support.processes import writer_of
 
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.verification import verify_ledger
 
-KILLS = 12
+KILLS = 50
 CALLERS = 8
 
 
@@ -52,15 +53,6 @@ class Load:
 
 def in_ledger(file: Path) -> set[str]:
     return {token_id for (token_id,) in rows(file, "SELECT token_id FROM decision WHERE token_id IS NOT NULL")}
-
-
-def writer_of(issuer: int) -> int:
-    """Return the process that owns the ledger: the issuer's child that runs it."""
-    for task in Path(f"/proc/{issuer}/task").iterdir():
-        for child in (task / "children").read_text(encoding="ascii").split():
-            if b"issuer.ledger.sqlite_process" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
-    raise AssertionError("the issuer has no process for its ledger")
 
 
 def test_every_token_received_is_recorded_when_the_issuer_is_killed(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def folder(self) -> Path:
+        """Where its socket is."""
+        return self._folder
+
+    @property
     def conninfo(self) -> str:
         """How to connect, without a database."""
         return f"host={self._folder} user=postgres"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-from pathlib import Path
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import grpc
 from support.deployment import REQUEST, Deployment, reason_of
@@ -16,6 +16,9 @@ from support.processes import writer_of
 
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.verification import verify_ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KILLS = 50
 CALLERS = 8

@@ -35,27 +35,44 @@ class PostgresRelay:
         return self
 
     def __exit__(self, *_: object) -> None:
+        _end(self._listener)
         self._listener.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
-                threading.Thread(target=self._pass_on, args=(client, server, True), daemon=True).start()
-                threading.Thread(target=self._pass_on, args=(server, client, False), daemon=True).start()
+                threading.Thread(target=self._relay, args=(client,), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket, to_server: bool) -> None:  # noqa: FBT001
+    def _relay(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._server)
+            answers = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
+            answers.start()
+            self._pass_on_until_cut(client, server)
+            answers.join()
+
+    def _pass_on_until_cut(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
-            while data := source.recv(65_536):
-                cut = to_server and self.cut and b"COMMIT" in data
+            while data := client.recv(65_536):
+                cut = self.cut and b"COMMIT" in data
                 if cut:
-                    source.shutdown(socket.SHUT_RDWR)  # the answer finds nobody
-                target.sendall(data)
+                    client.shutdown(socket.SHUT_RDWR)  # the answer finds nobody
+                server.sendall(data)
                 if cut:
                     self.cuts += 1
                     break
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _end(client, server)
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+    _end(source, target)
+
+
+def _end(*ends: socket.socket) -> None:
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

@@ -11,15 +11,21 @@ import time
 from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 from support.eventually import eventually_true
 from support.ledgers import Observed, group_commit, record, refused, rows, sqlite_ledger, works_again
 
 from issuer.core.errors import TemporarilyUnavailable
+from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
+from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.errors import LedgerFault
+from issuer.ledger.reading import LedgerReader
 from issuer.ledger.sqlite_ledger import SqliteLedger
+from issuer.ledger.verification import verify_ledger
+from issuer.system import RandomIds, SystemClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,6 +196,16 @@ async def test_a_lock_that_is_held_delays_and_then_refuses(file: Path) -> None:
             assert await refused(ledger) < 4
             other.execute("ROLLBACK")
         await works_again(ledger)
+
+
+async def test_a_clock_that_jumps_back_costs_nothing(file: Path) -> None:
+    async with sqlite_ledger(file) as ledger:
+        for hours_ago in (0, 1, 0):
+            at = SystemClock().now() - timedelta(hours=hours_ago)
+            await ledger.write(record(decision_id=UUID(RandomIds().decision_id(at)).bytes, time=microseconds(at)))
+    reader = LedgerReader.sqlite(file)
+    assert verify_ledger(reader).faults == ()
+    assert [stored.position for stored in reader.newest(DecisionFilter(), 5)] == [4, 3, 2], "as they were written"
 
 
 async def test_two_issuers_do_not_write_to_one_file(file: Path) -> None:

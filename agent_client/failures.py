@@ -65,6 +65,7 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "POLICY_INVALID": errors.PreconditionFailed,
     "POLICY_UNKNOWN": errors.NotFound,
     "TOO_MANY_FACTS": errors.LimitExceeded,
+    "TOO_MANY_WATCHES": errors.LimitExceeded,
     "IDENTITY_UNAVAILABLE": errors.IssuerUnavailable,
     "POLICY_NOT_LOADED": errors.IssuerUnavailable,
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,

@@ -57,6 +57,7 @@ REMEDIES: dict[str, str] = {
     "POLICY_INVALID": "Mend the policy's files; `issuer policy check` shows the same faults.",
     "POLICY_UNKNOWN": "Choose a digest that `issuer policy status` lists.",
     "TOO_MANY_FACTS": "Tell fewer facts, or let those that are not needed end earlier.",
+    "TOO_MANY_WATCHES": "End a stream that is not read any more, or let one process watch for several.",
     "IDENTITY_UNAVAILABLE": _WAIT,
     "POLICY_NOT_LOADED": _WAIT,
     "SIGNER_UNAVAILABLE": _WAIT,

@@ -20,8 +20,8 @@ from bench.ledger_rows import fill
 from bench.serving import Figures, Server, measure, median, servers
 from issuer.core.instants import microseconds
 from issuer.ledger import reports
-from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.reading import LedgerReader
+from issuer.ports import DecisionsWanted
 from issuer.system import SystemClock
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ def measure_reading(console: Console, rows: int) -> list[dict[str, object]]:
         size = path.stat().st_size
         reader = LedgerReader.sqlite(path)
         now = microseconds(SystemClock().now())
-        middle = reader.after(DecisionFilter(), rows // 2, 1)[0].record
+        middle = reader.after(DecisionsWanted(), rows // 2, 1)[0].record
         caller = middle.caller
         asked: dict[str, Callable[[], object]] = {
-            "list, the newest 50": lambda: reader.newest(DecisionFilter(), 50),
-            "list, of one caller": lambda: reader.newest(DecisionFilter(caller=caller), 50),
+            "list, the newest 50": lambda: reader.newest(DecisionsWanted(), 50),
+            "list, of one caller": lambda: reader.newest(DecisionsWanted(caller=caller), 50),
             "show, by decision id": lambda: reader.find(_uuid(middle.decision_id)),
             "show, by token id": lambda: reader.find(middle.token_id or "x"),
             "denials of 24 h, 1,000,000 in it": lambda: reports.denials(

@@ -20,14 +20,16 @@ from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.issuance import Issuance
+from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger_keeping import LedgerKeeping
+from issuer.ledger_keeping import LedgerKeeping, ledger_reader
 from issuer.metrics.metrics import Metrics, MetricsListenerFault
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
 from issuer.public_http.settings import PublicHttpError, PublicHttpSettings
 from issuer.rpc.admin_methods import AdminMethods
+from issuer.rpc.decision_methods import DecisionMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.roles import Roles
@@ -290,6 +292,7 @@ class App:
             ),
             methods=methods,
             admin=admin,
+            decisions=DecisionMethods(LedgerDecisionBook(ledger_reader(self._config.ledger))),
             pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, log=self._log),
             identity=identity,
             log=self._log,

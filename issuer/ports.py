@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from issuer.core.jwk import PublicKeySet
     from issuer.core.ledger_entries import Entry
     from issuer.core.policy import Policy
+    from issuer.core.record import DecisionRecord
 
 
 class Clock(Protocol):
@@ -125,6 +126,69 @@ class Ledger(Protocol):
         Raises:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It is then not known whether they are kept.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionsWanted:
+    """Which recorded decisions are wanted; ``None`` for all. Times are microseconds since 1970 UTC.
+
+    Attributes:
+        since: Not before.
+        until: Before.
+        caller: The SPIFFE ID, or a workload pattern as policies have them.
+        audience: The audience asked for.
+        application: The application that was claimed or given.
+        scope: One of the scopes asked for.
+        grant_type: How it was asked for.
+        outcome: Of :class:`~issuer.core.record.Outcome`.
+        reason: Why there was no token.
+        rule: The id of one of the rules that decided or came closest.
+        policy: The digest that decided.
+        certificate: The SHA-256 or the serial number of the caller's certificate, hexadecimal.
+        peer: The network address, without its port.
+        flags: All of these :class:`~issuer.core.record.Flag`.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    caller: str | None = None
+    audience: str | None = None
+    application: str | None = None
+    scope: str | None = None
+    grant_type: str | None = None
+    outcome: int | None = None
+    reason: str | None = None
+    rule: str | None = None
+    policy: str | None = None
+    certificate: str | None = None
+    peer: str | None = None
+    flags: int = 0
+
+
+class DecisionBook(Protocol):
+    """The recorded decisions, each with its ``seq``. Reading them holds up no decision.
+
+    Every method raises TemporarilyUnavailable, LEDGER_UNAVAILABLE, when they cannot be read in time, and
+    InvalidTokenRequest for a pattern that is none.
+    """
+
+    async def newest(
+        self, wanted: DecisionsWanted, limit: int, before: int | None
+    ) -> Sequence[tuple[int, DecisionRecord]]:
+        """Return the newest, the newest first; those before a ``seq`` where one is given."""
+        ...
+
+    async def after(self, wanted: DecisionsWanted, seq: int, limit: int) -> Sequence[tuple[int, DecisionRecord]]:
+        """Return those after a ``seq``, the oldest first."""
+        ...
+
+    async def find(self, name: str) -> Sequence[tuple[int, DecisionRecord]]:
+        """Return those with this id, or that led to the token with this ``jti``."""
+        ...
+
+    async def last_seq(self) -> int:
+        """Return the highest ``seq``; 0 when there is none."""
         ...
 
 

@@ -11,7 +11,7 @@ from issuer.cli.failure import ExitCode, fail
 from issuer.core.duration import parse_duration
 from issuer.core.instants import microseconds
 from issuer.core.record import Flag, Outcome
-from issuer.ledger.decision_filter import DecisionFilter
+from issuer.ports import DecisionsWanted
 from issuer.system import SystemClock
 
 OUTCOMES = {outcome.name.lower(): outcome for outcome in Outcome}
@@ -38,7 +38,7 @@ FlagOption = Annotated[list[str] | None, typer.Option(help=f"Any of {', '.join(F
 
 def decision_filter(
     *, since: str | None, until: str | None, outcome: str | None, flag: list[str] | None, **plain: str | None
-) -> DecisionFilter:
+) -> DecisionsWanted:
     """Return the filter that options say, or end the command."""
     if outcome is not None and outcome not in OUTCOMES:
         fail(f"--outcome {outcome}: one of {', '.join(OUTCOMES)}", ExitCode.USAGE)
@@ -47,7 +47,7 @@ def decision_filter(
         if name not in FLAGS:
             fail(f"--flag {name}: one of {', '.join(FLAGS)}", ExitCode.USAGE)
         flags |= FLAGS[name]
-    return DecisionFilter(
+    return DecisionsWanted(
         since=None if since is None else moment_of("--since", since),
         until=None if until is None else moment_of("--until", until),
         outcome=None if outcome is None else OUTCOMES[outcome],

@@ -20,9 +20,9 @@ from issuer.cli.ledger_loading import ConfigOption, FileOption, reader_of
 from issuer.cli.output import ReportOption, ReportOutput, tell_rows
 from issuer.cli.policy_loading import load
 from issuer.core.replay import Change, NotReplayable, change, differing_fields, recorded, told_before, told_by
-from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import MAX_LISTED
+from issuer.ports import DecisionsWanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +66,7 @@ def replay(
     try:
         kept = KeptPolicies(reader)
         compare = found.under(tried) if tried else found.under_its_own(kept)
-        for stored in _with_progress(reader, DecisionFilter(since=begin, until=end)):
+        for stored in _with_progress(reader, DecisionsWanted(since=begin, until=end)):
             found.replay(stored, compare)
     except LedgerFault as fault:
         fail(str(fault))
@@ -134,7 +134,7 @@ def _answer(reason: str, scopes: str, lifetime: int | None) -> str:
     return reason or f"{scopes} for {lifetime} s"
 
 
-def _with_progress(reader: LedgerReader, wanted: DecisionFilter) -> Iterator[StoredDecision]:
+def _with_progress(reader: LedgerReader, wanted: DecisionsWanted) -> Iterator[StoredDecision]:
     """Yield decisions, the oldest first, a part of them in memory at a time."""
     last, end = 0, reader.last_seq()
     with Progress(console=Console(stderr=True), transient=True) as progress:

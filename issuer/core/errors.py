@@ -81,6 +81,7 @@ class Reason(StrEnum):
     POLICY_INVALID = "POLICY_INVALID"
     POLICY_UNKNOWN = "POLICY_UNKNOWN"
     TOO_MANY_FACTS = "TOO_MANY_FACTS"
+    TOO_MANY_WATCHES = "TOO_MANY_WATCHES"
 
     # The issuer itself. All fail closed and are safe to retry.
     IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, or_, select
@@ -19,46 +18,10 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Select
 
     from issuer.core.patterns import WorkloadPattern
+    from issuer.ports import DecisionsWanted
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionFilter:
-    """Which decisions are wanted; ``None`` for all. Times are microseconds since 1970 UTC.
-
-    Attributes:
-        since: Not before.
-        until: Before.
-        caller: The SPIFFE ID, or a workload pattern as policies have them.
-        audience: The audience asked for.
-        application: The application that was claimed or given.
-        scope: One of the scopes asked for.
-        grant_type: How it was asked for.
-        outcome: Of :class:`~issuer.core.record.Outcome`.
-        reason: Why there was no token.
-        rule: The id of one of the rules that decided or came closest.
-        policy: The digest that decided.
-        certificate: The SHA-256 or the serial number of the caller's certificate, hexadecimal.
-        peer: The network address, without its port.
-        flags: All of these :class:`~issuer.core.record.Flag`.
-    """
-
-    since: int | None = None
-    until: int | None = None
-    caller: str | None = None
-    audience: str | None = None
-    application: str | None = None
-    scope: str | None = None
-    grant_type: str | None = None
-    outcome: int | None = None
-    reason: str | None = None
-    rule: str | None = None
-    policy: str | None = None
-    certificate: str | None = None
-    peer: str | None = None
-    flags: int = 0
-
-
-def decision_conditions(connection: Connection, wanted: DecisionFilter) -> list[ColumnElement[bool]] | None:
+def decision_conditions(connection: Connection, wanted: DecisionsWanted) -> list[ColumnElement[bool]] | None:
     """Return what rows have to fulfil; ``None`` when no row can, for a text is nowhere in the ledger."""
     conditions = list(_plain_conditions(connection, wanted))
     for value, names in (
@@ -84,7 +47,7 @@ def decision_conditions(connection: Connection, wanted: DecisionFilter) -> list[
     return conditions
 
 
-def _plain_conditions(connection: Connection, wanted: DecisionFilter) -> Iterator[ColumnElement[bool]]:
+def _plain_conditions(connection: Connection, wanted: DecisionsWanted) -> Iterator[ColumnElement[bool]]:
     if wanted.since is not None:
         yield decision.c.time >= wanted.since
         yield decision.c.seq >= first_seq_since(connection, wanted.since)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from issuer.ledger.decision_filter import DecisionFilter
+    from issuer.ports import DecisionsWanted
 
 ROWS_AT_ONCE: Final = 2_000
 MAX_LISTED: Final = 1_000
@@ -70,7 +70,7 @@ class LedgerReader:
         """Read a PostgreSQL database."""
         return cls(postgres_database(conninfo), postgres_name(conninfo))
 
-    def newest(self, wanted: DecisionFilter, limit: int, before: int | None = None) -> list[StoredDecision]:
+    def newest(self, wanted: DecisionsWanted, limit: int, before: int | None = None) -> list[StoredDecision]:
         """Return the newest decisions that are wanted, the newest first.
 
         Args:
@@ -90,7 +90,7 @@ class LedgerReader:
             query = decisions_query().where(*conditions).order_by(decision.c.seq.desc()).limit(min(limit, MAX_LISTED))
             return resolved(connection, connection.execute(query).all(), Texts())
 
-    def after(self, wanted: DecisionFilter, seq: int, limit: int) -> list[StoredDecision]:
+    def after(self, wanted: DecisionsWanted, seq: int, limit: int) -> list[StoredDecision]:
         """Return decisions that are wanted and have a higher ``seq``, the oldest first, at most :data:`MAX_LISTED`.
 
         Raises:

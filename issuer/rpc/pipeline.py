@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from google.rpc import code_pb2
 
-from issuer.core.errors import IssuerError, RpcNotAllowed
+from issuer.core.errors import CallerNotVerified, IssuerError, Reason, RpcNotAllowed
 from issuer.issuance import Asked
 from issuer.rpc.call import VerifiedCall
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
     from google.rpc.status_pb2 import Status
@@ -94,6 +94,47 @@ class Pipeline:
             raise self._failed(internal_error(), call, request_id, fields, started) from None
         self._write(call, request_id, fields, started, code_pb2.OK)
         return response
+
+    async def answers(
+        self, method: Callable[[Request, VerifiedCall], AsyncIterator[Response | None]], message: Request, call: Call
+    ) -> AsyncGenerator[Response, None]:
+        """Run a method that answers many times; it may last, but not past the end of the caller's SVID.
+
+        A method yields ``None`` from time to time when it has no answer.
+
+        Raises:
+            RpcFailed: With the status that the caller receives.
+        """
+        started = time.perf_counter()
+        now = self._clock.now()
+        request_id = self._ids.decision_id(now)
+        fields: LogFields = {"answers": 0}
+        code = code_pb2.CANCELLED
+        try:
+            verified = self._verify(call, now, request_id, fields)
+            told = 0
+            async for response in method(message, verified):
+                self._check_still_valid(verified)
+                if response is not None:
+                    told += 1
+                    fields["answers"] = told
+                    yield response
+            code = code_pb2.OK
+        except IssuerError as error:
+            fields |= {"error": error.message, "reason": error.reason.value}
+            code = STATUS_CODES[error.reason]
+            raise RpcFailed(status_from_error(error, request_id)) from None
+        except Exception:  # noqa: BLE001 - as above
+            self._log.exception("rpc_fault", method=call.method, request_id=request_id)
+            fields["reason"] = Reason.INTERNAL.value
+            code = code_pb2.INTERNAL
+            raise RpcFailed(status_from_error(internal_error(), request_id)) from None
+        finally:
+            self._write(call, request_id, fields, started, code)
+
+    def _check_still_valid(self, call: VerifiedCall) -> None:
+        if self._clock.now() >= call.caller.not_after:
+            raise CallerNotVerified(Reason.SVID_EXPIRED, "the SVID expired while the stream was open")
 
     def _verify(self, call: Call, now: datetime, request_id: str, fields: LogFields) -> VerifiedCall:
         kind = RPC_RULES.get(call.method, CallerKind.TLS_PEER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -18,7 +19,7 @@ from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import timedelta
 
     from google.protobuf.message import Message
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from issuer.ports import ServerIdentity, TlsMaterial
     from issuer.rpc.admin_methods import AdminMethods
+    from issuer.rpc.decision_methods import DecisionMethods
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
     from issuer.rpc.settings import RpcSettings
@@ -65,6 +67,7 @@ class RpcServer:
         *,
         methods: IssuerMethods,
         admin: AdminMethods,
+        decisions: DecisionMethods,
         pipeline: Pipeline,
         identity: ServerIdentity,
         log: FilteringBoundLogger,
@@ -76,7 +79,7 @@ class RpcServer:
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(methods)),
-                grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin)),
+                grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin, decisions)),
                 *self.health.handlers(),
                 *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE), log),
             )
@@ -126,12 +129,15 @@ class RpcServer:
             "GetKeySet": self._unary(ISSUER_SERVICE, "GetKeySet", methods.get_key_set),
         }
 
-    def _admin_handlers(self, methods: AdminMethods) -> dict[str, grpc.RpcMethodHandler]:
+    def _admin_handlers(self, methods: AdminMethods, decisions: DecisionMethods) -> dict[str, grpc.RpcMethodHandler]:
         return {
             "PutFacts": self._unary(ADMIN_SERVICE, "PutFacts", methods.put_facts),
             "GetPolicyStatus": self._unary(ADMIN_SERVICE, "GetPolicyStatus", methods.get_policy_status),
             "ReloadPolicy": self._unary(ADMIN_SERVICE, "ReloadPolicy", methods.reload_policy),
             "RollbackPolicy": self._unary(ADMIN_SERVICE, "RollbackPolicy", methods.rollback_policy),
+            "ListDecisions": self._unary(ADMIN_SERVICE, "ListDecisions", decisions.list_decisions),
+            "GetDecision": self._unary(ADMIN_SERVICE, "GetDecision", decisions.get_decision),
+            "WatchDecisions": self._stream(ADMIN_SERVICE, "WatchDecisions", decisions.watch_decisions),
         }
 
     def _unary(
@@ -152,6 +158,27 @@ class RpcServer:
                 self._in_flight -= 1
 
         return grpc.unary_unary_rpc_method_handler(
+            handler, request_deserializer=request.FromString, response_serializer=_serialize
+        )
+
+    def _stream(
+        self, service: str, name: str, method: Callable[[Any, Any], AsyncIterator[Any]]
+    ) -> grpc.RpcMethodHandler:
+        """Serve a method that answers many times. It is not waited for when the server stops."""
+        full_name = f"{service}/{name}"
+        request = _REQUESTS[full_name]
+
+        async def handler(message: Message, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
+            try:
+                async with aclosing(
+                    self._pipeline.answers(method, message, call_from_context(full_name, context))
+                ) as answers:
+                    async for answer in answers:
+                        yield answer
+            except RpcFailed as failure:
+                await _abort(context, failure.status)
+
+        return grpc.unary_stream_rpc_method_handler(
             handler, request_deserializer=request.FromString, response_serializer=_serialize
         )
 

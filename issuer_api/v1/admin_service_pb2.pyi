@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,426 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DecisionOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_OUTCOME_UNSPECIFIED: _DecisionOutcome.ValueType  # 0
+    """Not set; in a filter, any."""
+    DECISION_OUTCOME_GRANTED: _DecisionOutcome.ValueType  # 1
+    """A token, or the answer that there would be one."""
+    DECISION_OUTCOME_DENIED: _DecisionOutcome.ValueType  # 2
+    """Policy refused."""
+    DECISION_OUTCOME_ERROR: _DecisionOutcome.ValueType  # 3
+    """Not decided, or granted and then not issued."""
+
+class DecisionOutcome(_DecisionOutcome, metaclass=_DecisionOutcomeEnumTypeWrapper):
+    """What came of a request."""
+
+DECISION_OUTCOME_UNSPECIFIED: DecisionOutcome.ValueType  # 0
+"""Not set; in a filter, any."""
+DECISION_OUTCOME_GRANTED: DecisionOutcome.ValueType  # 1
+"""A token, or the answer that there would be one."""
+DECISION_OUTCOME_DENIED: DecisionOutcome.ValueType  # 2
+"""Policy refused."""
+DECISION_OUTCOME_ERROR: DecisionOutcome.ValueType  # 3
+"""Not decided, or granted and then not issued."""
+Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
+
+@_typing.final
+class DecisionFilter(_message.Message):
+    """Which decisions are wanted. What is left out does not matter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    GRANT_TYPE_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """The SPIFFE ID that asked, or a workload pattern as policies have them."""
+    audience: _builtins.str
+    """The audience that was asked for."""
+    application: _builtins.str
+    """The application that was claimed or given."""
+    scope: _builtins.str
+    """A scope that was asked for."""
+    grant_type: _builtins.str
+    """How it was asked for, as in `client_credentials`."""
+    outcome: Global___DecisionOutcome.ValueType
+    """What came of it."""
+    reason: _builtins.str
+    """Why there was no token, as in `SCOPE_NOT_ALLOWED`."""
+    rule: _builtins.str
+    """The id of a rule that decided, or came closest."""
+    policy: _builtins.str
+    """The digest of the policy that decided."""
+    certificate: _builtins.str
+    """The SHA-256 or the serial number of the caller's certificate, hexadecimal."""
+    peer: _builtins.str
+    """The network address that was called from."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Not before."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Before."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        caller: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        application: _builtins.str = ...,
+        scope: _builtins.str = ...,
+        grant_type: _builtins.str = ...,
+        outcome: Global___DecisionOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        rule: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        certificate: _builtins.str = ...,
+        peer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "caller", b"caller", "certificate", b"certificate", "grant_type", b"grant_type", "outcome", b"outcome", "peer", b"peer", "policy", b"policy", "reason", b"reason", "rule", b"rule", "scope", b"scope", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionFilter: _TypeAlias = DecisionFilter  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """A recorded decision. Lists are empty and texts are "" where there is nothing to tell."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_SHA256_FIELD_NUMBER: _builtins.int
+    SERIAL_NUMBER_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    GRANT_TYPE_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    APPLICATION_ASKED_FIELD_NUMBER: _builtins.int
+    SCOPES_ASKED_FIELD_NUMBER: _builtins.int
+    TTL_ASKED_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    SCOPES_REFUSED_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    LIFETIME_BOUND_FIELD_NUMBER: _builtins.int
+    LIFETIME_RULE_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TOKEN_SHA256_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """Its id, a UUIDv7."""
+    seq: _builtins.int
+    """Its number in the ledger: later ones have a higher one."""
+    outcome: Global___DecisionOutcome.ValueType
+    """What came of the request."""
+    reason: _builtins.str
+    """Why there was no token."""
+    caller: _builtins.str
+    """The SPIFFE ID that was proved."""
+    certificate_sha256: _builtins.str
+    """SHA-256 of the caller's certificate, hexadecimal."""
+    serial_number: _builtins.str
+    """Its serial number, hexadecimal."""
+    peer: _builtins.str
+    """The network address that the request came from."""
+    grant_type: _builtins.str
+    """How it was asked for."""
+    audience: _builtins.str
+    """The audience, as asked."""
+    application_asked: _builtins.str
+    """The application, as claimed."""
+    intent: _builtins.str
+    """The intent, as claimed, as JSON."""
+    application: _builtins.str
+    """The application that the token names."""
+    policy: _builtins.str
+    """The digest of the policy that decided."""
+    facts: _builtins.str
+    """The facts that the decision was given, as JSON."""
+    lifetime_bound: _builtins.str
+    """Which kind of input set that."""
+    lifetime_rule: _builtins.str
+    """Which rule did."""
+    token_id: _builtins.str
+    """The token's `jti`. The token itself is never kept."""
+    token_sha256: _builtins.bytes
+    """SHA-256 of the token's text."""
+    audit: _builtins.str
+    """What rules in audit mode would have changed, as JSON."""
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    @_builtins.property
+    def scopes_asked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes, as asked."""
+
+    @_builtins.property
+    def ttl_asked(self) -> _duration_pb2.Duration:
+        """The lifetime, as asked."""
+
+    @_builtins.property
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was asked for and given, yes or no: bind_asked, allow_partial, validate_only, bound, legacy."""
+
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes that were granted."""
+
+    @_builtins.property
+    def scopes_refused(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes that were refused."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of the rules that decided, or came closest."""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What conditions needed and nobody told."""
+
+    @_builtins.property
+    def lifetime(self) -> _duration_pb2.Duration:
+        """How long the token may live."""
+
+    @_builtins.property
+    def token_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the token expires."""
+
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        seq: _builtins.int = ...,
+        outcome: Global___DecisionOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        certificate_sha256: _builtins.str = ...,
+        serial_number: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        grant_type: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        application_asked: _builtins.str = ...,
+        scopes_asked: _abc.Iterable[_builtins.str] | None = ...,
+        ttl_asked: _duration_pb2.Duration | None = ...,
+        intent: _builtins.str = ...,
+        flags: _abc.Iterable[_builtins.str] | None = ...,
+        application: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        scopes_refused: _abc.Iterable[_builtins.str] | None = ...,
+        rules: _abc.Iterable[_builtins.str] | None = ...,
+        policy: _builtins.str = ...,
+        facts: _builtins.str = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        lifetime: _duration_pb2.Duration | None = ...,
+        lifetime_bound: _builtins.str = ...,
+        lifetime_rule: _builtins.str = ...,
+        token_id: _builtins.str = ...,
+        token_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        token_sha256: _builtins.bytes = ...,
+        audit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "lifetime", b"lifetime", "token_expire_time", b"token_expire_time", "ttl_asked", b"ttl_asked"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "application_asked", b"application_asked", "audience", b"audience", "audit", b"audit", "caller", b"caller", "certificate_sha256", b"certificate_sha256", "decide_time", b"decide_time", "decision_id", b"decision_id", "facts", b"facts", "flags", b"flags", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "lifetime_bound", b"lifetime_bound", "lifetime_rule", b"lifetime_rule", "missing", b"missing", "outcome", b"outcome", "peer", b"peer", "policy", b"policy", "reason", b"reason", "rules", b"rules", "scopes", b"scopes", "scopes_asked", b"scopes_asked", "scopes_refused", b"scopes_refused", "seq", b"seq", "serial_number", b"serial_number", "token_expire_time", b"token_expire_time", "token_id", b"token_id", "token_sha256", b"token_sha256", "ttl_asked", b"ttl_asked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class ListDecisionsRequest(_message.Message):
+    """Which decisions to list, and where the page begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many at most: 1 to 1,000; 0 means 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    @_builtins.property
+    def filter(self) -> Global___DecisionFilter:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___DecisionFilter | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDecisionsResponse(_message.Message):
+    """A page of decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty when there is none."""
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class GetDecisionRequest(_message.Message):
+    """Which decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The id of a decision, or the `jti` of a token."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDecisionRequest: _TypeAlias = GetDecisionRequest  # noqa: Y015
+
+@_typing.final
+class GetDecisionResponse(_message.Message):
+    """What was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """Empty when there is none."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDecisionResponse: _TypeAlias = GetDecisionResponse  # noqa: Y015
+
+@_typing.final
+class WatchDecisionsRequest(_message.Message):
+    """Which decisions to tell."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    after_seq: _builtins.int
+    """Those after the decision with this `seq`; absent means from now on."""
+    @_builtins.property
+    def filter(self) -> Global___DecisionFilter:
+        """Which."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___DecisionFilter | None = ...,
+        after_seq: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after_seq: _TypeAlias = _typing.Literal["after_seq"]  # noqa: Y015
+    _WhichOneofArgType__after_seq: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_seq) -> _WhichOneofReturnType__after_seq | None: ...
+
+Global___WatchDecisionsRequest: _TypeAlias = WatchDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class WatchDecisionsResponse(_message.Message):
+    """One decision that was recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """The decision. To go on after an interruption, ask for those after its `seq`."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchDecisionsResponse: _TypeAlias = WatchDecisionsResponse  # noqa: Y015
 
 @_typing.final
 class PutFactsRequest(_message.Message):

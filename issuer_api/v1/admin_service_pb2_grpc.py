@@ -57,6 +57,21 @@ class AdminServiceStub(object):
                 request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.RollbackPolicyRequest.SerializeToString,
                 response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.RollbackPolicyResponse.FromString,
                 _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ListDecisions',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
+        self.GetDecision = channel.unary_unary(
+                '/issuer_api.v1.AdminService/GetDecision',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.GetDecisionRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.GetDecisionResponse.FromString,
+                _registered_method=True)
+        self.WatchDecisions = channel.unary_stream(
+                '/issuer_api.v1.AdminService/WatchDecisions',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -93,6 +108,27 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDecisions(self, request, context):
+        """Role viewer or operator. Lists recorded decisions, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDecision(self, request, context):
+        """Role viewer or operator. Finds a decision by its id, or by the `jti` of the token that it led to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchDecisions(self, request, context):
+        """Role viewer or operator. Tells decisions as they are recorded, until the caller ends it or its SVID expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +151,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RollbackPolicy,
                     request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.RollbackPolicyRequest.FromString,
                     response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.RollbackPolicyResponse.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'GetDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDecision,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.GetDecisionRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.GetDecisionResponse.SerializeToString,
+            ),
+            'WatchDecisions': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchDecisions,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -228,6 +279,87 @@ class AdminService(object):
             '/issuer_api.v1.AdminService/RollbackPolicy',
             issuer__api_dot_v1_dot_admin__service__pb2.RollbackPolicyRequest.SerializeToString,
             issuer__api_dot_v1_dot_admin__service__pb2.RollbackPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ListDecisions',
+            issuer__api_dot_v1_dot_admin__service__pb2.ListDecisionsRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/GetDecision',
+            issuer__api_dot_v1_dot_admin__service__pb2.GetDecisionRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.GetDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/WatchDecisions',
+            issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

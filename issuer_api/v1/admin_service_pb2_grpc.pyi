@@ -44,6 +44,12 @@ class AdminServiceStub:
     """Role operator. Loads the policy's files now, and follows them again after a rollback."""
     RollbackPolicy: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackPolicyRequest, _admin_service_pb2.RollbackPolicyResponse]
     """Role operator. Puts a kept policy in force. Changes of the files are not followed until ReloadPolicy."""
+    ListDecisions: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListDecisionsRequest, _admin_service_pb2.ListDecisionsResponse]
+    """Role viewer or operator. Lists recorded decisions, the newest first."""
+    GetDecision: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetDecisionRequest, _admin_service_pb2.GetDecisionResponse]
+    """Role viewer or operator. Finds a decision by its id, or by the `jti` of the token that it led to."""
+    WatchDecisions: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.WatchDecisionsRequest, _admin_service_pb2.WatchDecisionsResponse]
+    """Role viewer or operator. Tells decisions as they are recorded, until the caller ends it or its SVID expires."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -61,6 +67,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Role operator. Loads the policy's files now, and follows them again after a rollback."""
     RollbackPolicy: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RollbackPolicyRequest, _admin_service_pb2.RollbackPolicyResponse]  # type: ignore[assignment]
     """Role operator. Puts a kept policy in force. Changes of the files are not followed until ReloadPolicy."""
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListDecisionsRequest, _admin_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Lists recorded decisions, the newest first."""
+    GetDecision: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetDecisionRequest, _admin_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Finds a decision by its id, or by the `jti` of the token that it led to."""
+    WatchDecisions: _aio.UnaryStreamMultiCallable[_admin_service_pb2.WatchDecisionsRequest, _admin_service_pb2.WatchDecisionsResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Tells decisions as they are recorded, until the caller ends it or its SVID expires."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """The administration of an issuer, for SPIFFE IDs to which its configuration gives a role: viewer, operator or feeder.
@@ -99,5 +111,29 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RollbackPolicyResponse, _abc.Awaitable[_admin_service_pb2.RollbackPolicyResponse]]:
         """Role operator. Puts a kept policy in force. Changes of the files are not followed until ReloadPolicy."""
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _admin_service_pb2.ListDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListDecisionsResponse, _abc.Awaitable[_admin_service_pb2.ListDecisionsResponse]]:
+        """Role viewer or operator. Lists recorded decisions, the newest first."""
+
+    @_abc_1.abstractmethod
+    def GetDecision(
+        self,
+        request: _admin_service_pb2.GetDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetDecisionResponse, _abc.Awaitable[_admin_service_pb2.GetDecisionResponse]]:
+        """Role viewer or operator. Finds a decision by its id, or by the `jti` of the token that it led to."""
+
+    @_abc_1.abstractmethod
+    def WatchDecisions(
+        self,
+        request: _admin_service_pb2.WatchDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.WatchDecisionsResponse], _abc.AsyncIterator[_admin_service_pb2.WatchDecisionsResponse]]:
+        """Role viewer or operator. Tells decisions as they are recorded, until the caller ends it or its SVID expires."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -112,6 +112,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No policy with this digest is kept."""
     ERROR_REASON_TOO_MANY_FACTS: _ErrorReason.ValueType  # 71
     """RESOURCE_EXHAUSTED. A feeder told more facts than one feeder may have; none of the call was taken."""
+    ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 72
+    """RESOURCE_EXHAUSTED. This caller has as many streams of decisions open as one may have."""
     ERROR_REASON_IDENTITY_UNAVAILABLE: _ErrorReason.ValueType  # 80
     """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
     ERROR_REASON_POLICY_NOT_LOADED: _ErrorReason.ValueType  # 81
@@ -228,6 +230,8 @@ ERROR_REASON_POLICY_UNKNOWN: ErrorReason.ValueType  # 70
 """NOT_FOUND. No policy with this digest is kept."""
 ERROR_REASON_TOO_MANY_FACTS: ErrorReason.ValueType  # 71
 """RESOURCE_EXHAUSTED. A feeder told more facts than one feeder may have; none of the call was taken."""
+ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 72
+"""RESOURCE_EXHAUSTED. This caller has as many streams of decisions open as one may have."""
 ERROR_REASON_IDENTITY_UNAVAILABLE: ErrorReason.ValueType  # 80
 """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
 ERROR_REASON_POLICY_NOT_LOADED: ErrorReason.ValueType  # 81

@@ -85,3 +85,24 @@ def test_an_issuer_prunes_by_itself_what_it_need_not_keep(tmp_path: Path) -> Non
         assert deployment.issuer.wait_for("ledger_pruned")["entries"] == 3
     assert rows(database, "SELECT 1 FROM decision") == []
     assert verify_ledger(LedgerReader.sqlite(database)).faults == ()
+
+
+def test_a_copy_taken_while_the_issuer_runs_can_be_restored(tmp_path: Path) -> None:
+    ledger, copy = tmp_path / "issuer" / "ledger" / "ledger.sqlite3", tmp_path / "copy.sqlite3"
+    with Deployment(tmp_path) as deployment:
+        issue(deployment)
+        with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as running:
+            running.execute("VACUUM INTO ?", (str(copy),))
+        issue(deployment)
+        assert verify_ledger(LedgerReader.sqlite(copy)).faults == ()
+        deployment.issuer.stop()
+        for part in ledger.parent.glob("ledger.sqlite3*"):
+            part.unlink()
+        copy.rename(ledger)
+        deployment.issuer.start()
+        issue(deployment)
+    found = verify_ledger(LedgerReader.sqlite(ledger))
+    assert (found.chains, found.faults) == (2, ())
+    assert len(rows(ledger, "SELECT 1 FROM decision")) == 2, (
+        "the one before the copy, and the one after it was put back"
+    )

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import time
 from contextlib import ExitStack, closing, contextmanager
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING
 
 import grpc
@@ -133,7 +133,7 @@ class Disk:
     def _killed(self) -> None:
         process = writer_of(self.deployment.issuer.pid)
         os.kill(process, signal.SIGSTOP)  # so that a commit is in its hands when it dies
-        Thread(target=lambda: Event().wait(0.3) or os.kill(process, signal.SIGKILL)).start()
+        Timer(0.3, os.kill, (process, signal.SIGKILL)).start()
 
     def _stopped(self) -> None:
         process = writer_of(self.deployment.issuer.pid)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from issuer.cli.decisions_replay import Replayed
 from issuer.cli.kept_policies import KeptPolicies
-from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.reading import MAX_LISTED, LedgerReader
+from issuer.ports import DecisionsWanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ def assert_replays(file: Path) -> int:
     reader = LedgerReader.sqlite(file)
     found, last = Replayed(), 0
     compare = found.under_its_own(KeptPolicies(reader))
-    while page := reader.after(DecisionFilter(), last, MAX_LISTED):
+    while page := reader.after(DecisionsWanted(), last, MAX_LISTED):
         last = page[-1].seq
         for stored in page:
             found.replay(stored, compare)

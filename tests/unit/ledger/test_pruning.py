@@ -13,12 +13,12 @@ from support.postgres import PostgresServer
 
 from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import ENTRIES_PRUNED, Event, PrunedTo, Sweep, detail
-from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.postgres_ledger import PostgresLedger
 from issuer.ledger.pruning import prunable, prune
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.ledger.verification import verify_ledger
+from issuer.ports import DecisionsWanted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -74,7 +74,7 @@ class Place:
             return [tuple(row) for row in connection.execute(text(query))]
 
     def peers(self) -> list[str]:
-        return sorted(found.record.peer for found in self.reader.newest(DecisionFilter(), 100))
+        return sorted(found.record.peer for found in self.reader.newest(DecisionsWanted(), 100))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,10 +12,10 @@ from support.ledgers import record, rows, sqlite_ledger
 
 from issuer.core.ledger_entries import Event
 from issuer.core.record import Outcome
-from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.verification import verify_ledger
+from issuer.ports import DecisionsWanted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,18 +118,18 @@ def test_a_changed_event_is_named(file: Path) -> None:
 def test_an_erased_person_does_not_break_the_chain(file: Path) -> None:
     tamper(file, "UPDATE personal SET value = NULL")
     assert verify_ledger(LedgerReader.sqlite(file)).faults == ()
-    assert {stored.record.peer for stored in LedgerReader.sqlite(file).newest(DecisionFilter(), 10)} == {""}
+    assert {stored.record.peer for stored in LedgerReader.sqlite(file).newest(DecisionsWanted(), 10)} == {""}
 
 
 def test_the_newest_come_first_and_can_be_filtered(file: Path) -> None:
     reader = LedgerReader.sqlite(file)
-    assert [stored.record.token_id for stored in reader.newest(DecisionFilter(), 6)][2:] == ["t3", "t2", "t1", "t0"]
-    (denied,) = reader.newest(DecisionFilter(outcome=Outcome.DENIED), 10)
+    assert [stored.record.token_id for stored in reader.newest(DecisionsWanted(), 6)][2:] == ["t3", "t2", "t1", "t0"]
+    (denied,) = reader.newest(DecisionsWanted(outcome=Outcome.DENIED), 10)
     assert denied.record.reason == "SCOPE_NOT_ALLOWED"
-    assert reader.newest(DecisionFilter(reason="SCOPE_NOT_ALLOWED"), 10) == [denied]
-    assert len(reader.newest(DecisionFilter(caller=denied.record.caller, application="ledger"), 10)) == 6
-    assert reader.newest(DecisionFilter(audience="https://nobody.example"), 10) == []
-    assert reader.newest(DecisionFilter(since=denied.record.time + 10**9), 10) == []
+    assert reader.newest(DecisionsWanted(reason="SCOPE_NOT_ALLOWED"), 10) == [denied]
+    assert len(reader.newest(DecisionsWanted(caller=denied.record.caller, application="ledger"), 10)) == 6
+    assert reader.newest(DecisionsWanted(audience="https://nobody.example"), 10) == []
+    assert reader.newest(DecisionsWanted(since=denied.record.time + 10**9), 10) == []
 
 
 def test_a_decision_is_found_by_its_id_or_its_token(file: Path) -> None:
@@ -145,4 +145,4 @@ def test_what_is_no_ledger_is_said_so(tmp_path: Path) -> None:
         verify_ledger(LedgerReader.sqlite(tmp_path / "none"))
     tamper(tmp_path / "other", "CREATE TABLE x (y)")
     with pytest.raises(LedgerFault, match="there is no ledger here"):
-        LedgerReader.sqlite(tmp_path / "other").newest(DecisionFilter(), 1)
+        LedgerReader.sqlite(tmp_path / "other").newest(DecisionsWanted(), 1)

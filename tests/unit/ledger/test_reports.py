@@ -12,11 +12,11 @@ from support.postgres import PostgresServer
 from issuer.core.instants import microseconds
 from issuer.core.record import Flag, Outcome
 from issuer.ledger import reports
-from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import PostgresLedger
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.sqlite_ledger import SqliteLedger
+from issuer.ports import DecisionsWanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,48 +69,48 @@ def refusal(caller: str, reason: str, **changes: Any) -> DecisionRecord:
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (DecisionFilter(), 9),
-        (DecisionFilter(caller=A), 7),
-        (DecisionFilter(caller="spiffe://prod.example/ns/*/sa/two"), 2),
-        (DecisionFilter(caller="spiffe://prod.example/**"), 9),
-        (DecisionFilter(caller="spiffe://other.example/**"), 0),
-        (DecisionFilter(caller="spiffe://prod.example/ns/a/sa/none"), 0),
-        (DecisionFilter(audience=MAIL), 2),
-        (DecisionFilter(application="hr"), 1),
-        (DecisionFilter(scope="a"), 1),
-        (DecisionFilter(scope="%"), 0),
-        (DecisionFilter(grant_type="client_credentials"), 9),
-        (DecisionFilter(outcome=Outcome.DENIED), 3),
-        (DecisionFilter(reason="FACT_MISSING"), 1),
-        (DecisionFilter(rule="two"), 1),
-        (DecisionFilter(rule="tw"), 0),
-        (DecisionFilter(policy="sha256:other"), 1),
-        (DecisionFilter(policy="sha256:none"), 0),
-        (DecisionFilter(certificate="2f"), 1),
-        (DecisionFilter(certificate="bb" * 32), 1),
-        (DecisionFilter(peer="10.0.0.1"), 3),
-        (DecisionFilter(peer="ipv6:%5B::1%5D:9"), 1),
-        (DecisionFilter(flags=Flag.LEGACY), 1),
-        (DecisionFilter(flags=Flag.LEGACY | Flag.BOUND), 0),
-        (DecisionFilter(since=SINCE), 9),
-        (DecisionFilter(since=UNTIL), 0),
-        (DecisionFilter(until=SINCE), 0),
-        (DecisionFilter(until=UNTIL, outcome=Outcome.GRANTED, caller=B), 1),
+        (DecisionsWanted(), 9),
+        (DecisionsWanted(caller=A), 7),
+        (DecisionsWanted(caller="spiffe://prod.example/ns/*/sa/two"), 2),
+        (DecisionsWanted(caller="spiffe://prod.example/**"), 9),
+        (DecisionsWanted(caller="spiffe://other.example/**"), 0),
+        (DecisionsWanted(caller="spiffe://prod.example/ns/a/sa/none"), 0),
+        (DecisionsWanted(audience=MAIL), 2),
+        (DecisionsWanted(application="hr"), 1),
+        (DecisionsWanted(scope="a"), 1),
+        (DecisionsWanted(scope="%"), 0),
+        (DecisionsWanted(grant_type="client_credentials"), 9),
+        (DecisionsWanted(outcome=Outcome.DENIED), 3),
+        (DecisionsWanted(reason="FACT_MISSING"), 1),
+        (DecisionsWanted(rule="two"), 1),
+        (DecisionsWanted(rule="tw"), 0),
+        (DecisionsWanted(policy="sha256:other"), 1),
+        (DecisionsWanted(policy="sha256:none"), 0),
+        (DecisionsWanted(certificate="2f"), 1),
+        (DecisionsWanted(certificate="bb" * 32), 1),
+        (DecisionsWanted(peer="10.0.0.1"), 3),
+        (DecisionsWanted(peer="ipv6:%5B::1%5D:9"), 1),
+        (DecisionsWanted(flags=Flag.LEGACY), 1),
+        (DecisionsWanted(flags=Flag.LEGACY | Flag.BOUND), 0),
+        (DecisionsWanted(since=SINCE), 9),
+        (DecisionsWanted(since=UNTIL), 0),
+        (DecisionsWanted(until=SINCE), 0),
+        (DecisionsWanted(until=UNTIL, outcome=Outcome.GRANTED, caller=B), 1),
     ],
 )
-def test_every_field_can_be_asked_for(reader: LedgerReader, wanted: DecisionFilter, expected: int) -> None:
+def test_every_field_can_be_asked_for(reader: LedgerReader, wanted: DecisionsWanted, expected: int) -> None:
     assert len(reader.newest(wanted, 100)) == expected
     assert len(reader.after(wanted, 0, 100)) == expected
 
 
 def test_a_pattern_that_is_none_is_told(reader: LedgerReader) -> None:
     with pytest.raises(LedgerFault, match="cannot be part of"):
-        reader.newest(DecisionFilter(caller="spiffe://prod.example/ns/a*"), 1)
+        reader.newest(DecisionsWanted(caller="spiffe://prod.example/ns/a*"), 1)
 
 
 def test_pages_hold_everything_once(reader: LedgerReader) -> None:
     seen, before = [], None
-    while page := reader.newest(DecisionFilter(), 4, before):
+    while page := reader.newest(DecisionsWanted(), 4, before):
         seen += [stored.seq for stored in page]
         before = seen[-1]
     assert seen == sorted(seen, reverse=True) == list(range(9, 0, -1))
@@ -163,4 +163,4 @@ async def test_an_empty_ledger_has_nothing_to_report(tmp_path: Path) -> None:
     empty = LedgerReader.sqlite(tmp_path / "l")
     assert reports.oldest(empty) is None
     assert reports.top(empty, since=0, until=UNTIL, now=0, limit=5) == reports.Top([], [], [])
-    assert empty.newest(DecisionFilter(since=1), 5) == []
+    assert empty.newest(DecisionsWanted(since=1), 5) == []

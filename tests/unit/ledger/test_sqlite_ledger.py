@@ -20,11 +20,11 @@ from support.ledgers import Observed, group_commit, record, refused, rows, sqlit
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
-from issuer.ledger.decision_filter import DecisionFilter
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.ledger.verification import verify_ledger
+from issuer.ports import DecisionsWanted
 from issuer.system import RandomIds, SystemClock
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ async def test_a_clock_that_jumps_back_costs_nothing(file: Path) -> None:
             await ledger.write(record(decision_id=UUID(RandomIds().decision_id(at)).bytes, time=microseconds(at)))
     reader = LedgerReader.sqlite(file)
     assert verify_ledger(reader).faults == ()
-    assert [stored.position for stored in reader.newest(DecisionFilter(), 5)] == [4, 3, 2], "as they were written"
+    assert [stored.position for stored in reader.newest(DecisionsWanted(), 5)] == [4, 3, 2], "as they were written"
 
 
 async def test_two_issuers_do_not_write_to_one_file(file: Path) -> None:

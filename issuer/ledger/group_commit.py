@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS: Final = 0.5
 """So often a store that failed is tried again."""
+GATHER_SECONDS: Final = 0.001
+"""So long a batch waits for more callers, while callers come in numbers."""
 ABANDON_SECONDS: Final = 30.0
 """A commit that takes longer is given up, and the store opened again. Its callers were refused long before."""
 
@@ -135,6 +137,7 @@ class GroupCommit:
         self._closing = False
         self._writer: asyncio.Task[None] | None = None
         self._last_try = 0.0
+        self._last_batch = 0
         self._hangs = False
 
     @property
@@ -229,7 +232,16 @@ class GroupCommit:
             if self._fault is not None and not await self._reopened():
                 self._fail(self._take(), self._fault)
             elif self._waiting.futures:
+                await self._gather()
                 await self._write(self._take())
+
+    async def _gather(self) -> None:
+        """Let others join the batch for a moment, while there are others: a commit costs the same for one as for ten.
+
+        Where one caller is alone, it waits for nobody.
+        """
+        if self._last_batch > 1 and not self._closing:
+            await asyncio.sleep(GATHER_SECONDS)
 
     async def _woken(self) -> None:
         """Wait for something to write; while the store is failed, no longer than until the next try."""
@@ -247,6 +259,7 @@ class GroupCommit:
 
     async def _write(self, batch: _Waiting) -> None:
         started = time.perf_counter()
+        self._last_batch = len(batch.futures)
         patience = asyncio.get_running_loop().call_later(self._max_wait, self._does_not_answer)
         try:
             await self._commit(batch)

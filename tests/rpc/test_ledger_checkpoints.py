@@ -103,6 +103,4 @@ def test_a_copy_taken_while_the_issuer_runs_can_be_restored(tmp_path: Path) -> N
         issue(deployment)
     found = verify_ledger(LedgerReader.sqlite(ledger))
     assert (found.chains, found.faults) == (2, ())
-    assert len(rows(ledger, "SELECT 1 FROM decision")) == 2, (
-        "the one before the copy, and one since"
-    )
+    assert len(rows(ledger, "SELECT 1 FROM decision")) == 2, "the one before the copy, and one since"

@@ -20,6 +20,7 @@ from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.issuance import Issuance
+from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
@@ -32,6 +33,7 @@ from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
+from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.roles import Roles
 from issuer.rpc.server import AddressInUse, RpcServer
 from issuer.rpc.settings import RpcSettings
@@ -125,7 +127,7 @@ class App:
             roles = self._roles()
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
             issuance = self._issuance(policies, self._facts(store, stack), signer, ledger)
-            server = self._rpc_server(issuance, admin, roles, signer, identity)
+            server = self._rpc_server(issuance, admin, roles, policies=policies, signer=signer, identity=identity)
             port = server.bind()
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
@@ -276,9 +278,18 @@ class App:
         )
 
     def _rpc_server(
-        self, issuance: Issuance, admin: AdminMethods, roles: Roles, signer: KeyFileSigner, identity: SpireIdentity
+        self,
+        issuance: Issuance,
+        admin: AdminMethods,
+        roles: Roles,
+        *,
+        policies: DirectoryPolicyBook,
+        signer: KeyFileSigner,
+        identity: SpireIdentity,
     ) -> RpcServer:
         server = self._config.server
+        reader = ledger_reader(self._config.ledger)
+        decisions = LedgerDecisionBook(reader, KeptPolicies(reader).get)
         methods = IssuerMethods(issuance=issuance, signer=signer, key_set_max_age=self._config.http.key_set_max_age)
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
@@ -292,7 +303,8 @@ class App:
             ),
             methods=methods,
             admin=admin,
-            decisions=DecisionMethods(LedgerDecisionBook(ledger_reader(self._config.ledger))),
+            decisions=DecisionMethods(decisions),
+            reports=ReportMethods(decisions, policies),
             pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, log=self._log),
             identity=identity,
             log=self._log,

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.facts import Fact, FactKey, FactType
     from issuer.core.generations import Generation, PolicyStatus
+    from issuer.core.identity_use import SharedIdentity
     from issuer.core.jwk import PublicKeySet
     from issuer.core.ledger_entries import Entry
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.reports import Denials, ExceptionUse, Granted, Top
 
 
 class Clock(Protocol):
@@ -189,6 +191,41 @@ class DecisionBook(Protocol):
 
     async def last_seq(self) -> int:
         """Return the highest ``seq``; 0 when there is none."""
+        ...
+
+
+class ReportBook(Protocol):
+    """What many recorded decisions have in common. Times are microseconds since 1970 UTC.
+
+    Every method raises TemporarilyUnavailable, LEDGER_UNAVAILABLE, when that cannot be read in time.
+    """
+
+    async def denials(self, since: int, until: int, limit: int) -> Sequence[Denials]:
+        """Return refusals by caller, audience and reason, the most frequent first."""
+        ...
+
+    async def policy(self, digest: str) -> Policy | None:
+        """Return a policy that decided; ``None`` when it is not kept."""
+        ...
+
+    async def shared_identities(self, since: int, until: int, min_score: float) -> Sequence[SharedIdentity]:
+        """Return identities that seem to be shared, the highest score first."""
+        ...
+
+    async def granted(self, since: int, until: int) -> Sequence[Granted]:
+        """Return which grants gave which scopes."""
+        ...
+
+    async def oldest(self) -> int | None:
+        """Return when the oldest decision was made; ``None`` when there is none."""
+        ...
+
+    async def top(self, since: int, until: int, now: int, limit: int) -> Top:
+        """Return who asks most, for what, and what is alive."""
+        ...
+
+    async def exception_uses(self, since: int, until: int) -> Sequence[ExceptionUse]:
+        """Return how exceptions were used."""
         ...
 
 

@@ -15,11 +15,11 @@ from rich.progress import Progress
 
 from issuer.cli.decision_options import UntilOption, time_range
 from issuer.cli.failure import ExitCode, fail
-from issuer.cli.kept_policies import KeptPolicies
 from issuer.cli.ledger_loading import ConfigOption, FileOption, reader_of
 from issuer.cli.output import ReportOption, ReportOutput, tell_rows
 from issuer.cli.policy_loading import load
 from issuer.core.replay import Change, NotReplayable, change, differing_fields, recorded, told_before, told_by
+from issuer.kept_policies import KeptPolicies
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import MAX_LISTED
 from issuer.ports import DecisionsWanted

@@ -11,23 +11,20 @@ import typer
 
 from issuer.cli.decision_options import SinceOption, UntilOption, time_range
 from issuer.cli.failure import fail
-from issuer.cli.kept_policies import KeptPolicies
 from issuer.cli.ledger_loading import ConfigOption, FileOption, reader_of
 from issuer.cli.output import ReportOption, ReportOutput, tell_rows
 from issuer.cli.policy_loading import load
-from issuer.core.explain import explain_decision
+from issuer.core.denial_advice import changes_for
 from issuer.core.identity_use import shared_identities
 from issuer.core.instants import microseconds, moment
-from issuer.core.replay import NotReplayable, recorded
 from issuer.core.unused_rights import unused_rights
+from issuer.kept_policies import KeptPolicies
 from issuer.ledger import reports
 from issuer.ledger.errors import LedgerFault
 from issuer.system import SystemClock
 
 if TYPE_CHECKING:
-    from issuer.core.policy import Policy
-    from issuer.ledger.reading import StoredDecision
-    from issuer.ledger.reports import Counted
+    from issuer.core.reports import Counted
 
 LimitOption = Annotated[int, typer.Option(help="At most so many.", min=1, max=1_000)]
 
@@ -63,11 +60,11 @@ def denials(
                 "caller": group.caller,
                 "audience": group.audience,
                 "reason": group.reason,
-                "scopes": group.newest.record.scopes_asked,
+                "scopes": group.newest.scopes_asked,
                 "first": _time(group.first),
                 "last": _time(group.last),
-                "decision_id": str(UUID(bytes=group.newest.record.decision_id)),
-                "change": "; ".join(_changes(group.newest, given or kept.get(group.newest.record.policy))),
+                "decision_id": str(UUID(bytes=group.newest.decision_id)),
+                "change": "; ".join(changes_for(group, given or kept.get(group.newest.policy))),
             }
             for group in found
         ]
@@ -194,18 +191,6 @@ def exceptions(
     rows = [each._asdict() | {"last": _time(each.last), "alive_until": _time(each.alive_until)} for each in found]
     columns = ("rules", "caller", "audience", "requests", "last", "alive_until")
     tell_rows(rows, columns, output, "no exception was used")
-
-
-def _changes(stored: StoredDecision, policy: Policy | None) -> tuple[str, ...]:
-    if policy is None:
-        return ("the policy is not kept in the ledger: give --policy",)
-    if stored.erased:
-        return ("the intent was erased",)
-    try:
-        inputs = recorded(stored.record)
-    except NotReplayable as why:
-        return (str(why),)
-    return explain_decision(policy, inputs.caller, inputs.request, inputs.facts, inputs.now).changes
 
 
 def _counted(what: str, counted: list[Counted]) -> list[dict[str, object]]:

@@ -6,13 +6,18 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest, Reason, TemporarilyUnavailable
+from issuer.core.identity_use import shared_identities
 from issuer.core.patterns import PatternError, parse_pattern
+from issuer.ledger import reports
 from issuer.ledger.errors import LedgerFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from issuer.core.identity_use import SharedIdentity
+    from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.reports import Denials, ExceptionUse, Granted, Top
     from issuer.ledger.reading import LedgerReader, StoredDecision
     from issuer.ports import DecisionsWanted
 
@@ -23,14 +28,16 @@ SECONDS: Final = 10.0
 
 
 class LedgerDecisionBook:
-    """A :class:`~issuer.ports.DecisionBook` over a ledger.
+    """A :class:`~issuer.ports.DecisionBook` and :class:`~issuer.ports.ReportBook` over a ledger.
 
     Args:
         reader: The ledger.
+        kept_policy: Reads a policy that it keeps.
     """
 
-    def __init__(self, reader: LedgerReader) -> None:
+    def __init__(self, reader: LedgerReader, kept_policy: Callable[[str], Policy | None]) -> None:
         self._reader = reader
+        self._kept_policy = kept_policy
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def newest(
@@ -52,6 +59,36 @@ class LedgerDecisionBook:
     async def last_seq(self) -> int:
         """Return the highest ``seq``."""
         return await self._read(self._reader.last_seq)
+
+    async def denials(self, since: int, until: int, limit: int) -> Sequence[Denials]:
+        """Return refusals by caller, audience and reason, the most frequent first."""
+        return await self._read(lambda: reports.denials(self._reader, since=since, until=until, limit=limit))
+
+    async def policy(self, digest: str) -> Policy | None:
+        """Return a policy that decided; ``None`` when it is not kept."""
+        return await self._read(lambda: self._kept_policy(digest))
+
+    async def shared_identities(self, since: int, until: int, min_score: float) -> Sequence[SharedIdentity]:
+        """Return identities that seem to be shared, the highest score first."""
+        return await self._read(
+            lambda: shared_identities(reports.uses(self._reader, since=since, until=until), min_score)
+        )
+
+    async def granted(self, since: int, until: int) -> Sequence[Granted]:
+        """Return which grants gave which scopes."""
+        return await self._read(lambda: reports.granted(self._reader, since=since, until=until))
+
+    async def oldest(self) -> int | None:
+        """Return when the oldest decision was made; ``None`` when there is none."""
+        return await self._read(lambda: reports.oldest(self._reader))
+
+    async def top(self, since: int, until: int, now: int, limit: int) -> Top:
+        """Return who asks most, for what, and what is alive."""
+        return await self._read(lambda: reports.top(self._reader, since=since, until=until, now=now, limit=limit))
+
+    async def exception_uses(self, since: int, until: int) -> Sequence[ExceptionUse]:
+        """Return how exceptions were used."""
+        return await self._read(lambda: reports.exception_uses(self._reader, since=since, until=until))
 
     async def _read(self, query: Callable[[], T]) -> T:
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, func, select
 
 from issuer.core.identity_use import Use
 from issuer.core.record import Flag, Outcome
+from issuer.core.reports import Counted, Denials, ExceptionUse, Granted, Top
 from issuer.ledger.decision_filter import first_seq_since
-from issuer.ledger.reading import StoredDecision, Texts, decisions_query, resolved
+from issuer.ledger.reading import Texts, decisions_query, resolved
 from issuer.ledger.schema import decision, personal, text
 
 if TYPE_CHECKING:
@@ -17,71 +18,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
-    from issuer.ledger.reading import LedgerReader
+    from issuer.ledger.reading import LedgerReader, StoredDecision
 
 TEXTS_AT_ONCE: Final = 2_000
-
-
-class Denials(NamedTuple):
-    """Refusals with one caller, audience and reason. Times are microseconds since 1970 UTC.
-
-    Attributes:
-        newest: The last of them, whole.
-    """
-
-    caller: str
-    audience: str
-    reason: str
-    requests: int
-    first: int
-    last: int
-    newest: StoredDecision
-
-
-class Granted(NamedTuple):
-    """Tokens that had these rules and scopes in common.
-
-    Attributes:
-        rules: The ids of the grants that were used.
-        scopes: The scopes that were granted.
-    """
-
-    audience: str
-    rules: frozenset[str]
-    scopes: frozenset[str]
-
-
-class Counted(NamedTuple):
-    """How often, and when last (microseconds since 1970 UTC)."""
-
-    name: str
-    requests: int
-    last: int
-
-
-class Top(NamedTuple):
-    """Who asks most, for what, and what is alive.
-
-    Attributes:
-        callers: By SPIFFE ID, the most first.
-        audiences: By audience, the most first.
-        alive: Tokens that have not expired, by audience; ``last`` is the latest expiry.
-    """
-
-    callers: list[Counted]
-    audiences: list[Counted]
-    alive: list[Counted]
-
-
-class ExceptionUse(NamedTuple):
-    """How an exception for a legacy application was used. Times are microseconds since 1970 UTC."""
-
-    rules: str
-    caller: str
-    audience: str
-    requests: int
-    last: int
-    alive_until: int
 
 
 def denials(reader: LedgerReader, *, since: int, until: int, limit: int) -> list[Denials]:
@@ -104,7 +43,17 @@ def denials(reader: LedgerReader, *, since: int, until: int, limit: int) -> list
         told = _texts(connection, (number for row in rows for number in row[:3]))
         newest = _by_seq(connection, [row[6] for row in rows])
     return [
-        Denials(told[caller], told[audience], told[reason], requests, first, last, newest[seq])
+        Denials(
+            told[caller],
+            told[audience],
+            told[reason],
+            requests,
+            first,
+            last,
+            newest[seq].record,
+            seq,
+            newest[seq].erased,
+        )
         for caller, audience, reason, requests, first, last, seq in rows
     ]
 

@@ -30,8 +30,8 @@ def wanted_from_proto(message: pb.DecisionFilter) -> DecisionsWanted:
     if message.outcome not in pb.DecisionOutcome.values():
         raise InvalidTokenRequest((FieldViolation("filter.outcome", "is not known"),))
     return DecisionsWanted(
-        since=_moment("filter.since", message.since) if message.HasField("since") else None,
-        until=_moment("filter.until", message.until) if message.HasField("until") else None,
+        since=moment_from_proto("filter.since", message.since) if message.HasField("since") else None,
+        until=moment_from_proto("filter.until", message.until) if message.HasField("until") else None,
         outcome=message.outcome or None,
         caller=message.caller or None,
         audience=message.audience or None,
@@ -83,7 +83,12 @@ def decision_to_proto(record: DecisionRecord, seq: int) -> pb.Decision:
     )
 
 
-def _moment(field: str, message: Timestamp) -> int:
+def moment_from_proto(field: str, message: Timestamp) -> int:
+    """Return a moment in microseconds since 1970 UTC.
+
+    Raises:
+        InvalidTokenRequest: It is out of range; the message names ``field``.
+    """
     try:
         return microseconds(message.ToDatetime(UTC))
     except (ValueError, OverflowError):

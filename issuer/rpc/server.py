@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from issuer.rpc.decision_methods import DecisionMethods
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
+    from issuer.rpc.report_methods import ReportMethods
     from issuer.rpc.settings import RpcSettings
 
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
@@ -68,6 +69,7 @@ class RpcServer:
         methods: IssuerMethods,
         admin: AdminMethods,
         decisions: DecisionMethods,
+        reports: ReportMethods,
         pipeline: Pipeline,
         identity: ServerIdentity,
         log: FilteringBoundLogger,
@@ -79,7 +81,7 @@ class RpcServer:
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(methods)),
-                grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin, decisions)),
+                grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin, decisions, reports)),
                 *self.health.handlers(),
                 *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE), log),
             )
@@ -129,7 +131,9 @@ class RpcServer:
             "GetKeySet": self._unary(ISSUER_SERVICE, "GetKeySet", methods.get_key_set),
         }
 
-    def _admin_handlers(self, methods: AdminMethods, decisions: DecisionMethods) -> dict[str, grpc.RpcMethodHandler]:
+    def _admin_handlers(
+        self, methods: AdminMethods, decisions: DecisionMethods, reports: ReportMethods
+    ) -> dict[str, grpc.RpcMethodHandler]:
         return {
             "PutFacts": self._unary(ADMIN_SERVICE, "PutFacts", methods.put_facts),
             "GetPolicyStatus": self._unary(ADMIN_SERVICE, "GetPolicyStatus", methods.get_policy_status),
@@ -138,6 +142,11 @@ class RpcServer:
             "ListDecisions": self._unary(ADMIN_SERVICE, "ListDecisions", decisions.list_decisions),
             "GetDecision": self._unary(ADMIN_SERVICE, "GetDecision", decisions.get_decision),
             "WatchDecisions": self._stream(ADMIN_SERVICE, "WatchDecisions", decisions.watch_decisions),
+            "ListDenials": self._unary(ADMIN_SERVICE, "ListDenials", reports.list_denials),
+            "ListSharedIdentities": self._unary(ADMIN_SERVICE, "ListSharedIdentities", reports.list_shared_identities),
+            "ListUnusedRights": self._unary(ADMIN_SERVICE, "ListUnusedRights", reports.list_unused_rights),
+            "GetTop": self._unary(ADMIN_SERVICE, "GetTop", reports.get_top),
+            "ListExceptionUses": self._unary(ADMIN_SERVICE, "ListExceptionUses", reports.list_exception_uses),
         }
 
     def _unary(

@@ -50,6 +50,557 @@ DECISION_OUTCOME_ERROR: DecisionOutcome.ValueType  # 3
 Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
 
 @_typing.final
+class TimeRange(_message.Message):
+    """From when to when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Required. Not before."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Before; absent means until now."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
+
+@_typing.final
+class ListDenialsRequest(_message.Message):
+    """Which refusals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many groups at most: 1 to 1,000; 0 means 50."""
+    @_builtins.property
+    def range(self) -> Global___TimeRange:
+        """Required. When they were made."""
+
+    def __init__(
+        self,
+        *,
+        range: Global___TimeRange | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDenialsRequest: _TypeAlias = ListDenialsRequest  # noqa: Y015
+
+@_typing.final
+class Denials(_message.Message):
+    """Refusals with one caller, audience and reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    NEWEST_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """The SPIFFE ID that asked."""
+    audience: _builtins.str
+    """The audience that was asked for."""
+    reason: _builtins.str
+    """Why there was no token."""
+    requests: _builtins.int
+    """How many."""
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """The first of them."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """The last of them."""
+
+    @_builtins.property
+    def newest(self) -> Global___Decision:
+        """The last of them, whole."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would have to be otherwise for the last of them to be granted. For a person to judge."""
+
+    def __init__(
+        self,
+        *,
+        caller: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        newest: Global___Decision | None = ...,
+        changes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time", "newest", b"newest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "caller", b"caller", "changes", b"changes", "first_time", b"first_time", "last_time", b"last_time", "newest", b"newest", "reason", b"reason", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Denials: _TypeAlias = Denials  # noqa: Y015
+
+@_typing.final
+class ListDenialsResponse(_message.Message):
+    """What was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DENIALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def denials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Denials]:
+        """The most frequent first."""
+
+    def __init__(
+        self,
+        *,
+        denials: _abc.Iterable[Global___Denials] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["denials", b"denials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDenialsResponse: _TypeAlias = ListDenialsResponse  # noqa: Y015
+
+@_typing.final
+class ListSharedIdentitiesRequest(_message.Message):
+    """Which identities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    min_score: _builtins.float
+    """From 0 to 1; 0 tells every identity."""
+    @_builtins.property
+    def range(self) -> Global___TimeRange:
+        """Required. When they were used."""
+
+    def __init__(
+        self,
+        *,
+        range: Global___TimeRange | None = ...,
+        min_score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_score", b"min_score", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSharedIdentitiesRequest: _TypeAlias = ListSharedIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class SharedIdentity(_message.Message):
+    """What speaks for an identity being shared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class GroupsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___StringList: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___StringList | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    APPLICATIONS_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_AT_ONCE_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """The SPIFFE ID."""
+    score: _builtins.float
+    """From 0, used as by one program, to 1."""
+    difference: _builtins.float
+    """How much the use differs between addresses, from 0 to 1."""
+    addresses: _builtins.int
+    """From how many addresses."""
+    certificates: _builtins.int
+    """With how many certificates."""
+    certificates_at_once: _builtins.int
+    """How many of them were in use at the same moment, at most."""
+    @_builtins.property
+    def applications(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """On whose behalf it was used."""
+
+    @_builtins.property
+    def groups(self) -> _containers.MessageMap[_builtins.str, Global___StringList]:
+        """What addresses asked for that the others did not, by address."""
+
+    def __init__(
+        self,
+        *,
+        caller: _builtins.str = ...,
+        score: _builtins.float = ...,
+        difference: _builtins.float = ...,
+        applications: _abc.Iterable[_builtins.str] | None = ...,
+        addresses: _builtins.int = ...,
+        certificates: _builtins.int = ...,
+        certificates_at_once: _builtins.int = ...,
+        groups: _abc.Mapping[_builtins.str, Global___StringList] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "applications", b"applications", "caller", b"caller", "certificates", b"certificates", "certificates_at_once", b"certificates_at_once", "difference", b"difference", "groups", b"groups", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedIdentity: _TypeAlias = SharedIdentity  # noqa: Y015
+
+@_typing.final
+class ListSharedIdentitiesResponse(_message.Message):
+    """Identities that seem to be shared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedIdentity]:
+        """The highest score first."""
+
+    def __init__(
+        self,
+        *,
+        identities: _abc.Iterable[Global___SharedIdentity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identities", b"identities"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSharedIdentitiesResponse: _TypeAlias = ListSharedIdentitiesResponse  # noqa: Y015
+
+@_typing.final
+class ListUnusedRightsRequest(_message.Message):
+    """Since when nobody used them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def range(self) -> Global___TimeRange:
+        """Required. When they were not used."""
+
+    def __init__(
+        self,
+        *,
+        range: Global___TimeRange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnusedRightsRequest: _TypeAlias = ListUnusedRightsRequest  # noqa: Y015
+
+@_typing.final
+class UnusedRight(_message.Message):
+    """Scopes of a grant that no token had."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANT_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    grant: _builtins.str
+    """The id of the grant."""
+    audience: _builtins.str
+    """The audience."""
+    whole: _builtins.bool
+    """None of the grant's scopes was used."""
+    source: _builtins.str
+    """Where the grant stands: file, line and column."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes."""
+
+    def __init__(
+        self,
+        *,
+        grant: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        whole: _builtins.bool = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "grant", b"grant", "scopes", b"scopes", "source", b"source", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnusedRight: _TypeAlias = UnusedRight  # noqa: Y015
+
+@_typing.final
+class ListUnusedRightsResponse(_message.Message):
+    """What may be taken out of the policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    OLDEST_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rights(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnusedRight]:
+        """By grant."""
+
+    @_builtins.property
+    def oldest_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest decision in the ledger was made: what was used before is not known. Absent when there is none."""
+
+    def __init__(
+        self,
+        *,
+        rights: _abc.Iterable[Global___UnusedRight] | None = ...,
+        oldest_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_time", b"oldest_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_time", b"oldest_time", "rights", b"rights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnusedRightsResponse: _TypeAlias = ListUnusedRightsResponse  # noqa: Y015
+
+@_typing.final
+class GetTopRequest(_message.Message):
+    """Of when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many of each at most: 1 to 1,000; 0 means 50."""
+    @_builtins.property
+    def range(self) -> Global___TimeRange:
+        """Required. When they were made."""
+
+    def __init__(
+        self,
+        *,
+        range: Global___TimeRange | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTopRequest: _TypeAlias = GetTopRequest  # noqa: Y015
+
+@_typing.final
+class Counted(_message.Message):
+    """How often something was asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What: a SPIFFE ID, or an audience."""
+    requests: _builtins.int
+    """How many requests, or tokens."""
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """The last of them; of tokens that are alive, when the last of them expires."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time", "name", b"name", "requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Counted: _TypeAlias = Counted  # noqa: Y015
+
+@_typing.final
+class GetTopResponse(_message.Message):
+    """Who asks most, for what, and what is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLERS_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counted]:
+        """By SPIFFE ID, the most first."""
+
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counted]:
+        """By audience, the most first."""
+
+    @_builtins.property
+    def alive(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counted]:
+        """Tokens that have not expired, by audience."""
+
+    def __init__(
+        self,
+        *,
+        callers: _abc.Iterable[Global___Counted] | None = ...,
+        audiences: _abc.Iterable[Global___Counted] | None = ...,
+        alive: _abc.Iterable[Global___Counted] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "audiences", b"audiences", "callers", b"callers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTopResponse: _TypeAlias = GetTopResponse  # noqa: Y015
+
+@_typing.final
+class ListExceptionUsesRequest(_message.Message):
+    """Of when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def range(self) -> Global___TimeRange:
+        """Required. When they were used."""
+
+    def __init__(
+        self,
+        *,
+        range: Global___TimeRange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExceptionUsesRequest: _TypeAlias = ListExceptionUsesRequest  # noqa: Y015
+
+@_typing.final
+class ExceptionUse(_message.Message):
+    """How an exception was used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    ALIVE_UNTIL_FIELD_NUMBER: _builtins.int
+    rules: _builtins.str
+    """The ids of the grants."""
+    caller: _builtins.str
+    """By whom."""
+    audience: _builtins.str
+    """For what."""
+    requests: _builtins.int
+    """How many tokens."""
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """The last of them."""
+
+    @_builtins.property
+    def alive_until(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them expires."""
+
+    def __init__(
+        self,
+        *,
+        rules: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        requests: _builtins.int = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        alive_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alive_until", b"alive_until", "last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive_until", b"alive_until", "audience", b"audience", "caller", b"caller", "last_time", b"last_time", "requests", b"requests", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExceptionUse: _TypeAlias = ExceptionUse  # noqa: Y015
+
+@_typing.final
+class ListExceptionUsesResponse(_message.Message):
+    """How exceptions were used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExceptionUse]:
+        """By grant, caller and audience."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___ExceptionUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExceptionUsesResponse: _TypeAlias = ListExceptionUsesResponse  # noqa: Y015
+
+@_typing.final
 class DecisionFilter(_message.Message):
     """Which decisions are wanted. What is left out does not matter."""
 

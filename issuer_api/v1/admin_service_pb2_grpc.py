@@ -72,6 +72,31 @@ class AdminServiceStub(object):
                 request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsRequest.SerializeToString,
                 response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsResponse.FromString,
                 _registered_method=True)
+        self.ListDenials = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ListDenials',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDenialsRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDenialsResponse.FromString,
+                _registered_method=True)
+        self.ListSharedIdentities = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ListSharedIdentities',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListSharedIdentitiesRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListSharedIdentitiesResponse.FromString,
+                _registered_method=True)
+        self.ListUnusedRights = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ListUnusedRights',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListUnusedRightsRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListUnusedRightsResponse.FromString,
+                _registered_method=True)
+        self.GetTop = channel.unary_unary(
+                '/issuer_api.v1.AdminService/GetTop',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.GetTopRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.GetTopResponse.FromString,
+                _registered_method=True)
+        self.ListExceptionUses = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ListExceptionUses',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -129,6 +154,41 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDenials(self, request, context):
+        """Role viewer or operator. Tells what is refused, by caller, audience and reason, the most frequent first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSharedIdentities(self, request, context):
+        """Role viewer or operator. Tells which identities several programs seem to share, the highest score first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnusedRights(self, request, context):
+        """Role viewer or operator. Tells which grants of the policy in force nobody used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTop(self, request, context):
+        """Role viewer or operator. Tells who asks most, for what, and what is alive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListExceptionUses(self, request, context):
+        """Role viewer or operator. Tells how exceptions for legacy applications were used.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -166,6 +226,31 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.WatchDecisions,
                     request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsRequest.FromString,
                     response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsResponse.SerializeToString,
+            ),
+            'ListDenials': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDenials,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDenialsRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListDenialsResponse.SerializeToString,
+            ),
+            'ListSharedIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSharedIdentities,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListSharedIdentitiesRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListSharedIdentitiesResponse.SerializeToString,
+            ),
+            'ListUnusedRights': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnusedRights,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListUnusedRightsRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListUnusedRightsResponse.SerializeToString,
+            ),
+            'GetTop': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTop,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.GetTopRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.GetTopResponse.SerializeToString,
+            ),
+            'ListExceptionUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExceptionUses,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -360,6 +445,141 @@ class AdminService(object):
             '/issuer_api.v1.AdminService/WatchDecisions',
             issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsRequest.SerializeToString,
             issuer__api_dot_v1_dot_admin__service__pb2.WatchDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDenials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ListDenials',
+            issuer__api_dot_v1_dot_admin__service__pb2.ListDenialsRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ListDenialsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSharedIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ListSharedIdentities',
+            issuer__api_dot_v1_dot_admin__service__pb2.ListSharedIdentitiesRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ListSharedIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnusedRights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ListUnusedRights',
+            issuer__api_dot_v1_dot_admin__service__pb2.ListUnusedRightsRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ListUnusedRightsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTop(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/GetTop',
+            issuer__api_dot_v1_dot_admin__service__pb2.GetTopRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.GetTopResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExceptionUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ListExceptionUses',
+            issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesResponse.FromString,
             options,
             channel_credentials,
             insecure,

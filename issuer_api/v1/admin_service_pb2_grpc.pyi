@@ -50,6 +50,16 @@ class AdminServiceStub:
     """Role viewer or operator. Finds a decision by its id, or by the `jti` of the token that it led to."""
     WatchDecisions: _grpc.UnaryStreamMultiCallable[_admin_service_pb2.WatchDecisionsRequest, _admin_service_pb2.WatchDecisionsResponse]
     """Role viewer or operator. Tells decisions as they are recorded, until the caller ends it or its SVID expires."""
+    ListDenials: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListDenialsRequest, _admin_service_pb2.ListDenialsResponse]
+    """Role viewer or operator. Tells what is refused, by caller, audience and reason, the most frequent first."""
+    ListSharedIdentities: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListSharedIdentitiesRequest, _admin_service_pb2.ListSharedIdentitiesResponse]
+    """Role viewer or operator. Tells which identities several programs seem to share, the highest score first."""
+    ListUnusedRights: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListUnusedRightsRequest, _admin_service_pb2.ListUnusedRightsResponse]
+    """Role viewer or operator. Tells which grants of the policy in force nobody used."""
+    GetTop: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetTopRequest, _admin_service_pb2.GetTopResponse]
+    """Role viewer or operator. Tells who asks most, for what, and what is alive."""
+    ListExceptionUses: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListExceptionUsesRequest, _admin_service_pb2.ListExceptionUsesResponse]
+    """Role viewer or operator. Tells how exceptions for legacy applications were used."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -73,6 +83,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Role viewer or operator. Finds a decision by its id, or by the `jti` of the token that it led to."""
     WatchDecisions: _aio.UnaryStreamMultiCallable[_admin_service_pb2.WatchDecisionsRequest, _admin_service_pb2.WatchDecisionsResponse]  # type: ignore[assignment]
     """Role viewer or operator. Tells decisions as they are recorded, until the caller ends it or its SVID expires."""
+    ListDenials: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListDenialsRequest, _admin_service_pb2.ListDenialsResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Tells what is refused, by caller, audience and reason, the most frequent first."""
+    ListSharedIdentities: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListSharedIdentitiesRequest, _admin_service_pb2.ListSharedIdentitiesResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Tells which identities several programs seem to share, the highest score first."""
+    ListUnusedRights: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListUnusedRightsRequest, _admin_service_pb2.ListUnusedRightsResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Tells which grants of the policy in force nobody used."""
+    GetTop: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetTopRequest, _admin_service_pb2.GetTopResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Tells who asks most, for what, and what is alive."""
+    ListExceptionUses: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListExceptionUsesRequest, _admin_service_pb2.ListExceptionUsesResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Tells how exceptions for legacy applications were used."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """The administration of an issuer, for SPIFFE IDs to which its configuration gives a role: viewer, operator or feeder.
@@ -135,5 +155,45 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_service_pb2.WatchDecisionsResponse], _abc.AsyncIterator[_admin_service_pb2.WatchDecisionsResponse]]:
         """Role viewer or operator. Tells decisions as they are recorded, until the caller ends it or its SVID expires."""
+
+    @_abc_1.abstractmethod
+    def ListDenials(
+        self,
+        request: _admin_service_pb2.ListDenialsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListDenialsResponse, _abc.Awaitable[_admin_service_pb2.ListDenialsResponse]]:
+        """Role viewer or operator. Tells what is refused, by caller, audience and reason, the most frequent first."""
+
+    @_abc_1.abstractmethod
+    def ListSharedIdentities(
+        self,
+        request: _admin_service_pb2.ListSharedIdentitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListSharedIdentitiesResponse, _abc.Awaitable[_admin_service_pb2.ListSharedIdentitiesResponse]]:
+        """Role viewer or operator. Tells which identities several programs seem to share, the highest score first."""
+
+    @_abc_1.abstractmethod
+    def ListUnusedRights(
+        self,
+        request: _admin_service_pb2.ListUnusedRightsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListUnusedRightsResponse, _abc.Awaitable[_admin_service_pb2.ListUnusedRightsResponse]]:
+        """Role viewer or operator. Tells which grants of the policy in force nobody used."""
+
+    @_abc_1.abstractmethod
+    def GetTop(
+        self,
+        request: _admin_service_pb2.GetTopRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetTopResponse, _abc.Awaitable[_admin_service_pb2.GetTopResponse]]:
+        """Role viewer or operator. Tells who asks most, for what, and what is alive."""
+
+    @_abc_1.abstractmethod
+    def ListExceptionUses(
+        self,
+        request: _admin_service_pb2.ListExceptionUsesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListExceptionUsesResponse, _abc.Awaitable[_admin_service_pb2.ListExceptionUsesResponse]]:
+        """Role viewer or operator. Tells how exceptions for legacy applications were used."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

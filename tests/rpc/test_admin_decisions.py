@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -184,3 +184,47 @@ def test_a_stream_does_not_hold_up_the_end_of_the_issuer(tmp_path: Path) -> None
         assert any(line["event"] == "stopped" for line in own.issuer.log())
         with pytest.raises(grpc.RpcError):
             next(watching)
+
+
+def last_hour() -> admin.TimeRange:
+    found = admin.TimeRange()
+    found.since.FromDatetime(datetime.now(UTC) - timedelta(hours=1))
+    return found
+
+
+def test_reports_are_told_to_viewers(deployment: Watched) -> None:
+    deployment.issue(2)
+    with deployment.stub(deployment.svid(READER)) as stub, pytest.raises(grpc.RpcError):
+        stub.IssueToken(REQUEST, timeout=DEADLINE)
+    with deployment.administer() as stub:
+        denials = stub.ListDenials(admin.ListDenialsRequest(range=last_hour()), timeout=DEADLINE).denials
+        assert {(each.caller, each.audience) for each in denials} == {(READER, LEDGER)}
+        assert all(each.changes and each.newest.caller == READER for each in denials)
+        (right,) = stub.ListUnusedRights(admin.ListUnusedRightsRequest(range=last_hour()), timeout=DEADLINE).rights
+        assert (right.grant, list(right.scopes), right.whole) == ("settlement", ["ledger.write"], False)
+        top = stub.GetTop(admin.GetTopRequest(range=last_hour(), limit=1), timeout=DEADLINE)
+        assert [each.name for each in top.callers] == [SETTLER]
+        assert top.alive[0].requests >= 2
+        shared = admin.ListSharedIdentitiesRequest(range=last_hour(), min_score=0.0)
+        identities = stub.ListSharedIdentities(shared, timeout=DEADLINE).identities
+        assert {(each.caller, each.score) for each in identities} == {(SETTLER, 0), (READER, 0)}
+        asked = admin.ListExceptionUsesRequest(range=last_hour())
+        assert not stub.ListExceptionUses(asked, timeout=DEADLINE).uses
+
+
+@pytest.mark.parametrize(
+    ("method", "message", "field"),
+    [
+        ("ListDenials", admin.ListDenialsRequest(), "range.since"),
+        ("ListDenials", admin.ListDenialsRequest(range=last_hour(), limit=-1), "limit"),
+        ("GetTop", admin.GetTopRequest(range=last_hour(), limit=1_001), "limit"),
+        ("ListSharedIdentities", admin.ListSharedIdentitiesRequest(range=last_hour(), min_score=2), "min_score"),
+    ],
+)
+def test_a_report_that_cannot_be_asked_for_is_told(
+    deployment: Watched, method: str, message: object, field: str
+) -> None:
+    with deployment.administer() as stub, pytest.raises(grpc.RpcError) as refused:
+        getattr(stub, method)(message, timeout=DEADLINE)
+    assert reason_of(refused.value) == "REQUEST_INVALID"
+    assert field in str(refused.value.trailing_metadata())

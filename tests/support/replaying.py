@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.cli.decisions_replay import Replayed
-from issuer.cli.kept_policies import KeptPolicies
+from issuer.kept_policies import KeptPolicies
 from issuer.ledger.reading import MAX_LISTED, LedgerReader
 from issuer.ports import DecisionsWanted
 

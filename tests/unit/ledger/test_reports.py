@@ -11,6 +11,7 @@ from support.postgres import PostgresServer
 
 from issuer.core.instants import microseconds
 from issuer.core.record import Flag, Outcome
+from issuer.core.reports import Top
 from issuer.ledger import reports
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import PostgresLedger
@@ -120,7 +121,7 @@ def test_pages_hold_everything_once(reader: LedgerReader) -> None:
 def test_refusals_are_grouped_and_the_last_is_shown(reader: LedgerReader) -> None:
     often, once = reports.denials(reader, since=SINCE, until=UNTIL, limit=10)
     assert (often.requests, often.caller, often.reason) == (2, A, "SCOPE_NOT_ALLOWED")
-    assert often.newest.record.scopes_asked == "write"
+    assert often.newest.scopes_asked == "write"
     assert often.first <= often.last
     assert (once.requests, once.audience) == (1, MAIL)
     assert reports.denials(reader, since=UNTIL, until=UNTIL + 1, limit=10) == []
@@ -162,5 +163,5 @@ async def test_an_empty_ledger_has_nothing_to_report(tmp_path: Path) -> None:
     await ledger.close()
     empty = LedgerReader.sqlite(tmp_path / "l")
     assert reports.oldest(empty) is None
-    assert reports.top(empty, since=0, until=UNTIL, now=0, limit=5) == reports.Top([], [], [])
+    assert reports.top(empty, since=0, until=UNTIL, now=0, limit=5) == Top([], [], [])
     assert empty.newest(DecisionsWanted(since=1), 5) == []

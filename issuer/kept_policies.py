@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.policy_parser import parse_policy
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from issuer.core.policy import Policy
     from issuer.ledger.reading import LedgerReader
 
+MAX_REMEMBERED: Final = 8
+
 
 class KeptPolicies:
-    """The policies of one ledger, each read once."""
+    """The policies of one ledger; the last few are remembered. Safe to use from any thread."""
 
     def __init__(self, reader: LedgerReader) -> None:
         self._reader = reader
@@ -27,9 +29,12 @@ class KeptPolicies:
         Raises:
             LedgerFault: The ledger cannot be read.
         """
-        if digest not in self._read:
-            self._read[digest] = self._load(digest)
-        return self._read[digest]
+        read = self._read
+        if digest not in read:
+            if len(read) >= MAX_REMEMBERED:
+                read = self._read = {}
+            read[digest] = self._load(digest)
+        return read[digest]
 
     def _load(self, digest: str) -> Policy | None:
         packed = self._reader.kept_policy(digest)

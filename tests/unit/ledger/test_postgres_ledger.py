@@ -13,7 +13,6 @@ from support.eventually import eventually_true
 from support.ledgers import group_commit, record, refused, works_again
 from support.postgres import PostgresServer
 
-from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import PostgresLedger
 
@@ -55,15 +54,6 @@ def chains(database: str) -> dict[int, list[int]]:
     ):
         found.setdefault(int(str(writer)), []).append(int(str(position)))
     return found
-
-
-async def test_what_was_written_is_there_when_write_returns(ledger: GroupCommit, database: str) -> None:
-    beside = Event("x", 1, "", "{}"), KeptPolicy("sha256:1", b"f"), Checkpoint("j")
-    await ledger.write(record(token_id="abc", intent='{"a":1}'), *beside)
-    assert ask(database, "SELECT token_id FROM decision") == [("abc",)]
-    assert ask(database, "SELECT kind FROM event ORDER BY seq") == [("writer_started",), ("x",)]
-    assert ask(database, "SELECT digest FROM policy") == [("sha256:1",)]
-    assert ask(database, "SELECT statement FROM checkpoint") == [("j",)]
 
 
 async def test_several_issuers_write_at_once_each_its_own_chain(ledger: GroupCommit, database: str) -> None:

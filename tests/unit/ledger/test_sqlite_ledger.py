@@ -15,11 +15,10 @@ from uuid import UUID
 
 import pytest
 from support.eventually import eventually_true
-from support.ledgers import Observed, group_commit, record, refused, rows, sqlite_ledger, works_again
+from support.ledgers import group_commit, record, refused, rows, sqlite_ledger, works_again
 
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
-from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.sqlite_ledger import SqliteLedger
@@ -55,46 +54,6 @@ def positions(file: Path) -> dict[int, list[int]]:
     ):
         chains.setdefault(writer, []).append(position)
     return chains
-
-
-async def test_what_was_written_is_there_when_write_returns(file: Path) -> None:
-    async with sqlite_ledger(file) as ledger:
-        await ledger.write(
-            record(token_id="abc"), Event("x", 1, "", "{}"), KeptPolicy("sha256:1", b"f"), Checkpoint("j")
-        )
-        assert rows(file, "SELECT token_id FROM decision") == [("abc",)]
-        assert rows(file, "SELECT kind FROM event") == [("writer_started",), ("x",)]
-        assert rows(file, "SELECT digest, files FROM policy") == [("sha256:1", b"f")]
-        assert rows(file, "SELECT statement FROM checkpoint") == [("j",)]
-
-
-async def test_all_who_wait_share_a_commit(file: Path) -> None:
-    observed = Observed()
-    async with sqlite_ledger(file, observed) as ledger:
-        await asyncio.gather(*(ledger.write(record()) for _ in range(500)))
-    assert len(observed.batches) < 50
-    assert sum(observed.batches) == 500
-    assert positions(file) == {1: list(range(1, 502))}
-
-
-async def test_what_a_cancelled_caller_queued_is_written(file: Path) -> None:
-    async with sqlite_ledger(file) as ledger:
-        first = asyncio.ensure_future(ledger.write(record()))
-        second = asyncio.ensure_future(ledger.write(record()))
-        await asyncio.sleep(0)
-        second.cancel()
-        await first
-    assert len(rows(file, "SELECT 1 FROM decision")) == 2
-
-
-async def test_a_new_chain_begins_with_the_head_of_the_one_before(file: Path) -> None:
-    for _ in range(2):
-        async with sqlite_ledger(file) as ledger:
-            await ledger.write(record())
-    [(head,)] = rows(file, "SELECT lower(hex(hash)) FROM decision WHERE writer = 1")
-    [(detail,)] = rows(file, "SELECT detail FROM event WHERE writer = 2")
-    assert head in detail
-    assert rows(file, "SELECT closed_by IS NULL FROM writer ORDER BY id") == [(0,), (1,)]
 
 
 async def test_the_file_is_for_its_owner_alone(file: Path) -> None:
@@ -212,15 +171,6 @@ async def test_two_issuers_do_not_write_to_one_file(file: Path) -> None:
     async with sqlite_ledger(file):
         with pytest.raises(LedgerFault, match="another process writes to this ledger"):
             await group_commit(SqliteLedger(file)).open()
-
-
-async def test_a_newer_schema_is_refused_with_what_to_do(file: Path) -> None:
-    async with sqlite_ledger(file):
-        pass
-    with closing(sqlite3.connect(file)) as newer, newer:
-        newer.execute("UPDATE meta SET value = '99' WHERE name = 'schema'")
-    with pytest.raises(LedgerFault, match="of version 99, and this program knows 1: run the newer program"):
-        await group_commit(SqliteLedger(file)).open()
 
 
 async def test_a_file_that_is_no_database_is_refused(file: Path) -> None:

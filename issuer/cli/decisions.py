@@ -115,9 +115,16 @@ def list_decisions(
 def watch(
     caller: CallerOption = None,
     audience: AudienceOption = None,
+    application: ApplicationOption = None,
+    scope: ScopeOption = None,
+    grant_type: GrantTypeOption = None,
     outcome: OutcomeOption = None,
     reason: ReasonOption = None,
     rule: RuleOption = None,
+    policy: PolicyDigestOption = None,
+    certificate: CertificateOption = None,
+    peer: PeerOption = None,
+    flag: FlagOption = None,
     after: Annotated[int | None, typer.Option(help="Begin after the decision with this `seq`.", min=0)] = None,
     until_seen: Annotated[int | None, typer.Option("--count", help="End after so many.", min=1)] = None,
     config: ConfigOption = Path("issuer.toml"),
@@ -130,7 +137,20 @@ def watch(
         issuer decisions watch --outcome denied | jq -r '[.caller, .audience, .reason] | @tsv'
     """
     wanted = decision_filter(
-        since=None, until=None, caller=caller, audience=audience, outcome=outcome, reason=reason, rule=rule, flag=None
+        since=None,
+        until=None,
+        caller=caller,
+        audience=audience,
+        application=application,
+        scope=scope,
+        grant_type=grant_type,
+        outcome=outcome,
+        reason=reason,
+        rule=rule,
+        policy=policy,
+        certificate=certificate,
+        peer=peer,
+        flag=flag,
     )
     try:
         reader = reader_of(config, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest, Reason, TemporarilyUnavailable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 AT_ONCE: Final = 2
 SECONDS: Final = 10.0
-"""A query that takes longer is answered with a refusal; it ends by itself."""
+"""A query that takes longer is answered with a refusal; one that waits for its turn is given up, another one ends."""
 
 
 class LedgerDecisionBook:
@@ -38,7 +39,8 @@ class LedgerDecisionBook:
     def __init__(self, reader: LedgerReader, kept_policy: Callable[[str], Policy | None]) -> None:
         self._reader = reader
         self._kept_policy = kept_policy
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        # Threads of its own: those that read the policy's files never wait for somebody's report.
+        self._threads = ThreadPoolExecutor(AT_ONCE, "decision-book")
 
     async def newest(
         self, wanted: DecisionsWanted, limit: int, before: int | None
@@ -92,8 +94,8 @@ class LedgerDecisionBook:
 
     async def _read(self, query: Callable[[], T]) -> T:
         try:
-            async with asyncio.timeout(SECONDS), self._turns:
-                return await asyncio.to_thread(query)
+            async with asyncio.timeout(SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, query)
         except (LedgerFault, TimeoutError):
             raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "the ledger cannot be read") from None
 

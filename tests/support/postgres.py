@@ -28,6 +28,8 @@ class PostgresServer:
         self._data = folder / "data"
         self._programs = _programs()
         self._user = "nobody" if os.geteuid() == 0 else None
+        # Not by Popen(user=): that forks this process, whose gRPC threads do not always live through it.
+        self._as_user = ["setpriv", f"--reuid={self._user}", "--regid=65534", "--clear-groups"] if self._user else []
         self._databases = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -45,7 +47,7 @@ class PostgresServer:
         """Start, and wait until it answers."""
         command = [str(self._programs / "postgres"), "-D", str(self._data), "-k", str(self._folder)]
         options = ["-c", "listen_addresses=", "-c", "max_connections=30", "-c", "shared_buffers=16MB"]
-        self._process = subprocess.Popen([*command, *options], user=self._user, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen([*self._as_user, *command, *options], stderr=subprocess.DEVNULL)
         eventually(self._answers)
 
     def stop(self) -> None:
@@ -79,7 +81,7 @@ class PostgresServer:
                 folder.chmod(folder.stat().st_mode | 0o055)
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
         command = [str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust"]
-        subprocess.run([*command, "--no-sync"], check=True, user=self._user, stdout=subprocess.DEVNULL)
+        subprocess.run([*self._as_user, *command, "--no-sync"], check=True, stdout=subprocess.DEVNULL)
         self.start()
         return self
 

@@ -3,11 +3,15 @@
 Replicas of one program ask for the same things from several addresses, and each has a certificate of its own: that is
 no sharing. Several programs ask for *different* things from different addresses, or say that they act for different
 applications. So what counts is how the use differs, not how many there are.
+
+An address that was seen for a short while only (a job, a replica that was replaced) may differ from another by chance.
+How much of what it asks for is known is estimated as I. J. Good and A. Turing did (Biometrika 40, 1953): of its next
+requests, as many are for something new as those so far were for something that it asked for once.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -55,7 +59,7 @@ class SharedIdentity:
         caller: The SPIFFE ID.
         score: From 0, used as by one program, to 1.
         difference: How much the use differs between addresses: 0 where each asks for what the others ask for, 1 where
-            no two ask for the same.
+            no two ask for the same, and each asked often enough to know.
         applications: On whose behalf it was used, sorted.
         addresses: How many there are.
         certificates: How many there are.
@@ -86,9 +90,10 @@ def _judged(caller: str, uses: list[Use]) -> SharedIdentity:
     applications = tuple(sorted({use.application for use in uses} - {""}))
     asked = _asked_by_address(uses)
     difference = _difference(list(asked.values()))
+    whats = {address: frozenset(counts) for address, counts in asked.items()}
     # n applications share an identity as n addresses with nothing in common would: 1 - 1/n of its uses are another's.
     by_application = 1 - 1 / len(applications) if applications else 0.0
-    common = frozenset.intersection(*asked.values()) if asked else frozenset()
+    common = frozenset.intersection(*whats.values()) if whats else frozenset()
     return SharedIdentity(
         caller=caller,
         score=round(max(difference, by_application), 3),
@@ -97,31 +102,41 @@ def _judged(caller: str, uses: list[Use]) -> SharedIdentity:
         addresses=len({use.address for use in uses}),
         certificates=len({use.certificate for use in uses}),
         certificates_at_once=_at_once(uses),
-        groups={address: tuple(sorted(what - common)) for address, what in sorted(asked.items()) if what - common},
+        groups={address: tuple(sorted(what - common)) for address, what in sorted(whats.items()) if what - common},
     )
 
 
-def _asked_by_address(uses: Iterable[Use]) -> dict[str, frozenset[str]]:
-    """Return what each address asked for, of those with enough requests, the busiest first."""
-    asked: defaultdict[str, set[str]] = defaultdict(set)
-    counts: defaultdict[str, int] = defaultdict(int)
+def _asked_by_address(uses: Iterable[Use]) -> dict[str, Counter[str]]:
+    """Return what each address asked for and how often, of those with enough requests, the busiest."""
+    asked: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    requests: Counter[str] = Counter()
     for use in uses:
-        asked[use.address].update(
-            f"{use.audience} {scope} {use.application}".rstrip() for scope in use.scopes.split() or [""]
-        )
-        counts[use.address] += use.requests
-    busiest = sorted(counts, key=lambda address: (-counts[address], address))[:MAX_ADDRESSES]
-    return {address: frozenset(asked[address]) for address in busiest if counts[address] >= FEWEST_REQUESTS}
+        for scope in use.scopes.split() or [""]:
+            asked[use.address][f"{use.audience} {scope} {use.application}".rstrip()] += use.requests
+        requests[use.address] += use.requests
+    busiest = sorted(requests, key=lambda address: (-requests[address], address))[:MAX_ADDRESSES]
+    return {address: asked[address] for address in busiest if requests[address] >= FEWEST_REQUESTS}
 
 
-def _difference(asked: list[frozenset[str]]) -> float:
+def _difference(asked: list[Counter[str]]) -> float:
     """Return how much two addresses differ, on average.
 
     Of two addresses the one that asked for less is looked at: what part of it did the other not ask for? So a replica
     that has had less to do yet does not differ.
     """
-    pairs = [1 - len(one & other) / min(len(one), len(other)) for one, other in combinations(asked, 2)]
+    known = [_known(counts) for counts in asked]
+    pairs = [
+        (1 - len(asked[one].keys() & asked[other].keys()) / min(len(asked[one]), len(asked[other])))
+        * known[one]
+        * known[other]
+        for one, other in combinations(range(len(asked)), 2)
+    ]
     return sum(pairs) / len(pairs) if pairs else 0.0
+
+
+def _known(counts: Counter[str]) -> float:
+    """Return which part of what an address asks for has been seen, from 0 to 1."""
+    return 1 - sum(count == 1 for count in counts.values()) / counts.total()
 
 
 def _at_once(uses: Iterable[Use]) -> int:

@@ -73,3 +73,20 @@ def test_certificates_in_turn_are_not_at_once() -> None:
     uses = [use("1", certificate="one", first=0, last=5), use("1", certificate="two", first=6, last=9)]
     (found,) = shared_identities(uses, 0)
     assert (found.certificates, found.certificates_at_once) == (2, 1)
+
+
+def test_replicas_that_lived_for_a_few_requests_do_not_differ_by_chance() -> None:
+    """Each was replaced after three requests, of twelve things that their program asks for."""
+    uses = [
+        use(f"10.0.0.{number}", f"scope-{(number * 5 + step) % 12}", requests=1)
+        for number in range(20)
+        for step in range(3)
+    ]
+    (found,) = shared_identities(uses, 0)
+    assert (found.score, found.addresses) == (0, 20)
+
+
+def test_what_an_address_asked_for_once_makes_its_difference_less_sure() -> None:
+    uses = [use("1"), use("2", "send"), use("2", "list", requests=2), use("2", "trash", requests=1)]
+    (found,) = shared_identities(uses, 0)
+    assert found.difference == round(1 - 1 / 13, 3)

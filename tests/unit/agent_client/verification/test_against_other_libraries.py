@@ -94,12 +94,11 @@ CLAIMS = st.dictionaries(
     VALUES,
     max_size=2,
 )
+TYPES = ["JWT", "at+jwt", "AT+JWT", "application/at+jwt"]
+KEY_IDS = [forge.key_id for forge in FORGES]
 HEADERS = st.dictionaries(
     HERE(["alg", "kid", "typ", "crit", "b64", "jku", "x"]),
-    HERE(
-        [OMIT, None, 1, "", "none", "ES256", "RS256", "HS256", "JWT", "at+jwt", "AT+JWT", "application/at+jwt", False]
-        + [["exp"], *(forge.key_id for forge in FORGES)]
-    ),
+    HERE([OMIT, None, 1, "", "none", "ES256", "RS256", "HS256", False, ["exp"], *TYPES, *KEY_IDS]),
     max_size=2,
 )
 

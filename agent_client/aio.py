@@ -14,7 +14,7 @@ from agent_client import exchanges
 from agent_client.client import ClientCore
 from agent_client.clock import utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
-from agent_client.errors import ClientClosed, IssuerUnavailable
+from agent_client.errors import ClientClosed, IssuerRequestError
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.credentials import ChannelMaterial
-    from agent_client.errors import IssuerRequestError
     from agent_client.exchanges import Exchange
+    from agent_client.requests import Intent
     from agent_client.workload_api import X509Context, X509Svid
 
 Answer = TypeVar("Answer")
@@ -40,8 +40,9 @@ class IssuerClient:
     Usable as soon as it is made; close it, or use it with ``async with``. The first call waits for the Workload API. A
     new SVID and new trust bundles are taken up by the next call, and calls under way end on the connection they have.
 
-    Each call takes ``timeout`` seconds at most, retries included. Only an issuer that is unavailable is asked again,
-    which is safe. Besides what each method names, a call raises
+    Each call takes ``timeout`` seconds at most, retries included. Only an issuer that is unavailable is asked again, or
+    whose limit was reached and that says when to come back: not before, and only if that is within the timeout. Asking
+    again is safe. Besides what each method names, a call raises
 
     - :class:`~agent_client.errors.IssuerRequestError`: a subclass says why there is no answer, and what to do;
     - :class:`~agent_client.workload_api_errors.WorkloadApiError`: there is no identity to call with;
@@ -102,13 +103,16 @@ class IssuerClient:
         bind_certificate: bool = False,
         allow_partial: bool = False,
         validate_only: bool = False,
+        intent: Intent | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - it bounds the retries too, and travels to the issuer
     ) -> IssuedToken:
         """Ask for one token; the arguments are those of :class:`~agent_client.requests.TokenRequest`.
 
         The token is checked to be the one asked for. Its signature is **not** verified.
         """
-        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only)
+        request = TokenRequest(
+            audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only, intent
+        )
         return await self._call(exchanges.issue_token(request), timeout)
 
     async def issue_tokens(
@@ -160,7 +164,7 @@ class IssuerClient:
         while True:
             try:
                 return await self._attempt(exchange, end)
-            except IssuerUnavailable as failure:
+            except IssuerRequestError as failure:
                 pause = pause_after(failure, attempt, end - time.monotonic())
                 if pause is None:
                     raise

@@ -11,7 +11,7 @@ from agent_client import exchanges
 from agent_client.client import ClientCore
 from agent_client.clock import utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
-from agent_client.errors import ClientClosed, IssuerUnavailable
+from agent_client.errors import ClientClosed, IssuerRequestError
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.credentials import ChannelMaterial
-    from agent_client.errors import IssuerRequestError
     from agent_client.exchanges import Exchange
+    from agent_client.requests import Intent
     from agent_client.workload_api import X509Svid
 
 Answer = TypeVar("Answer")
@@ -78,13 +78,16 @@ class SyncIssuerClient:
         bind_certificate: bool = False,
         allow_partial: bool = False,
         validate_only: bool = False,
+        intent: Intent | None = None,
         timeout: float | None = None,
     ) -> IssuedToken:
         """Ask for one token; the arguments are those of :class:`~agent_client.requests.TokenRequest`.
 
         The token is checked to be the one asked for. Its signature is **not** verified.
         """
-        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only)
+        request = TokenRequest(
+            audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only, intent
+        )
         return self._call(exchanges.issue_token(request), timeout)
 
     def issue_tokens(
@@ -119,7 +122,7 @@ class SyncIssuerClient:
         while True:
             try:
                 return self._attempt(exchange, end)
-            except IssuerUnavailable as failure:
+            except IssuerRequestError as failure:
                 pause = pause_after(failure, attempt, end - time.monotonic())
                 if pause is None:
                     raise

@@ -12,12 +12,14 @@ import grpc.aio
 
 from agent_client import exchanges
 from agent_client.client import ClientCore
-from agent_client.clock import utc_now
+from agent_client.clock import elapsed, utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
 from agent_client.errors import ClientClosed, IssuerRequestError
+from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
+from agent_client.tokens.aio import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from agent_client.credentials import ChannelMaterial
     from agent_client.exchanges import Exchange
     from agent_client.requests import Intent
+    from agent_client.tokens.aio import TokenSource
+    from agent_client.tokens.entry import Arrival
     from agent_client.workload_api import X509Context, X509Svid
 
 Answer = TypeVar("Answer")
@@ -81,6 +85,7 @@ class IssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
+        self._tokens = Tokens(self._issue_kept, self._core.timeout)
         self._first_context = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -115,6 +120,27 @@ class IssuerClient:
         )
         return await self._call(exchanges.issue_token(request), timeout)
 
+    def tokens_for(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        allow_partial: bool = False,
+        intent: Intent | None = None,
+        keep_fresh: bool = False,
+    ) -> TokenSource:
+        """Return a source of tokens for one API: it keeps a good one, renews it, and asks once for all who need it.
+
+        All sources of one client that ask for the same share one token. The arguments are those of
+        :class:`~agent_client.requests.TokenRequest`. What is used is renewed in the background, and with ``keep_fresh``
+        also what nobody asks for. What an intent paid for is not: each operation asks for itself.
+        """
+        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, intent=intent)
+        return self._tokens.source(request, keep_fresh=keep_fresh)
+
     async def issue_tokens(
         self,
         requests: Sequence[TokenRequest],
@@ -134,6 +160,7 @@ class IssuerClient:
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
+        self._tokens.close()
         # In a thread, since the core waits for the watcher's.
         for channel in await asyncio.to_thread(self._core.close):
             await channel.close()
@@ -158,6 +185,9 @@ class IssuerClient:
 
         self._core.start(arrived)
 
+    async def _issue_kept(self, request: TokenRequest, seconds: float) -> Arrival:
+        return await self._call(exchanges.kept_token(request), max(seconds, SHORTEST_DEADLINE))
+
     async def _call(self, exchange: Exchange[Answer], timeout: float | None) -> Answer:  # noqa: ASYNC109 - as above
         end = time.monotonic() + self._core.timeout(timeout)
         attempt = 0
@@ -174,12 +204,13 @@ class IssuerClient:
     async def _attempt(self, exchange: Exchange[Answer], end: float) -> Answer:
         material = await self._material(end)
         lease = self._core.channels.lease(material)
+        sent_at = elapsed()
         try:
             response = await self._send(lease.channel, exchange, end)
         finally:
             for channel in self._core.channels.release(lease):
                 await channel.close()
-        return exchange.read(response, material.caller, utc_now())
+        return exchange.read(response, Circumstances(material.caller, sent_at, utc_now()))
 
     async def _send(self, channel: grpc.aio.Channel, exchange: Exchange[Answer], end: float) -> Message:
         method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)

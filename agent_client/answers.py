@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent_client.access_token import AccessToken
 from agent_client.errors import AnswerRejected, IssuerRequestError
 from agent_client.failures import failure_of_status
-from agent_client.token_checks import CallerIdentity, issue_time, token_faults
+from agent_client.token_checks import CallerIdentity, is_bound, issue_time, token_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +40,7 @@ class IssuedToken:
         issued_at: When its lifetime began (UTC), by the issuer's clock: its ``iat``, before ``expires_at``. With
             ``validate_only``, when the answer arrived, by this host's clock. A lifetime is ``expires_at - issued_at``,
             two times of one clock; this host's own clock need not agree with it.
+        certificate_bound: Whether it only works together with the certificate that this workload had then (RFC 8705).
     """
 
     token: AccessToken
@@ -52,6 +53,7 @@ class IssuedToken:
     decision_id: str
     application: str | None
     issued_at: datetime
+    certificate_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ def issued_token(
         decision_id=answer.decision_id,
         application=answer.application or None,
         issued_at=now if request.validate_only else issue_time(answer.token),
+        certificate_bound=is_bound(answer.token),
     )
 
 

@@ -83,6 +83,11 @@ def issue_time(token: str) -> datetime:
     return datetime.fromtimestamp(issued_at, UTC)
 
 
+def is_bound(token: str) -> bool:
+    """Return whether a token names a key or certificate that its presenter must have (RFC 7800)."""
+    return _parts(token)[1].get("cnf") is not None
+
+
 def _scope_faults(answer: pb.IssueTokenResponse, request: TokenRequest) -> Iterator[str]:
     granted, refused = list(answer.scopes), list(answer.refused_scopes)
     if granted != [scope for scope in request.scopes if scope in granted] or not granted:

@@ -3,11 +3,12 @@
 =========================================  ==========================================================
 UNAUTHENTICATED, ``TOKEN_REJECTED``        ``Retry`` with a fresh token, once; then ``TokenRefused``
 PERMISSION_DENIED, ``SCOPE_INSUFFICIENT``  ``ScopeInsufficient``
+FAILED_PRECONDITION, ``STEP_UP_NEEDED``    ``StepUpRequired``
 everything else                            ``Pass``
 =========================================  ==========================================================
 
 The reasons are those of google.rpc.ErrorInfo as the interceptors of :mod:`agent_client.verification` send it. Its
-metadata may have ``scopes``, between spaces, and ``resourceMetadata``.
+metadata may have ``scopes`` and ``acrValues``, between spaces, ``maxAge`` in seconds, and ``resourceMetadata``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ from google.rpc import code_pb2
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from agent_client.adapters.response import Pass, Raise, Retry, scope_insufficient, token_refused, without_token
+from agent_client.adapters.response import (
+    Pass,
+    Raise,
+    Retry,
+    scope_insufficient,
+    step_up_required,
+    token_refused,
+    without_token,
+)
 from agent_client.failures import DETAILS_KEY, ERROR_DOMAIN
 from agent_client.resource_errors import ServerAnswer
 
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 
 TOKEN_REJECTED = (code_pb2.UNAUTHENTICATED, "TOKEN_REJECTED")
 SCOPE_INSUFFICIENT = (code_pb2.PERMISSION_DENIED, "SCOPE_INSUFFICIENT")
+STEP_UP_NEEDED = (code_pb2.FAILED_PRECONDITION, "STEP_UP_NEEDED")
 MAX_DETAILS_BYTES = 16_384
 """The longest status message that is read: twice what gRPC takes for all metadata of a call by default."""
 
@@ -48,14 +58,17 @@ class Ended:
 
 def verdict_of_call(ended: Ended, sent: AccessToken, *, retried: bool) -> Verdict:
     """Return what to do about the end of a call that carried the token ``sent``; ``retried``: the second one."""
-    if ended.code not in (code_pb2.UNAUTHENTICATED, code_pb2.PERMISSION_DENIED):
-        return Pass()
     info = _error_info(ended)
-    if (ended.code, info.reason) == SCOPE_INSUFFICIENT:
-        return Raise(scope_insufficient(_told(ended, info, sent), info.metadata.get("scopes", "")))
-    if (ended.code, info.reason) != TOKEN_REJECTED:
-        return Pass()
-    return Raise(token_refused(_told(ended, info, sent), retried=True)) if retried else Retry()
+    told, said = _told(ended, info, sent), info.metadata.get
+    reason = (ended.code, info.reason)
+    if reason == SCOPE_INSUFFICIENT:
+        return Raise(scope_insufficient(told, said("scopes", "")))
+    if reason == STEP_UP_NEEDED:
+        wanted = {"acr_values": said("acrValues", ""), "max_age": said("maxAge", ""), "scopes": said("scopes", "")}
+        return Raise(step_up_required(told, **wanted))
+    if reason == TOKEN_REJECTED:
+        return Raise(token_refused(told, retried=True)) if retried else Retry()
+    return Pass()
 
 
 def _error_info(ended: Ended) -> ErrorInfo:

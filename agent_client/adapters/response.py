@@ -120,11 +120,12 @@ def verdict_of(answer: Answer, sent: AccessToken, *, retried: bool, replayable: 
     challenge = _challenge(answer)
     if challenge is None:
         return Pass()
-    error = challenge.parameters["error"]
+    error, said = challenge.parameters["error"], challenge.parameters.get
     if error == INSUFFICIENT_SCOPE:
-        return Raise(scope_insufficient(_told(answer, challenge), challenge.parameters.get("scope", "")))
+        return Raise(scope_insufficient(_told(answer, challenge), said("scope", "")))
     if error == INSUFFICIENT_USER_AUTHENTICATION:
-        return Raise(_step_up_required(_told(answer, challenge), challenge))
+        wanted = {"acr_values": said("acr_values", ""), "max_age": said("max_age", ""), "scopes": said("scope", "")}
+        return Raise(step_up_required(_told(answer, challenge), **wanted))
     if replayable and not retried:
         return Retry()
     return Raise(token_refused(_told(answer, challenge), retried=retried))
@@ -171,12 +172,12 @@ def scope_names(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.split(" ") if _SCOPE.fullmatch(word))[:MAX_SCOPES]
 
 
-def _step_up_required(told: ServerAnswer, challenge: Challenge) -> StepUpRequired:
-    max_age = challenge.parameters.get("max_age", "")
+def step_up_required(told: ServerAnswer, *, acr_values: str, max_age: str, scopes: str) -> StepUpRequired:
+    """Return the error for a user who has to authenticate otherwise; the texts are the server's, ``""`` for none."""
     return StepUpRequired(
         "the resource server asks for a stronger or more recent authentication of the user",
         told,
-        acr_values=tuple(challenge.parameters.get("acr_values", "").split()),
+        acr_values=tuple(acr_values.split())[:MAX_SCOPES],
         max_age=timedelta(seconds=int(max_age)) if _SECONDS.fullmatch(max_age) else None,
-        scopes=scope_names(challenge.parameters.get("scope", "")),
+        scopes=scope_names(scopes),
     )

@@ -70,8 +70,8 @@ class TokenRefused(ResourceRefused):
     """The server calls the token invalid. Compare its audience, its clock, its issuer, and the keys that it has.
 
     Attributes:
-        retried: Whether a fresh token was refused as well. ``False``: the request could not be sent again, since its
-            body can be read only once; the next request has a fresh token.
+        retried: Whether a fresh token was refused as well, now or seconds ago. ``False``: the request could not be sent
+            again, since its body can be read only once; the next request has a fresh token.
     """
 
     def __init__(self, message: str, answer: ServerAnswer, *, retried: bool) -> None:

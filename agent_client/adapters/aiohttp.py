@@ -74,9 +74,10 @@ class TokenMiddleware:
         issued = await self._source.get()
         response = await self._send(request, handler, issued)
         if await self._wants_another_token(request, response, issued, retried=False):
-            issued = await self._source.get()
-            response = await self._send(request, handler, issued)
-            await self._wants_another_token(request, response, issued, retried=True)
+            fresh = await self._source.get()
+            if fresh is not issued:
+                response = await self._send(request, handler, fresh)
+            await self._wants_another_token(request, response, fresh, retried=True)
         return response
 
     def _may_have_token(self, url: URL) -> bool:

@@ -42,7 +42,7 @@ TOKEN_REJECTED = (code_pb2.UNAUTHENTICATED, "TOKEN_REJECTED")
 SCOPE_INSUFFICIENT = (code_pb2.PERMISSION_DENIED, "SCOPE_INSUFFICIENT")
 STEP_UP_NEEDED = (code_pb2.FAILED_PRECONDITION, "STEP_UP_NEEDED")
 MAX_DETAILS_BYTES = 16_384
-"""The longest status message that is read: twice what gRPC takes for all metadata of a call by default."""
+"""The longest status message that is read: gRPC's own hard limit for all metadata of a call, where nobody sets one."""
 
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
@@ -52,22 +52,21 @@ class Ended:
     """How a call ended: the number of its status code, its text, and its trailing metadata."""
 
     code: int
-    text: str
+    text: str = field(repr=False)
     trailers: tuple[tuple[str, str | bytes], ...] = field(repr=False)
 
 
 def verdict_of_call(ended: Ended, sent: AccessToken, *, retried: bool) -> Verdict:
     """Return what to do about the end of a call that carried the token ``sent``; ``retried``: the second one."""
     info = _error_info(ended)
-    told, said = _told(ended, info, sent), info.metadata.get
-    reason = (ended.code, info.reason)
+    reason, said = (ended.code, info.reason), info.metadata.get
+    if reason == TOKEN_REJECTED:
+        return Raise(token_refused(_told(ended, info, sent), retried=True)) if retried else Retry()
     if reason == SCOPE_INSUFFICIENT:
-        return Raise(scope_insufficient(told, said("scopes", "")))
+        return Raise(scope_insufficient(_told(ended, info, sent), said("scopes", "")))
     if reason == STEP_UP_NEEDED:
         wanted = {"acr_values": said("acrValues", ""), "max_age": said("maxAge", ""), "scopes": said("scopes", "")}
-        return Raise(step_up_required(told, **wanted))
-    if reason == TOKEN_REJECTED:
-        return Raise(token_refused(told, retried=True)) if retried else Retry()
+        return Raise(step_up_required(_told(ended, info, sent), **wanted))
     return Pass()
 
 

@@ -87,9 +87,10 @@ class SyncTokenInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[mi
         issued = self._source.get()
         call = continuation(details, request)
         if obey(verdict_of_call(_ended(call), issued.token, retried=False), self._source, issued):
-            issued = self._source.get()
-            call = continuation(details.with_time_left(), request)
-            obey(verdict_of_call(_ended(call), issued.token, retried=True), self._source, issued)
+            fresh = self._source.get()
+            if fresh is not issued:
+                call = continuation(details.with_time_left(), request)
+            obey(verdict_of_call(_ended(call), fresh.token, retried=True), self._source, fresh)
         return call
 
 
@@ -114,9 +115,10 @@ class TokenInterceptor(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[mi
         issued = await self._source.get()  # as above
         call = await continuation(details, request)
         if obey(verdict_of_call(await _aio_ended(call), issued.token, retried=False), self._source, issued):
-            issued = await self._source.get()
-            call = await continuation(details.with_time_left(), request)
-            obey(verdict_of_call(await _aio_ended(call), issued.token, retried=True), self._source, issued)
+            fresh = await self._source.get()
+            if fresh is not issued:
+                call = await continuation(details.with_time_left(), request)
+            obey(verdict_of_call(await _aio_ended(call), fresh.token, retried=True), self._source, fresh)
         return call
 
 

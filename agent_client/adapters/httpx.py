@@ -63,10 +63,11 @@ class TokenAuth(httpx.Auth):
         issued = source.get()
         response = yield _with_token(request, issued)
         if obey(_verdict(response, issued, retried=False), source, issued):
-            issued = source.get()
-            # The request that was refused, which after a redirect is not the first: that one may have done its work.
-            response = yield _with_token(response.request, issued)
-            obey(_verdict(response, issued, retried=True), source, issued)
+            fresh = source.get()
+            if fresh is not issued:
+                # The request that was refused: after a redirect it is not the first, which may have done its work.
+                response = yield _with_token(response.request, fresh)
+            obey(_verdict(response, fresh, retried=True), source, fresh)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send a request, once or twice; called by ``httpx.AsyncClient``."""
@@ -75,10 +76,11 @@ class TokenAuth(httpx.Auth):
         issued = await source.get()
         response = yield _with_token(request, issued)
         if obey(_verdict(response, issued, retried=False), source, issued):
-            issued = await source.get()
-            # The request that was refused, which after a redirect is not the first: that one may have done its work.
-            response = yield _with_token(response.request, issued)
-            obey(_verdict(response, issued, retried=True), source, issued)
+            fresh = await source.get()
+            if fresh is not issued:
+                # The request that was refused: after a redirect it is not the first, which may have done its work.
+                response = yield _with_token(response.request, fresh)
+            obey(_verdict(response, fresh, retried=True), source, fresh)
 
     def _check(self, request: httpx.Request) -> None:
         require_private(request.url.scheme, request.url.host, insecure_http=self._insecure_http)

@@ -83,7 +83,12 @@ class _Refusals:
         """Return ``response``, or that to the same request with a fresh token."""
         if not self._wants_another_token(response, retried=False):
             return response
-        self._issued = self._source.get()
+        refused, self._issued = self._issued, self._source.get()
+        second = response if self._issued is refused else self._send_again(response, settings)
+        self._wants_another_token(second, retried=True)
+        return second
+
+    def _send_again(self, response: requests.Response, settings: dict[str, Any]) -> requests.Response:
         # Not a copy: requests makes the next request of a redirect from this one, which shall not carry the old token.
         request = response.request
         request.headers[AUTHORIZATION] = bearer(self._issued)
@@ -91,7 +96,6 @@ class _Refusals:
             _rewind(request.body, self._position)
         second: requests.Response = response.connection.send(request, **settings)
         second.history.append(response)
-        self._wants_another_token(second, retried=True)
         return second
 
     def _wants_another_token(self, response: requests.Response, *, retried: bool) -> bool:

@@ -87,22 +87,22 @@ class Invalidating(Protocol):
 def obey(verdict: Verdict, source: Invalidating, sent: IssuedToken) -> bool:
     """Return whether the request is to be sent once more, with the token that ``source`` then gives.
 
+    That may be ``sent`` again, where the source asked for a fresh one only seconds ago. It is not sent twice then: the
+    same answer is judged as that to the second try.
+
     The source learns that ``sent`` was refused, unless it was the second token: a server that takes none must not have
     each request ask the issuer twice.
 
     Raises:
         ResourceRefused: What no fresh token can mend, or could.
     """
-    match verdict:
-        case Pass():
-            return False
-        case Retry():
+    if isinstance(verdict, Raise):
+        if isinstance(verdict.error, TokenRefused) and not verdict.error.retried:
             source.invalidate(sent)
-            return True
-        case Raise(error):
-            if isinstance(error, TokenRefused) and not error.retried:
-                source.invalidate(sent)
-            raise error
+        raise verdict.error
+    if isinstance(verdict, Retry):
+        source.invalidate(sent)
+    return isinstance(verdict, Retry)
 
 
 def verdict_of(answer: Answer, sent: AccessToken, *, retried: bool, replayable: bool = True) -> Verdict:
@@ -111,7 +111,7 @@ def verdict_of(answer: Answer, sent: AccessToken, *, retried: bool, replayable: 
     Args:
         answer: What came back to a request that carried a token.
         sent: That token. A server may tell its caller what it was sent: in an error it stands as ``[token]``.
-        retried: Whether the request was sent a second time.
+        retried: Whether this is the second answer, or there will be none.
         replayable: Whether its body can be sent again.
     """
     if answer.status not in (UNAUTHORIZED, FORBIDDEN):
@@ -156,7 +156,7 @@ def _told(answer: Answer, challenge: Challenge) -> ServerAnswer:
 
 def token_refused(told: ServerAnswer, *, retried: bool) -> TokenRefused:
     """Return the error for a token that is called invalid, be it the second or one that cannot be replaced."""
-    how = "and a fresh one too" if retried else "and the request's body cannot be sent again with a fresh one"
+    how = "and no fresh one helped" if retried else "and the request's body cannot be sent again with a fresh one"
     return TokenRefused(f"the resource server refused the token, {how}", told, retried=retried)
 
 

@@ -30,21 +30,29 @@ def issued(number: int) -> IssuedToken:
         token_id=f"token-{number}",
         decision_id=f"decision-{number}",
         application=None,
+        issued_at=EXPIRES_AT - timedelta(minutes=5),
     )
 
 
 class _Numbered:
-    """Attributes: issued: how many tokens there have been; failure: what get() raises, if anything."""
+    """What a test decides.
+
+    Attributes:
+        issued: How many tokens there have been.
+        failure: What get() raises, if anything.
+        patient: Keep a token that is refused, as one does who asked for it a moment ago.
+    """
 
     def __init__(self) -> None:
         self.issued = 0
         self.failure: Exception | None = None
+        self.patient = False
         self._current: IssuedToken | None = None
         self._lock = Lock()
 
     def invalidate(self, refused: IssuedToken) -> None:
         with self._lock:
-            if self._current is refused:
+            if self._current is refused and not self.patient:
                 self._current = None
 
     def _get(self) -> IssuedToken:

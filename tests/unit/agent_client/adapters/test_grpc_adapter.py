@@ -83,10 +83,21 @@ async def test_tries_one_fresh_token_when_the_server_rejects_one(
 async def test_tries_no_third_token(kind: type[GrpcClient], server: GrpcResourceServer, trusted: Path) -> None:
     server.refused = {1, 2}
     async with kind(server.address, trusted) as client:
-        with pytest.raises(TokenRefused, match="and a fresh one too") as refused:
+        with pytest.raises(TokenRefused, match="and no fresh one helped") as refused:
             await client.call()
     assert (refused.value.status, refused.value.description) == (grpc.StatusCode.UNAUTHENTICATED.value[0], "not good")
     assert server.tokens == [1, 2]
+
+
+async def test_a_token_that_its_source_keeps_is_not_tried_twice(
+    kind: type[GrpcClient], server: GrpcResourceServer, trusted: Path
+) -> None:
+    server.refused = {1}
+    async with kind(server.address, trusted) as client:
+        client.source.patient = True
+        with pytest.raises(TokenRefused, match="and no fresh one helped"):
+            await client.call()
+    assert server.tokens == [1]
 
 
 async def test_a_second_call_has_only_the_time_that_the_first_left(

@@ -96,7 +96,7 @@ async def test_tries_one_fresh_token_when_the_server_calls_one_invalid(
 async def test_tries_no_third_token(kind: type[Client], server: ResourceServer) -> None:
     server.refused = {1, 2, 3}
     async with kind(Options()) as client:
-        with pytest.raises(TokenRefused, match="and a fresh one too") as refused:
+        with pytest.raises(TokenRefused, match="and no fresh one helped") as refused:
             await client.send("GET", server.origin)
         assert refused.value.retried
         assert refused.value.status == 401
@@ -105,6 +105,16 @@ async def test_tries_no_third_token(kind: type[Client], server: ResourceServer) 
             await client.send("GET", server.origin)
     assert tokens(server) == [1, 2, 2, 3]
     assert client.source.issued == 3
+
+
+async def test_a_token_that_its_source_keeps_is_not_tried_twice(kind: type[Client], server: ResourceServer) -> None:
+    server.refused = {1}
+    async with kind(Options(connections=1)) as client:
+        client.source.patient = True
+        for _ in range(2):
+            with pytest.raises(TokenRefused, match="and no fresh one helped"):
+                await client.send("GET", server.origin)
+    assert tokens(server) == [1, 1]
 
 
 async def test_a_refused_body_that_is_gone_is_an_error_and_the_next_request_has_a_fresh_token(
@@ -286,6 +296,17 @@ async def test_after_a_redirect_only_what_was_refused_is_sent_again(kind: type[C
         ("GET", "/receipt", 1),
         ("GET", "/receipt", 2),
     ]
+
+
+@pytest.mark.parametrize("kind", [Requests, Aiohttp], indirect=True)
+async def test_after_a_redirect_that_needs_no_body_none_is_sent_again(
+    kind: type[Client], server: ResourceServer
+) -> None:
+    server.refused, server.refused_paths = {1}, {"/receipt"}
+    async with kind(Options()) as client:
+        reply = await client.send("POST", redirecting(server, 303, "/receipt"), BytesIO(b"a payment"))
+    assert reply.text == ""
+    assert [asked.body for asked in server.asked] == [b"a payment", b"", b""]
 
 
 async def test_a_redirect_within_the_origin_carries_the_token_that_was_taken(

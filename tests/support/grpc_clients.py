@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import grpc
 import grpc.aio
@@ -21,11 +21,12 @@ DEADLINE = 20.0
 class GrpcClient:
     """Use it with ``async with``. Without ``trusted`` the channel is not private."""
 
-    source: SyncNumberedTokens | NumberedTokens
+    threads: ClassVar[bool]
+    source: Any
     interceptor: Any
     credentials: grpc.CallCredentials
 
-    def __init__(self, address: str, trusted: Path | None, *, intercepted: bool = True) -> None:
+    def __init__(self, address: str, trusted: Path | None, *, intercepted: bool = True, source: Any = None) -> None:
         raise NotImplementedError
 
     def _channel_credentials(self, trusted: Path) -> grpc.ChannelCredentials:
@@ -43,8 +44,10 @@ class GrpcClient:
 
 
 class SyncGrpc(GrpcClient):
-    def __init__(self, address: str, trusted: Path | None, *, intercepted: bool = True) -> None:
-        self.source = SyncNumberedTokens()
+    threads = True
+
+    def __init__(self, address: str, trusted: Path | None, *, intercepted: bool = True, source: Any = None) -> None:
+        self.source = source or SyncNumberedTokens()
         self.interceptor = SyncTokenInterceptor(self.source)
         self.credentials = call_credentials(self.source)
         if trusted is None:
@@ -63,8 +66,10 @@ class SyncGrpc(GrpcClient):
 
 
 class AioGrpc(GrpcClient):
-    def __init__(self, address: str, trusted: Path | None, *, intercepted: bool = True) -> None:
-        self.source = NumberedTokens()
+    threads = False
+
+    def __init__(self, address: str, trusted: Path | None, *, intercepted: bool = True, source: Any = None) -> None:
+        self.source = source or NumberedTokens()
         self.interceptor = TokenInterceptor(self.source)
         self.credentials = call_credentials(self.source)
         interceptors = [self.interceptor] if intercepted else []

@@ -13,9 +13,10 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from issuer_testing.deadline import wait_until
+from support.numbered_tokens import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from threading import Barrier
 
@@ -27,25 +28,27 @@ class GrpcResourceServer:
     """What a test decides, and what was asked.
 
     Attributes:
-        refused: Numbers of tokens.
+        name: Returns the name of the token in the metadata.
+        refused: Names of tokens.
         barrier: What refusals wait at.
         seconds_to_leave: Refusals wait until the call has no more than this.
         sends: An error for every other call.
         text: That of errors, with the caller's own metadata in place of ``TOKEN``.
     """
 
-    refused: set[int] = field(default_factory=set)
+    name: Callable[[str], object] = number_of
+    refused: set[object] = field(default_factory=set)
     barrier: Barrier | None = None
     seconds_to_leave: float | None = None
     sends: tuple[grpc.StatusCode, ErrorInfo] | None = None
     text: str = "not good"
     address: str = ""
-    tokens: list[int | None] = field(default_factory=list)
+    tokens: list[object] = field(default_factory=list)
     seconds_left: list[float] = field(default_factory=list)
 
     def read(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         authorization = dict(context.invocation_metadata()).get("authorization")
-        token = None if authorization is None else int(authorization.rpartition(".")[2])
+        token = None if authorization is None else self.name(authorization)
         self.tokens.append(token)
         self.seconds_left.append(context.time_remaining() or 0)
         if token in self.refused:

@@ -26,12 +26,20 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True)
 class Options:
-    """Attributes: connections: how many at most; proxy: the origin of one for plain HTTP; trusted: a certificate."""
+    """How to make a client.
+
+    Attributes:
+        connections: How many it may have.
+        proxy: The origin of one for plain HTTP.
+        trusted: A certificate.
+        source: Where tokens come from; numbered ones without it.
+    """
 
     insecure_http: bool = False
     connections: int = 1
     proxy: str | None = None
     trusted: Path | None = None
+    source: Any = None
 
     def context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.trusted)
@@ -51,7 +59,10 @@ class Client:
     failure: ClassVar[type[Exception]]
     """What the library raises when a connection fails."""
 
-    source: SyncNumberedTokens | NumberedTokens
+    threads: ClassVar[bool]
+    """Whether its source is one for threads."""
+
+    source: Any
     auth: object
 
     def __init__(self, options: Options) -> None:
@@ -80,10 +91,11 @@ async def _chunks(chunks: tuple[bytes, ...]) -> AsyncIterator[bytes]:
 
 
 class Httpx(Client):
+    threads = True
     failure = httpx.TransportError
 
     def __init__(self, options: Options) -> None:
-        self.source = SyncNumberedTokens()
+        self.source = options.source or SyncNumberedTokens()
         self.auth = HttpxAuth(self.source, insecure_http=options.insecure_http)
         self._client = httpx.Client(
             auth=self.auth,
@@ -104,10 +116,11 @@ class Httpx(Client):
 
 
 class AsyncHttpx(Client):
+    threads = False
     failure = httpx.TransportError
 
     def __init__(self, options: Options) -> None:
-        self.source = NumberedTokens()
+        self.source = options.source or NumberedTokens()
         self.auth = HttpxAuth(self.source, insecure_http=options.insecure_http)
         self._client = httpx.AsyncClient(
             auth=self.auth,
@@ -131,10 +144,11 @@ class AsyncHttpx(Client):
 
 
 class Requests(Client):
+    threads = True
     failure = requests.RequestException
 
     def __init__(self, options: Options) -> None:
-        self.source = SyncNumberedTokens()
+        self.source = options.source or SyncNumberedTokens()
         self.auth = RequestsAuth(self.source, insecure_http=options.insecure_http)
         self._session = requests.Session()
         self._session.trust_env = False
@@ -154,10 +168,11 @@ class Requests(Client):
 
 
 class Aiohttp(Client):
+    threads = False
     failure = aiohttp.ClientError
 
     def __init__(self, options: Options) -> None:
-        self.source = NumberedTokens()
+        self.source = options.source or NumberedTokens()
         self.auth = TokenMiddleware(self.source, insecure_http=options.insecure_http)
         self._session = aiohttp.ClientSession(
             middlewares=[self.auth],

@@ -19,6 +19,11 @@ def token_text(number: int) -> str:
     return f"eyJhbGciOiJFUzI1NiJ9.{SECRET}.{number}"
 
 
+def number_of(authorization: str) -> int:
+    """Return the number of the token in a header."""
+    return int(authorization.removeprefix(f"Bearer {token_text(0)[:-1]}"))
+
+
 def issued(number: int) -> IssuedToken:
     return IssuedToken(
         token=AccessToken(token_text(number)),

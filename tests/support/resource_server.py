@@ -14,9 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from issuer_testing.deadline import wait_until
+from support.numbered_tokens import number_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
@@ -24,17 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request."""
+    """One request; ``token`` is the name of the token, ``None`` without one."""
 
     method: str
     path: str
-    authorization: str | None = field(repr=False)
+    token: object
     body: bytes
-
-    @property
-    def token(self) -> int | None:
-        """The number of the token; ``None`` without one."""
-        return None if self.authorization is None else int(self.authorization.rpartition(".")[2])
 
 
 @dataclass
@@ -45,8 +41,10 @@ class ResourceServer:
     it says, with the caller's own header in place of ``TOKEN``. Each refuses the tokens in ``refused`` first.
     """
 
-    refused: set[int] = field(default_factory=set)
-    """Numbers of tokens."""
+    name: Callable[[str], object] = number_of
+    """Returns the name of the token in an Authorization header."""
+    refused: set[object] = field(default_factory=set)
+    """Names of tokens."""
     refused_paths: set[str] | None = None
     """Where they are refused; everywhere without it."""
     early: bool = False
@@ -67,7 +65,8 @@ class ResourceServer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        asked = Asked(request.method, scope["path"], request.headers.get("authorization"), b"")
+        authorization = request.headers.get("authorization")
+        asked = Asked(request.method, scope["path"], None if authorization is None else self.name(authorization), b"")
         if not (self.early and asked.token in self.refused):
             asked = replace(asked, body=await request.body())
         self.asked.append(asked)
@@ -83,7 +82,7 @@ class ResourceServer:
         if asked.path == "/answer":
             response = Response(b"the server's own words", status_code=int(query["status"]))
             for line in query.getlist("challenge"):
-                response.headers.append("WWW-Authenticate", line.replace("TOKEN", asked.authorization or ""))
+                response.headers.append("WWW-Authenticate", line.replace("TOKEN", request.headers.get("authorization", "")))
             return response
         return Response(asked.body)
 

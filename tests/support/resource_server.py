@@ -81,8 +81,9 @@ class ResourceServer:
             return Response(status_code=int(query["status"]), headers={"Location": query["to"]})
         if asked.path == "/answer":
             response = Response(b"the server's own words", status_code=int(query["status"]))
+            sent = request.headers.get("authorization", "")
             for line in query.getlist("challenge"):
-                response.headers.append("WWW-Authenticate", line.replace("TOKEN", request.headers.get("authorization", "")))
+                response.headers.append("WWW-Authenticate", line.replace("TOKEN", sent))
             return response
         return Response(asked.body)
 
@@ -94,7 +95,7 @@ class ResourceServer:
 
 
 def _refusal() -> Response:
-    response = Response(b"x" * 100_000, status_code=401)
+    response = Response(b"x" * 1_000_000, status_code=401)  # more than a client takes without being asked
     response.headers.append("WWW-Authenticate", "Negotiate")
     response.headers.append("WWW-Authenticate", 'Bearer error="invalid_token", error_description="not good"')
     return response

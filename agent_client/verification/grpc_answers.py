@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import NamedTuple
 
 import grpc
@@ -73,7 +74,7 @@ def _metadata(error: VerificationError) -> dict[str, str]:
 def _retry_info(error: KeysUnavailable) -> RetryInfo:
     delay = Duration(seconds=RETRY_AFTER_SECONDS)
     if error.retry_after is not None:
-        delay.FromTimedelta(error.retry_after)
+        delay.FromTimedelta(max(error.retry_after, timedelta(0)))
     return RetryInfo(retry_delay=delay)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_client.verification.base64url import base64url_decoded
 from agent_client.verification.errors import RejectionReason, TokenRejected
@@ -35,9 +35,8 @@ class Header:
     key_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnverifiedToken:
-    """The parts of a token.
+class UnverifiedToken(NamedTuple):
+    """The parts of a token. A named tuple, because one is made for every token.
 
     Attributes:
         header: What its header says.
@@ -73,7 +72,7 @@ def parse_compact(token: str, known_headers: Mapping[bytes, Header]) -> Unverifi
         raise TokenRejected(RejectionReason.MALFORMED)
     text = token.encode("ascii")
     parts = text.split(b".", 3)
-    if len(parts) != 3 or not all(parts):  # noqa: PLR2004 - RFC 7515 section 7.1
+    if len(parts) != 3:  # noqa: PLR2004 - RFC 7515 section 7.1
         raise TokenRejected(RejectionReason.MALFORMED)
     encoded_header, encoded_payload, encoded_signature = parts
     header = known_headers.get(encoded_header) or read_header(encoded_header)

@@ -9,15 +9,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey, EllipticCurvePublicNumbers
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicNumbers
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
-from agent_client.verification.algorithms import P256_BYTES, VerificationKey
+from agent_client.verification.algorithms import P256_BYTES, es256_key, rs256_key
 from agent_client.verification.base64url import base64url_decoded
 from agent_client.verification.compact import KEY_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    from agent_client.verification.algorithms import VerificationKey
 
 MAX_KEYS = 64
 """An issuer publishes next, active and retired keys: a handful."""
@@ -95,22 +100,16 @@ def _verification_key(jwk: object, times: Counter[str | None]) -> VerificationKe
         raise _Unusable("is not a public key: whoever sees it can sign")
     if jwk.get("use") != "sig" or not _may_verify(jwk.get("key_ops")):
         raise _Unusable("is not for signatures")
-    public_key = _public_key(jwk)
-    return VerificationKey(key_id, jwk["alg"], public_key)
+    match jwk.get("alg"), jwk.get("kty"):
+        case "ES256", "EC":
+            return es256_key(key_id, _p256(jwk))
+        case "RS256", "RSA":
+            return rs256_key(key_id, _rsa(jwk))
+    raise _Unusable("is of no algorithm that is verified here")
 
 
 def _may_verify(operations: object) -> bool:
     return operations is None or (isinstance(operations, list) and "verify" in operations)
-
-
-def _public_key(jwk: dict[str, Any]) -> EllipticCurvePublicKey | RSAPublicKey:
-    match jwk.get("alg"), jwk.get("kty"):
-        case "ES256", "EC":
-            return _p256(jwk)
-        case "RS256", "RSA":
-            return _rsa(jwk)
-        case _:
-            raise _Unusable("is of no algorithm that is verified here")
 
 
 def _p256(jwk: dict[str, Any]) -> EllipticCurvePublicKey:

@@ -11,8 +11,7 @@ from typing import Any, Never
 
 MAX_DEPTH = 16
 """Objects and arrays within each other. Our claims nest three deep, and a chain of actors a few more."""
-_MAX_INTEGER_DIGITS = 20
-"""All of 64 bits, with a sign. Python's own bound is 4,300 digits, and the environment can lift it."""
+_WHITE_SPACE = " \t\n\r"  # RFC 8259 section 2
 
 
 def strict_object(data: bytes) -> dict[str, Any] | None:
@@ -20,20 +19,21 @@ def strict_object(data: bytes) -> dict[str, Any] | None:
 
     It is one object in UTF-8 with nothing but white space around it. No object in it has a member twice, whose value
     parsers disagree on (RFC 8725 section 3.12); there is no NaN and no infinity, nor a number that would read as one,
-    no integer beyond 64 bits, no lone surrogate (RFC 7493 section 2), nothing nested deeper than :data:`MAX_DEPTH`.
+    no lone surrogate (RFC 7493 section 2), nothing nested deeper than :data:`MAX_DEPTH`. Integers have at most 4,300
+    digits, which is Python's own bound.
 
-    The size of ``data`` is for the caller to bound.
+    The size of ``data`` is for the caller to bound, and the range of a number for whoever reads it.
     """
     try:
-        text = data.decode("utf-8")
-        value = _DECODER.decode(text)
+        text = data.decode("utf-8").strip(_WHITE_SPACE)
+        value, end = _DECODER.raw_decode(text)
         if "\\u" in text:  # only an escape can bring a lone surrogate
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
     if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
         return None
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and end == len(text) else None
 
 
 def _deeper_than(value: object, depth: int) -> bool:
@@ -59,12 +59,6 @@ def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _bounded_integer(digits: str) -> int:
-    if len(digits) > _MAX_INTEGER_DIGITS:
-        raise ValueError("an integer is too long")
-    return int(digits)
-
-
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
@@ -76,9 +70,4 @@ def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_members_once,
-    parse_int=_bounded_integer,
-    parse_float=_finite,
-    parse_constant=_no_constant,
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_members_once, parse_float=_finite, parse_constant=_no_constant)

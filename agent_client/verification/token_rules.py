@@ -27,11 +27,12 @@ from __future__ import annotations
 
 import hmac
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_client.verification.base64url import base64url
 from agent_client.verification.compact import parse_compact
@@ -76,9 +77,8 @@ class Expectations:
     insecure_dev: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What one request needs.
+class Demand(NamedTuple):
+    """What one request needs. A named tuple, because one is made for every token.
 
     Attributes:
         certificate: The DER of the leaf that the caller presented; ``None`` when it presented none.
@@ -86,7 +86,7 @@ class Demand:
         applications: Who may come; ``None`` when that does not matter, and nobody when it is empty.
     """
 
-    certificate: bytes | None = field(default=None, repr=False)
+    certificate: bytes | None = None
     scopes: tuple[str, ...] = ()
     applications: Collection[str] | None = None
 
@@ -133,9 +133,11 @@ def verified_token(
     if claims["aud"] != expected.audience:  # 9
         raise TokenRejected(RejectionReason.AUDIENCE_WRONG)
     _check_times(claims, expected.leeway, now.timestamp())  # 10
-    _check_development(verified, expected)  # 11
+    if verified.development:  # 11
+        _check_development(verified, expected)
     _check_binding(verified, expected, demand.certificate)  # 12
-    verified.require(*demand.scopes)  # 13
+    if demand.scopes:
+        verified.require(*demand.scopes)  # 13
     if demand.applications is not None and verified.application not in demand.applications:  # 14
         raise ApplicationRejected
     return verified
@@ -143,29 +145,25 @@ def verified_token(
 
 def _read_claims(claims: dict[str, Any]) -> VerifiedToken:
     """Read rule 7's claims into a value. They are the issuer's, and nothing is compared yet."""
-    subject, client_id = _spiffe_id(claims, "sub"), _spiffe_id(claims, "client_id")
-    # RFC 9068 section 2.2: the same for client credentials. RFC 8693 section 4.1: `act` says who acts for the subject.
-    if client_id != subject and "act" not in claims:
-        raise _malformed("client_id")
-    if "act" in claims and not isinstance(claims["act"], dict):
-        raise _malformed("act")
+    subject = _spiffe_id(claims, "sub")
     issued_at, expires_at = _seconds(claims, "iat"), _seconds(claims, "exp")
     if expires_at <= issued_at:
         raise _malformed("exp")
-    _seconds(claims, "nbf", default=1)
-    return VerifiedToken(
-        issuer=_text(claims, "iss"),
-        subject=subject,
-        client_id=client_id,
-        audience=_audience(claims),
-        scopes=_scopes(claims),
-        issued_at=datetime.fromtimestamp(issued_at, UTC),
-        expires_at=datetime.fromtimestamp(expires_at, UTC),
-        token_id=_name(claims, "jti"),
-        application=_name(claims, "application") if "application" in claims else None,
-        certificate_thumbprint=_thumbprint(claims),
-        development=_development(claims),
-        claims=MappingProxyType(claims),
+    if "nbf" in claims:
+        _seconds(claims, "nbf")
+    return VerifiedToken(  # by position, which takes half the time
+        _text(claims, "iss"),
+        subject,
+        _client_id(claims),
+        _audience(claims),
+        _scopes(claims),
+        datetime.fromtimestamp(issued_at, UTC),
+        datetime.fromtimestamp(expires_at, UTC),
+        _name(claims, "jti"),
+        _name(claims, "application") if "application" in claims else None,
+        _thumbprint(claims),
+        _development(claims),
+        MappingProxyType(claims),
     )
 
 
@@ -173,13 +171,11 @@ def _check_times(claims: dict[str, Any], leeway: float, now: float) -> None:
     # RFC 7519 section 4.1.4: expired *on* or after exp; valid from nbf on.
     if now >= claims["exp"] + leeway:
         raise TokenRejected(RejectionReason.EXPIRED)
-    if now < max(claims.get("nbf", 0), claims["iat"]) - leeway:
+    if now < claims["iat"] - leeway or now < claims.get("nbf", 0) - leeway:
         raise TokenRejected(RejectionReason.NOT_YET_VALID)
 
 
 def _check_development(verified: VerifiedToken, expected: Expectations) -> None:
-    if not verified.development:
-        return
     identity = _SPIFFE_ID.fullmatch(verified.subject)
     # RFC 6761 section 6.2: nobody can own a name in .test.
     in_test = identity is not None and identity["trust_domain"].endswith(".test")
@@ -216,9 +212,11 @@ def _development(claims: dict[str, Any]) -> bool:
 
 
 def _scopes(claims: dict[str, Any]) -> tuple[str, ...]:
-    if "scope" not in claims:
-        return ()
-    scope = _text(claims, "scope")
+    return _split_scope(_text(claims, "scope")) if "scope" in claims else ()
+
+
+@lru_cache(maxsize=256)  # an API sees few combinations, all of them written by the issuer; a refusal is not cached
+def _split_scope(scope: str) -> tuple[str, ...]:
     scopes = tuple(scope.split(" "))
     if not _SCOPES.fullmatch(scope) or len(set(scopes)) != len(scopes):
         raise _malformed("scope")
@@ -231,11 +229,27 @@ def _audience(claims: dict[str, Any]) -> str:
     return _text(claims, "aud")
 
 
+def _client_id(claims: dict[str, Any]) -> str:
+    """Return who asked: the subject itself, or whom ``act`` lets act for it (RFC 8693 section 4.1)."""
+    if "act" not in claims:
+        if claims.get("client_id") != claims["sub"]:  # RFC 9068 section 2.2, for client credentials
+            raise _malformed("client_id")
+        return _text(claims, "client_id")
+    if not isinstance(claims["act"], dict):
+        raise _malformed("act")
+    return _spiffe_id(claims, "client_id")
+
+
 def _spiffe_id(claims: dict[str, Any], claim: str) -> str:
     text = _text(claims, claim)
-    if len(text) > _MAX_ID_BYTES or not _SPIFFE_ID.fullmatch(text):
+    if not _is_spiffe_id(text):
         raise _malformed(claim)
     return text
+
+
+@lru_cache(maxsize=1024)  # callers come again; each name was written by the issuer
+def _is_spiffe_id(text: str) -> bool:
+    return len(text) <= _MAX_ID_BYTES and _SPIFFE_ID.fullmatch(text) is not None
 
 
 def _name(claims: dict[str, Any], claim: str) -> str:
@@ -252,8 +266,8 @@ def _text(claims: dict[str, Any], claim: str) -> str:
     return text
 
 
-def _seconds(claims: dict[str, Any], claim: str, default: int | None = None) -> int:
-    seconds = claims.get(claim, default)
+def _seconds(claims: dict[str, Any], claim: str) -> int:
+    seconds = claims.get(claim)
     if type(seconds) is not int or not 0 < seconds <= _LAST_MOMENT:  # a bool is an int to isinstance
         raise _malformed(claim)
     return seconds

@@ -168,10 +168,8 @@ class TokenVerifier:
     def _demand(
         self, certificate: bytes | None, scopes: Collection[str], applications: Collection[str] | None
     ) -> Demand:
-        if applications is not None:
-            applications = _names(applications, "applications")
-        needed = (*self._scopes, *_names(scopes, "scopes")) if scopes else self._scopes
-        return Demand(certificate, tuple(dict.fromkeys(needed)), applications)
+        needed = tuple(dict.fromkeys((*self._scopes, *_names(scopes, "scopes")))) if scopes else self._scopes
+        return Demand(certificate, needed, None if applications is None else _names(applications, "applications"))
 
     def _verified(self, unverified: UnverifiedToken, key: VerificationKey, demand: Demand) -> VerifiedToken:
         verified = verified_token(unverified, key, self._expected, demand, utc_now())

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -266,6 +267,14 @@ async def test_a_bound_token_needs_its_certificate(ledger: Api, kind: str) -> No
         app = accounts if kind == "http" else greeting
         answer = await ask(TokenMiddleware(app, ledger.verifier), scope, CONNECT, DISCONNECT)
         assert ("start" in str(answer.kinds) and answer.status == 401) is not welcome, answer.sent
+
+
+async def test_a_request_costs_no_thread_once_the_keys_are_there(ledger: Api) -> None:
+    before = set(threading.enumerate())
+    middleware = TokenMiddleware(accounts, ledger.verifier)
+    assert (await ask(middleware, http_scope("/", bearer(ledger.token())))).status == 200
+    assert set(threading.enumerate()) <= before
+    assert asyncio.get_running_loop()._default_executor is None  # type: ignore[attr-defined]
 
 
 # What endpoints raise

@@ -55,6 +55,9 @@ class GuardingInterceptor:
     A call whose method is not named in ``scopes``, nor its service with ``/*``, is refused unless there are
     ``default_scopes``; health and reflection too, which are named in ``public`` where everybody may have them.
 
+    Name it first among the interceptors: an interceptor before it sees calls that are not verified yet, and a single
+    request as bytes, for nothing of it is parsed before its token is verified.
+
     The certificate that a bound token needs is the one of the connection, so TLS has to ask callers for it.
 
     A token that expires does not end a call that takes and gives one message. A stream ends with UNAUTHENTICATED five

@@ -116,6 +116,7 @@ def test_a_path_that_was_decoded_or_rewritten_needs_a_token(path: str, raw: byte
         ("/healthz", "/healthz/accounts", b"/healthz/accounts", False),
         ("/static", "/static/x", b"/static/x", False),
         ("/static", "/static/static/x", b"/static/static/x", True),
+        ("/", "/healthz", b"/healthz", True),
         ("/api/", "/api/healthz", b"/api/healthz", False),
         ("/api", "/api//healthz", b"/api//healthz", False),
         ("/api", "/api/../healthz", b"/api/../healthz", False),

@@ -6,8 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import grpc
-
 from agent_client.verification.current import ServedCall
 from agent_client.verification.errors import RejectionReason, TokenRejected, VerificationError
 from agent_client.verification.expiry import StreamExpired, seconds_until_end
@@ -78,7 +76,7 @@ class AioGuard:
         except StreamExpired:
             await self._refuse(context, TokenRejected(RejectionReason.EXPIRED), token)
         except RequestUnreadable:
-            await context.abort(grpc.StatusCode.INTERNAL, UNREADABLE)
+            await context.abort(*UNREADABLE)
         finally:
             call.end()
 
@@ -95,7 +93,7 @@ class AioGuard:
 
     async def _refuse(self, context: Any, error: VerificationError, token: VerifiedToken | None) -> NoReturn:  # noqa: ANN401
         answer = refusal(error, context, self._method, token)
-        await context.abort(answer.code, answer.details, answer.trailers)
+        await context.abort(*answer)
         raise AssertionError("abort() did not end the call")
 
 

@@ -42,11 +42,17 @@ REASONS: dict[type[VerificationError], tuple[grpc.StatusCode, str]] = {
 
 
 class GrpcAnswer(NamedTuple):
-    """How a refused call ends."""
+    """How a refused call ends: the arguments of grpc.aio's ``abort``."""
 
     code: grpc.StatusCode
     details: str
     trailers: tuple[tuple[str, bytes], ...]
+
+    def tell(self, context: grpc.ServicerContext) -> None:
+        """Let the call end like this when its handler is done."""
+        context.set_code(self.code)
+        context.set_details(self.details)
+        context.set_trailing_metadata(self.trailers)
 
 
 def grpc_answer(error: VerificationError) -> GrpcAnswer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import grpc
+
 from agent_client.verification.bearer import bearer_token
 from agent_client.verification.certificates import der_of_pem
 from agent_client.verification.grpc_answers import GrpcAnswer, grpc_answer
@@ -91,11 +93,11 @@ def parsed(deserializer: Callable[[bytes], Any] | None, request: Any) -> Any:  #
 
 
 class RequestUnreadable(Exception):
-    """The request is not the message that the method takes. gRPC itself ends such a call with INTERNAL."""
+    """The request is not the message that the method takes."""
 
 
-UNREADABLE = "Exception deserializing request!"
-"""What gRPC itself says."""
+UNREADABLE = GrpcAnswer(grpc.StatusCode.INTERNAL, "Exception deserializing request!", ())
+"""How gRPC itself ends a call whose request is not the message that its method takes."""
 
 
 def _text(value: str | bytes) -> str:

@@ -9,9 +9,7 @@ import math
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import grpc
+from typing import TYPE_CHECKING, Any
 
 from agent_client.verification.current import ServedCall
 from agent_client.verification.errors import RejectionReason, TokenRejected, VerificationError
@@ -22,6 +20,7 @@ from agent_client.verification.request_errors import RAISED_BY_HANDLERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agent_client.verification.grpc_answers import GrpcAnswer
     from agent_client.verification.grpc_calls import MethodRules
     from agent_client.verification.verified_token import VerifiedToken
 
@@ -59,11 +58,23 @@ class SyncGuard:
 
     def one_answer(self, request: Any, context: Any) -> Any:  # noqa: ANN401 - any messages
         """Serve a method that gives one message."""
-        with self._served(context) as (call, _), call:
-            return self._behaviour(parsed(self._deserializer, request), context)
+        try:
+            with self._served(context) as (call, _), call:
+                return self._behaviour(parsed(self._deserializer, request), context)
+        except _Ended as ended:
+            ended.answer.tell(context)
+            context.abort(ended.answer.code, ended.answer.details)
+            raise AssertionError("abort() did not end the call") from None
 
     def many_answers(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: ANN401 - any messages
         """Serve a method that gives several. The token is the current one whichever thread asks for the next."""
+        try:
+            yield from self._answers(request, context)
+        except _Ended as ended:
+            # Not by abort(): grpc.aio may still be sending the message before, and would lose the status.
+            ended.answer.tell(context)
+
+    def _answers(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: ANN401 - any messages
         with self._served(context) as (call, end):
             with call:
                 answers = iter(self._behaviour(parsed(self._deserializer, request), context))
@@ -79,7 +90,11 @@ class SyncGuard:
 
     @contextmanager
     def _served(self, context: Any) -> Iterator[tuple[ServedCall, float]]:  # noqa: ANN401 - one of two kinds
-        """Verify the call, and answer for the handler what it raises. Gives the call, and when a stream has to end."""
+        """Verify the call. Gives it, and when a stream has to end.
+
+        Raises:
+            _Ended: The call is refused, by the guard or by what its handler raised.
+        """
         token = self._admitted(context)
         seconds = seconds_until_end(token) if self._ends else math.inf
         call = ServedCall(token)
@@ -87,30 +102,37 @@ class SyncGuard:
             with _cancelled_after(seconds + _PATIENCE_SECONDS, context):
                 yield call, time.monotonic() + seconds
         except RAISED_BY_HANDLERS as error:
-            self._refuse(context, error, token)
+            raise _Ended(refusal(error, context, self._method, token)) from error
         except StreamExpired:
-            self._refuse(context, TokenRejected(RejectionReason.EXPIRED), token)
-        except RequestUnreadable:
-            context.abort(grpc.StatusCode.INTERNAL, UNREADABLE)
+            expired = TokenRejected(RejectionReason.EXPIRED)
+            raise _Ended(refusal(expired, context, self._method, token)) from None
+        except RequestUnreadable as error:
+            raise _Ended(UNREADABLE) from error
         finally:
             call.end()
 
     def _admitted(self, context: Any) -> VerifiedToken:  # noqa: ANN401 - one of two kinds
-        """Return the caller's token, which is good for this method; otherwise the call ends."""
+        """Return the caller's token, which is good for this method.
+
+        Raises:
+            _Ended: It is not.
+        """
         token: VerifiedToken | None = None
         try:
             credentials = credentials_of(context)
             token = self._rules.verifier.verify(credentials.token, certificate=credentials.certificate)
             token.require(*self._rules.methods.needed(self._method))
         except VerificationError as error:
-            self._refuse(context, error, token)
+            raise _Ended(refusal(error, context, self._method, token)) from error
         return token
 
-    def _refuse(self, context: Any, error: VerificationError, token: VerifiedToken | None) -> NoReturn:  # noqa: ANN401
-        answer = refusal(error, context, self._method, token)
-        context.set_trailing_metadata(answer.trailers)
-        context.abort(answer.code, answer.details)
-        raise AssertionError("abort() did not end the call")
+
+class _Ended(Exception):
+    """A call ends without an answer of its handler."""
+
+    def __init__(self, answer: GrpcAnswer) -> None:
+        super().__init__(answer.details)
+        self.answer = answer
 
 
 def _next_of(answers: Iterator[Any], call: ServedCall) -> object:

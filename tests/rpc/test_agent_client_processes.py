@@ -9,13 +9,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
 
 import pytest
 from support.deployment import SETTLER, Deployment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SECONDS = 60
 COMMON = """
@@ -61,7 +57,7 @@ def in_child(program, number=1):
 
 
 @pytest.fixture(scope="module")
-def workload(deployment: Deployment) -> Iterator[str]:
+def workload(deployment: Deployment) -> str:
     return deployment.authority.workload(SETTLER).socket
 
 

@@ -85,9 +85,8 @@ class IssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
-        self._tokens = Tokens(self._issue_kept, self._core.timeout)
+        self._tokens = Tokens(self._issue_kept, self._core.timeout, self._core.caller)
         self._first_context = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def svid(self) -> X509Svid:
@@ -160,7 +159,7 @@ class IssuerClient:
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
-        self._tokens.close()
+        await self._tokens.close()
         # In a thread, since the core waits for the watcher's.
         for channel in await asyncio.to_thread(self._core.close):
             await channel.close()
@@ -174,10 +173,7 @@ class IssuerClient:
         await self.close()
 
     def _start(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop not in (None, loop):
-            raise RuntimeError("this client was used in another event loop: make one in each")
-        self._loop = loop
+        loop = self._tokens.enter_loop()
 
         def arrived(_: X509Context) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits

@@ -6,11 +6,19 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from agent_client.channels import ChannelPool
-from agent_client.credentials import channel_material, channel_options, pick_svid, refuse_outdated, tls_credentials
+from agent_client.credentials import (
+    caller_identity,
+    channel_material,
+    channel_options,
+    pick_svid,
+    refuse_outdated,
+    tls_credentials,
+)
 from agent_client.endpoint import issuer_endpoint
 from agent_client.errors import ClientClosed
 from agent_client.retry import checked_timeout
 from agent_client.workload_api import WorkloadApiWatcher
+from agent_client.workload_api_errors import WorkloadApiError
 from agent_client.workload_api_socket import socket_target
 
 if TYPE_CHECKING:
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     import grpc
 
     from agent_client.credentials import ChannelMaterial
+    from agent_client.token_checks import CallerIdentity
     from agent_client.workload_api import X509Context, X509Svid
 
 Channel = TypeVar("Channel")
@@ -96,6 +105,16 @@ class ClientCore(Generic[Channel]):
             WorkloadApiError: There is none, not the one asked for, or one that has expired.
         """
         return self._identity(now)[1]
+
+    def caller(self) -> CallerIdentity | None:
+        """Return who this workload is now, be its SVID outdated; ``None`` while it has no identity to call with."""
+        watcher = self._watcher
+        if watcher is None:
+            return None
+        try:
+            return caller_identity(pick_svid(watcher.current(), self._spiffe_id))
+        except WorkloadApiError:
+            return None
 
     def material(self, now: datetime) -> ChannelMaterial:
         """Return what to connect with, as it is now.

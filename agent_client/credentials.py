@@ -63,6 +63,11 @@ def pick_svid(context: X509Context, spiffe_id: str | None) -> X509Svid:
     raise SpiffeIdNotGiven(f"this process has no SVID for {spiffe_id!r}; it has: {available}")
 
 
+def caller_identity(svid: X509Svid) -> CallerIdentity:
+    """Return who calls with an SVID."""
+    return CallerIdentity(svid.spiffe_id, svid.certificates[0].fingerprint(SHA256()))
+
+
 def channel_material(context: X509Context, svid: X509Svid, issuer_trust_domain: str | None) -> ChannelMaterial:
     """Return what to connect with.
 
@@ -85,7 +90,7 @@ def channel_material(context: X509Context, svid: X509Svid, issuer_trust_domain: 
             "see that its bundle is not empty and, if it is another domain, that the workload's entry federates with it"
         )
     return ChannelMaterial(
-        caller=CallerIdentity(svid.spiffe_id, svid.certificates[0].fingerprint(SHA256())),
+        caller=caller_identity(svid),
         roots=b"".join(authority.public_bytes(Encoding.PEM) for authority in authorities),
         certificate_chain=svid.certificate_chain_pem(),
         private_key=svid.private_key_pem(),

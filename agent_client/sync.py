@@ -62,7 +62,7 @@ class SyncIssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
-        self._tokens = SyncTokens(self._issue_kept, self._core.timeout)
+        self._tokens = SyncTokens(self._issue_kept, self._core.timeout, self._core.caller)
 
     @property
     def svid(self) -> X509Svid:

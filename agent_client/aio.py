@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -11,6 +12,7 @@ import grpc
 import grpc.aio
 
 from agent_client import exchanges
+from agent_client.balancer import Attempt
 from agent_client.client import ClientCore
 from agent_client.clock import elapsed, utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
@@ -18,11 +20,11 @@ from agent_client.errors import ClientClosed, IssuerRequestError
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.requests import TokenRequest
-from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
+from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE
 from agent_client.tokens.aio import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from google.protobuf.message import Message
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.credentials import ChannelMaterial
     from agent_client.exchanges import Exchange
+    from agent_client.failover import Course
     from agent_client.requests import Intent
     from agent_client.tokens.aio import TokenSource
     from agent_client.tokens.entry import Arrival
@@ -44,6 +47,13 @@ class IssuerClient:
     Usable as soon as it is made; close it, or use it with ``async with``. The first call waits for the Workload API. A
     new SVID and new trust bundles are taken up by the next call, and calls under way end on the connection they have.
 
+    Of several addresses, a call takes the one with the least calls under way, and the next one where that is
+    unavailable, or does not prove to be the issuer, or does not answer while others might. A DNS name that stands for
+    several issuers is one address, and gRPC takes them in turn.
+
+    A client that was made and not used yet may be taken through a fork. Used ones raise
+    :class:`~agent_client.errors.ClientForked` in the child, at once.
+
     Each call takes ``timeout`` seconds at most, retries included. Only an issuer that is unavailable is asked again, or
     whose limit was reached and that says when to come back: not before, and only if that is within the timeout. Asking
     again is safe. Besides what each method names, a call raises
@@ -53,7 +63,8 @@ class IssuerClient:
     - :class:`~agent_client.errors.ClientClosed`: the client was closed before or during the call.
 
     Args:
-        address: ``host:port`` of the issuer; without it, ``SPIFFE_ISSUER_ADDRESS`` decides.
+        address: ``host:port`` of the issuer; several with commas between, or a sequence of them, where it has several
+            addresses, all alike. Without it, ``SPIFFE_ISSUER_ADDRESS`` decides.
         workload_api: The Workload API's socket, ``unix:///path``; without it, ``SPIFFE_ENDPOINT_SOCKET`` decides.
         spiffe_id: Which identity to call with, where there are several: its exact SPIFFE ID. Without it, the default.
         issuer_dns_name: The DNS name by which the issuer is recognised: that of its registration entry.
@@ -68,7 +79,7 @@ class IssuerClient:
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str | Sequence[str] | None = None,
         *,
         workload_api: str | None = None,
         spiffe_id: str | None = None,
@@ -85,8 +96,11 @@ class IssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
-        self._tokens = Tokens(self._issue_kept, self._core.timeout, self._core.caller)
+        self._tokens = Tokens(self._issue_kept, self._core.timeout, lambda: self._core.caller)
+        self._core.on_fork(self._tokens.forget)
         self._first_context = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def svid(self) -> X509Svid:
@@ -160,10 +174,13 @@ class IssuerClient:
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
         await self._tokens.close()
-        # In a thread, since the core waits for the watcher's.
-        for channel in await asyncio.to_thread(self._core.close):
-            await channel.close()
-        self._first_context.set()  # whoever waits for it learns that the client is closed
+        for channel in self._core.close():
+            await channel.close()  # without a grace, it does not suspend: none is forgotten by a cancellation
+        # Whoever waits learns that the client is closed.
+        self._first_context.set()
+        self._closing.set()
+        # In a thread, since it waits for the watcher's.
+        await asyncio.shield(asyncio.to_thread(self._core.stop_watching))
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -173,52 +190,52 @@ class IssuerClient:
         await self.close()
 
     def _start(self) -> None:
-        loop = self._tokens.enter_loop()
-
-        def arrived(_: X509Context) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
-                loop.call_soon_threadsafe(self._first_context.set)
-
-        self._core.start(arrived)
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            for follow in (self._first_context.set, self._tokens.caller_changed):
+                self._core.subscribe(functools.partial(_call_threadsafe, loop, follow))
+            self._loop = loop
+        self._core.start()
+        self._tokens.enter_loop()
 
     async def _issue_kept(self, request: TokenRequest, seconds: float) -> Arrival:
         return await self._call(exchanges.kept_token(request), max(seconds, SHORTEST_DEADLINE))
 
     async def _call(self, exchange: Exchange[Answer], timeout: float | None) -> Answer:  # noqa: ASYNC109 - as above
-        end = time.monotonic() + self._core.timeout(timeout)
-        attempt = 0
+        course = self._core.course(timeout)
         while True:
+            attempt = Attempt()
             try:
-                return await self._attempt(exchange, end)
+                return await self._attempt(exchange, course, attempt)
             except IssuerRequestError as failure:
-                pause = pause_after(failure, attempt, end - time.monotonic())
+                pause = self._core.failed(course, attempt, failure)
                 if pause is None:
-                    raise
-            await asyncio.sleep(pause)
-            attempt += 1
+                    raise course.verdict(failure) from failure.__cause__
+            await self._pause(pause)
 
-    async def _attempt(self, exchange: Exchange[Answer], end: float) -> Answer:
-        material = await self._material(end)
-        lease = self._core.channels.lease(material)
+    async def _attempt(self, exchange: Exchange[Answer], course: Course, attempt: Attempt) -> Answer:
+        material = await self._material(course.end)
         sent_at = elapsed()
         try:
-            response = await self._send(lease.channel, exchange, end)
+            response = await self._send(self._core.begin(course, attempt, material), exchange, attempt)
         finally:
-            for channel in self._core.channels.release(lease):
+            for channel in self._core.end(attempt):
                 await channel.close()
-        return exchange.read(response, Circumstances(material.caller, sent_at, utc_now()))
+        answer = exchange.read(response, Circumstances(material.caller, sent_at, utc_now()))
+        self._core.succeeded(attempt)
+        return answer
 
-    async def _send(self, channel: grpc.aio.Channel, exchange: Exchange[Answer], end: float) -> Message:
+    async def _send(self, channel: grpc.aio.Channel, exchange: Exchange[Answer], attempt: Attempt) -> Message:
         method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)
         try:
-            response: Message = await method(exchange.message, timeout=max(end - time.monotonic(), SHORTEST_DEADLINE))
+            response: Message = await method(exchange.message, timeout=max(attempt.seconds, SHORTEST_DEADLINE))
         except grpc.aio.AioRpcError as error:
             ended = CallStatus(error.code().value[0], error.details() or "", tuple(error.trailing_metadata()))
-            raise failure_of_call(ended, self._core.endpoint.address) from error
+            raise failure_of_call(ended, attempt.address) from error
         except asyncio.CancelledError as error:
             # gRPC ends the calls of a closed channel as if their tasks had been cancelled.
             task = asyncio.current_task()
-            if self._core.channels.closed and task is not None and not task.cancelling():
+            if self._core.closed and task is not None and not task.cancelling():
                 raise ClientClosed("this client was closed during the call") from error
             raise
         return response
@@ -227,5 +244,16 @@ class IssuerClient:
         self._start()
         if not self._first_context.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._first_context.wait(), end - time.monotonic())
+                async with asyncio.timeout(end - time.monotonic()):
+                    await self._first_context.wait()
         return self._core.material(utc_now())
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+
+def _call_threadsafe(loop: asyncio.AbstractEventLoop, follow: Callable[[], None], _: X509Context) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+        loop.call_soon_threadsafe(follow)

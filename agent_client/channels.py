@@ -1,9 +1,9 @@
-"""One channel at a time, replaced when the SVID or the authorities change, closed when its last call has ended."""
+"""A channel for each address, replaced when the SVID or the authorities change, closed when its last call has ended."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from agent_client.errors import ClientClosed
@@ -11,38 +11,37 @@ from agent_client.errors import ClientClosed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent_client.balancer import Attempt
     from agent_client.credentials import ChannelMaterial
 
 Channel = TypeVar("Channel")
 
 
 @dataclass(slots=True, eq=False)
-class Lease(Generic[Channel]):
-    """A channel, and how many calls use it."""
-
+class _Open(Generic[Channel]):
     channel: Channel
-    material: ChannelMaterial
-    calls: int = 0
+    calls: set[Attempt] = field(default_factory=set)
 
 
 class ChannelPool(Generic[Channel]):
-    """Keeps the channel for the newest material. It closes none itself: closing is an ``await`` for one of its users.
+    """Keeps the channels for the newest material. It closes none itself: closing is an ``await`` for one of its users.
 
     A replaced channel keeps the calls that it has, so rotation ends no call. Thread-safe.
 
     Args:
-        open_channel: Makes a channel; it must not block.
+        open_channel: Makes a channel to an address; it must not block.
     """
 
-    def __init__(self, open_channel: Callable[[ChannelMaterial], Channel]) -> None:
+    def __init__(self, open_channel: Callable[[str, ChannelMaterial], Channel]) -> None:
         self._open = open_channel
         self._lock = threading.Lock()
-        self._newest: Lease[Channel] | None = None
-        self._replaced: list[Lease[Channel]] = []
+        self._material: ChannelMaterial | None = None
+        self._newest: dict[str, _Open[Channel]] = {}
+        self._replaced: list[_Open[Channel]] = []
         self._closed = False
 
-    def lease(self, material: ChannelMaterial) -> Lease[Channel]:
-        """Return the channel for ``material``, counting one more call on it. Give it back with :meth:`release`.
+    def lease(self, attempt: Attempt, material: ChannelMaterial) -> Channel:
+        """Return the channel to the attempt's address for ``material``. It stays open until :meth:`release`.
 
         Raises:
             ClientClosed: After :meth:`close`.
@@ -50,17 +49,23 @@ class ChannelPool(Generic[Channel]):
         with self._lock:
             if self._closed:
                 raise ClientClosed("this client is closed")
-            if self._newest is None or self._newest.material != material:
-                replaced, self._newest = self._newest, Lease(self._open(material), material)
-                if replaced is not None:
-                    self._replaced.append(replaced)
-            self._newest.calls += 1
-            return self._newest
+            if self._material != material:
+                self._replaced += self._newest.values()
+                self._material, self._newest = material, {}
+            if attempt.address not in self._newest:
+                self._newest[attempt.address] = _Open(self._open(attempt.address, material))
+            leased = self._newest[attempt.address]
+            leased.calls.add(attempt)
+            return leased.channel
 
-    def release(self, lease: Lease[Channel]) -> list[Channel]:
-        """Count one call less, and return the channels to close now: replaced ones without calls."""
+    def release(self, attempt: Attempt) -> list[Channel]:
+        """Take the channel of ``attempt`` back, and return the channels to close now: replaced ones without calls.
+
+        An attempt that has none is no fault: it may have been broken off anywhere.
+        """
         with self._lock:
-            lease.calls -= 1
+            for leased in (*self._newest.values(), *self._replaced):
+                leased.calls.discard(attempt)
             idle = [replaced for replaced in self._replaced if not replaced.calls]
             self._replaced = [replaced for replaced in self._replaced if replaced.calls]
         return [replaced.channel for replaced in idle]
@@ -69,8 +74,8 @@ class ChannelPool(Generic[Channel]):
         """Give out no more channels, and return all there are, to be closed."""
         with self._lock:
             self._closed = True
-            leases = self._replaced + ([self._newest] if self._newest else [])
-            self._newest, self._replaced = None, []
+            leases = [*self._replaced, *self._newest.values()]
+            self._newest, self._replaced = {}, []
         return [lease.channel for lease in leases]
 
     @property

@@ -63,11 +63,6 @@ def pick_svid(context: X509Context, spiffe_id: str | None) -> X509Svid:
     raise SpiffeIdNotGiven(f"this process has no SVID for {spiffe_id!r}; it has: {available}")
 
 
-def caller_identity(svid: X509Svid) -> CallerIdentity:
-    """Return who calls with an SVID."""
-    return CallerIdentity(svid.spiffe_id, svid.certificates[0].fingerprint(SHA256()))
-
-
 def channel_material(context: X509Context, svid: X509Svid, issuer_trust_domain: str | None) -> ChannelMaterial:
     """Return what to connect with.
 
@@ -90,11 +85,16 @@ def channel_material(context: X509Context, svid: X509Svid, issuer_trust_domain: 
             "see that its bundle is not empty and, if it is another domain, that the workload's entry federates with it"
         )
     return ChannelMaterial(
-        caller=caller_identity(svid),
+        caller=caller_of(svid),
         roots=b"".join(authority.public_bytes(Encoding.PEM) for authority in authorities),
         certificate_chain=svid.certificate_chain_pem(),
         private_key=svid.private_key_pem(),
     )
+
+
+def caller_of(svid: X509Svid) -> CallerIdentity:
+    """Return who calls with this identity."""
+    return CallerIdentity(svid.spiffe_id, svid.certificates[0].fingerprint(SHA256()))
 
 
 def refuse_outdated(svid: X509Svid, now: datetime, cause: WorkloadApiError | None) -> None:
@@ -123,6 +123,9 @@ def tls_credentials(material: ChannelMaterial) -> grpc.ChannelCredentials:
 def channel_options(endpoint: IssuerEndpoint) -> list[tuple[str, str | int]]:
     """Return the options of every channel to the issuer."""
     return [
+        # A DNS name may stand for several issuers. By default gRPC sends all calls to the first that it reaches.
+        ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
+        # Of every one of them: the name that is expected is the issuer's, not that of the address.
         ("grpc.ssl_target_name_override", endpoint.dns_name),
         # A connection of its own: one of the process-wide pool would outlive the channel and its SVID.
         ("grpc.use_local_subchannel_pool", 1),

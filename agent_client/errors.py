@@ -31,6 +31,7 @@
 
     ClientNotConfigured              nothing was called: an address or a name is missing or malformed
     ClientClosed                     nothing was called, or the call was ended: the client is closed
+    ClientForked                     nothing was called: the process was forked while a client was in use
 
 That there is no identity to call with is a :class:`~agent_client.workload_api_errors.WorkloadApiError`.
 """
@@ -67,6 +68,7 @@ class IssuerRequestError(Exception):
         remedy: What to do, in one sentence.
         retry_after: How long the issuer asks to be left alone with this request, more than nothing and at most an
             hour; ``None`` where it does not say, or says anything else.
+        address: Which of the issuer's addresses gave the answer, or none; ``None`` where it is not known.
         retryable: Whether the same request may work a moment later, or once ``retry_after`` has passed.
     """
 
@@ -83,6 +85,7 @@ class IssuerRequestError(Exception):
         scopes: tuple[str, ...] = (),
         violations: tuple[Violation, ...] = (),
         retry_after: timedelta | None = None,
+        address: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -92,6 +95,7 @@ class IssuerRequestError(Exception):
         self.scopes = scopes
         self.violations = violations
         self.retry_after = retry_after
+        self.address = address
 
     @property
     def retryable(self) -> bool:
@@ -109,6 +113,7 @@ class IssuerRequestError(Exception):
             self.reason,
             self.decision_id and f"decision {self.decision_id}",
             self.request_id and f"request {self.request_id}",
+            self.address and self.address not in self.message and f"issuer at {self.address}",
             self.retry_after and f"again in {self.retry_after.total_seconds():g} s",
         ]
         origin = ", ".join(part for part in known if part)
@@ -250,3 +255,7 @@ class ClientNotConfigured(ValueError):
 
 class ClientClosed(RuntimeError):
     """The client was closed, before the call or during it."""
+
+
+class ClientForked(RuntimeError):
+    """This process was forked while a client was in use. The message says what to do (:mod:`agent_client.forks`)."""

@@ -31,11 +31,16 @@ def pause_after(failure: IssuerRequestError, attempt: int, seconds_left: float) 
     """
     if not failure.retryable:
         return None
-    # Jitter: many workloads lose the same issuer at the same moment.
-    pause = min(FIRST_PAUSE * 2 ** min(attempt, _DOUBLINGS), LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
+    pause = growing_pause(attempt)
     if failure.retry_after is not None:
         pause += failure.retry_after.total_seconds()
     return pause if pause < seconds_left else None
+
+
+def growing_pause(attempt: int) -> float:
+    """Return how many seconds to wait after so many attempts and one more, with jitter."""
+    # Jitter: many workloads lose the same issuer at the same moment.
+    return min(FIRST_PAUSE * 2.0 ** min(attempt, _DOUBLINGS), LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def checked_timeout(seconds: float) -> float:

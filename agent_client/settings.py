@@ -7,7 +7,7 @@ import os
 SPIFFE_ENDPOINT_SOCKET = "SPIFFE_ENDPOINT_SOCKET"
 """SPIFFE Workload Endpoint section 4: where the Workload API is."""
 SPIFFE_ISSUER_ADDRESS = "SPIFFE_ISSUER_ADDRESS"
-"""Ours: ``host:port`` of the issuer."""
+"""Ours: ``host:port`` of the issuer; several with commas between."""
 
 
 def from_environment(name: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import grpc
 
 from agent_client import exchanges
+from agent_client.balancer import Attempt
 from agent_client.client import ClientCore
 from agent_client.clock import elapsed, utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
@@ -15,7 +16,7 @@ from agent_client.errors import ClientClosed, IssuerRequestError
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.requests import TokenRequest
-from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
+from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE
 from agent_client.tokens.sync import SyncTokens
 from agent_client.workload_api_errors import WorkloadApiError
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.credentials import ChannelMaterial
     from agent_client.exchanges import Exchange
+    from agent_client.failover import Course
     from agent_client.requests import Intent
     from agent_client.tokens.entry import Arrival
     from agent_client.tokens.sync import SyncTokenSource
@@ -40,12 +42,12 @@ class SyncIssuerClient:
     """Asks the issuer for tokens, as the workload that this process is. Thread-safe.
 
     Arguments, methods and errors are those of :class:`~agent_client.aio.IssuerClient`. Close it, or use it with
-    ``with``; make it after a fork, not before, since gRPC's connections do not survive one.
+    ``with``.
     """
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str | Sequence[str] | None = None,
         *,
         workload_api: str | None = None,
         spiffe_id: str | None = None,
@@ -62,7 +64,9 @@ class SyncIssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
-        self._tokens = SyncTokens(self._issue_kept, self._core.timeout, self._core.caller)
+        self._tokens = SyncTokens(self._issue_kept, self._core.timeout, lambda: self._core.caller)
+        self._core.subscribe(lambda _: self._tokens.caller_changed())
+        self._core.on_fork(self._tokens.forget)
 
     @property
     def svid(self) -> X509Svid:
@@ -135,6 +139,7 @@ class SyncIssuerClient:
         self._tokens.close()
         for channel in self._core.close():
             channel.close()
+        self._core.stop_watching()
 
     def __enter__(self) -> Self:
         self._core.start()
@@ -147,41 +152,41 @@ class SyncIssuerClient:
         return self._call(exchanges.kept_token(request), max(seconds, SHORTEST_DEADLINE))
 
     def _call(self, exchange: Exchange[Answer], timeout: float | None) -> Answer:
-        end = time.monotonic() + self._core.timeout(timeout)
-        attempt = 0
+        course = self._core.course(timeout)
         while True:
+            attempt = Attempt()
             try:
-                return self._attempt(exchange, end)
+                return self._attempt(exchange, course, attempt)
             except IssuerRequestError as failure:
-                pause = pause_after(failure, attempt, end - time.monotonic())
+                pause = self._core.failed(course, attempt, failure)
                 if pause is None:
-                    raise
-            time.sleep(pause)
-            attempt += 1
+                    raise course.verdict(failure) from failure.__cause__
+            self._core.closing.wait(pause)
 
-    def _attempt(self, exchange: Exchange[Answer], end: float) -> Answer:
-        material = self._material(end)
-        lease = self._core.channels.lease(material)
+    def _attempt(self, exchange: Exchange[Answer], course: Course, attempt: Attempt) -> Answer:
+        material = self._material(course.end)
         sent_at = elapsed()
         try:
-            response = self._send(lease.channel, exchange, end)
+            response = self._send(self._core.begin(course, attempt, material), exchange, attempt)
         finally:
-            for channel in self._core.channels.release(lease):
+            for channel in self._core.end(attempt):
                 channel.close()
-        return exchange.read(response, Circumstances(material.caller, sent_at, utc_now()))
+        answer = exchange.read(response, Circumstances(material.caller, sent_at, utc_now()))
+        self._core.succeeded(attempt)
+        return answer
 
-    def _send(self, channel: grpc.Channel, exchange: Exchange[Answer], end: float) -> Message:
+    def _send(self, channel: grpc.Channel, exchange: Exchange[Answer], attempt: Attempt) -> Message:
         try:
             method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)
-            response: Message = method(exchange.message, timeout=max(end - time.monotonic(), SHORTEST_DEADLINE))
+            response: Message = method(exchange.message, timeout=max(attempt.seconds, SHORTEST_DEADLINE))
         except grpc.RpcError as error:
-            if self._core.channels.closed:
+            if self._core.closed:
                 raise ClientClosed("this client was closed during the call") from error
             ended = CallStatus(error.code().value[0], error.details() or "", tuple(error.trailing_metadata() or ()))
-            raise failure_of_call(ended, self._core.endpoint.address) from error
+            raise failure_of_call(ended, attempt.address) from error
         except ValueError as error:
             # gRPC's answer to a call on a channel that was closed since it was leased.
-            if self._core.channels.closed:
+            if self._core.closed:
                 raise ClientClosed("this client was closed during the call") from error
             raise
         return response
@@ -190,7 +195,7 @@ class SyncIssuerClient:
         try:
             self._core.start().wait_for_first(max(end - time.monotonic(), 0))
         except WorkloadApiError as error:
-            if self._core.channels.closed:
+            if self._core.closed:
                 raise ClientClosed("this client was closed during the call") from error
             raise
         return self._core.material(utc_now())

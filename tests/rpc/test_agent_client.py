@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import json
 import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.clients import Clients, InItsLoop, claims_of
 from support.deployment import LEDGER, READER, SETTLER, Deployment
 
 from agent_client import (
     AudienceNotAllowed,
     ClientClosed,
     InvalidTokenRequest,
-    IssuedToken,
     IssuerClient,
     IssuerNotTrusted,
     IssuerUnavailable,
@@ -39,50 +36,12 @@ from issuer_testing.spire.authority import Authority, utc_now
 from issuer_testing.spire.entry import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from issuer_testing.spire.embedded import EmbeddedWorkload
 
 READ = ["ledger.read"]
-
-
-class InItsLoop:
-    """The asyncio client, each of its methods run to its end in a loop of its own."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._runner = asyncio.Runner()
-        self._client = IssuerClient(*args, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._client, name)
-        return (lambda *args, **options: self._run(value, *args, **options)) if callable(value) else value
-
-    def __enter__(self) -> Self:
-        self._run(self._client.__aenter__)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._run(self._client.__aexit__)
-        self._runner.close()
-
-    def _run(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        async def call() -> Any:
-            return await method(*args, **options)
-
-        return self._runner.run(call())
-
-
-@dataclass(frozen=True)
-class Clients:
-    """Makes clients of one kind."""
-
-    kind: type[Any]
-
-    @contextlib.contextmanager
-    def of(self, deployment: Deployment, workload: EmbeddedWorkload, **options: Any) -> Iterator[Any]:
-        with self.kind(deployment.issuer.address, workload_api=workload.socket, **options) as client:
-            yield client
 
 
 @pytest.fixture(params=[SyncIssuerClient, InItsLoop], ids=["sync", "asyncio"])
@@ -93,11 +52,6 @@ def clients(request: pytest.FixtureRequest) -> Clients:
 @pytest.fixture
 def settler(deployment: Deployment) -> EmbeddedWorkload:
     return deployment.authority.workload(SETTLER)
-
-
-def claims_of(issued: IssuedToken) -> dict[str, Any]:
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(issued.token.reveal().split(".")[1] + "=="))
-    return claims
 
 
 def serial_of(client: Any) -> int:

@@ -37,6 +37,7 @@ from agent_client import (
     TokenRequest,
     exchanges,
 )
+from agent_client.balancer import Attempt
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
 from issuer_testing.spire.authority import Authority, pem_bundle, utc_now
@@ -363,10 +364,11 @@ def test_closing_ends_a_call_that_waits_for_its_answer(world: World) -> None:
 def test_a_channel_that_was_closed_before_its_call_began_is_a_closed_client(world: World) -> None:
     with world.client(world.issuer_svid(), Liar()) as client:
         client.issue_token(API, ["read"])
-        channel = client._core.channels.lease(client._core.material(utc_now())).channel
+        attempt = Attempt()
+        channel = client._core.begin(client._core.course(10), attempt, client._core.material(utc_now()))
         client.close()
         with pytest.raises(ClientClosed):
-            client._send(channel, exchanges.get_key_set(), time.monotonic() + 10)
+            client._send(channel, exchanges.get_key_set(), attempt)
 
 
 def test_the_deadline_reaches_the_issuer(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -83,6 +84,15 @@ class Deployment:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @contextmanager
+    def another_issuer(self, name: str, listen: str = "127.0.0.1:0") -> Iterator[IssuerProcess]:
+        """Start one more issuer, of the same identity and policy, with a key and a ledger of its own."""
+        settings = replace(
+            self.settings, folder=self.settings.folder.with_name(name), options={"server": {"listen": listen}}
+        )
+        with IssuerProcess(settings) as issuer:
+            yield issuer
 
     def svid(self, spiffe_id: str = SETTLER, **faults: Any) -> IssuedSvid:
         """Return a certificate of this trust domain's root."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent_client.balancer import Attempt
 from agent_client.channels import ChannelPool
 from agent_client.credentials import ChannelMaterial
 from agent_client.errors import ClientClosed
@@ -15,41 +16,64 @@ def material(key: bytes) -> ChannelMaterial:
 FIRST, SECOND = material(b"1"), material(b"2")
 
 
-def pool() -> ChannelPool[bytes]:
-    """Channels are named for their key."""
-    return ChannelPool(lambda material: b"channel " + material.private_key)
+class Pool(ChannelPool[str]):
+    """Channels are named for their address and key."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        super().__init__(self._made)
+
+    def begin(self, material: ChannelMaterial, address: str = "a") -> tuple[Attempt, str]:
+        attempt = Attempt(address)
+        return attempt, self.lease(attempt, material)
+
+    def _made(self, address: str, material: ChannelMaterial) -> str:
+        self.opened += 1
+        return f"{address}{material.private_key.decode()}"
 
 
-def test_calls_share_one_channel_while_nothing_changes() -> None:
-    channels = pool()
-    assert channels.lease(FIRST) is channels.lease(material(b"1"))
+def test_calls_share_one_channel_of_each_address_while_nothing_changes() -> None:
+    channels = Pool()
+    assert [channels.begin(FIRST, address)[1] for address in ("a", "b", "a")] == ["a1", "b1", "a1"]
+    assert channels.begin(material(b"1"))[1] == "a1"
+    assert channels.opened == 2
 
 
 def test_a_replaced_channel_is_closed_when_its_last_call_has_ended() -> None:
-    channels = pool()
-    one, other = channels.lease(FIRST), channels.lease(FIRST)
-    new = channels.lease(SECOND)
-    assert new.channel == b"channel 2"
+    channels = Pool()
+    (one, _), (other, _) = channels.begin(FIRST), channels.begin(FIRST)
+    new, channel = channels.begin(SECOND)
+    assert channel == "a2"
     assert channels.release(one) == []
     assert channels.release(new) == []
-    assert channels.release(other) == [b"channel 1"]
-    assert channels.release(channels.lease(SECOND)) == []
+    assert channels.release(other) == ["a1"]
+    assert channels.release(channels.begin(SECOND)[0]) == []
 
 
-def test_a_replaced_channel_without_calls_is_closed_after_the_next_one() -> None:
-    channels = pool()
-    channels.release(channels.lease(FIRST))
-    assert channels.release(channels.lease(SECOND)) == [b"channel 1"]
+def test_replaced_channels_without_calls_are_closed_after_the_next_one() -> None:
+    channels = Pool()
+    for address in ("a", "b"):
+        channels.release(channels.begin(FIRST, address)[0])
+    assert channels.release(channels.begin(SECOND)[0]) == ["a1", "b1"]
+
+
+def test_an_attempt_that_was_broken_off_before_it_had_a_channel_can_be_released() -> None:
+    channels = Pool()
+    assert channels.release(Attempt()) == []
+    attempt, _ = channels.begin(FIRST)
+    channels.begin(SECOND)
+    assert channels.release(attempt) == ["a1"]
+    assert channels.release(attempt) == []
 
 
 def test_closing_gives_every_channel_once_and_no_more() -> None:
-    channels = pool()
-    old, new = channels.lease(FIRST), channels.lease(SECOND)
-    assert sorted(channels.close()) == [b"channel 1", b"channel 2"]
+    channels = Pool()
+    (old, _), (new, _) = channels.begin(FIRST), channels.begin(SECOND, "b")
+    assert sorted(channels.close()) == ["a1", "b2"]
     assert channels.close() == []
     assert channels.release(old) == channels.release(new) == []
     with pytest.raises(ClientClosed):
-        channels.lease(FIRST)
+        channels.begin(FIRST)
 
 
 def test_material_does_not_show_its_key() -> None:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from agent_client.endpoint import ISSUER_DNS_NAME, issuer_endpoint
+from agent_client.endpoint import ISSUER_DNS_NAME, MOST_ADDRESSES, issuer_endpoint, target
 from agent_client.errors import ClientNotConfigured
 from issuer_testing import issuer_process
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @pytest.mark.parametrize(
@@ -12,7 +17,8 @@ from issuer_testing import issuer_process
 )
 def test_takes_host_and_port(address: str) -> None:
     endpoint = issuer_endpoint(address, ISSUER_DNS_NAME, None)
-    assert endpoint.target == f"dns:///{address}"
+    assert endpoint.addresses == (address,)
+    assert target(address) == f"dns:///{address}"
 
 
 @pytest.mark.parametrize(
@@ -40,8 +46,50 @@ def test_refuses_what_is_no_address(address: str) -> None:
 
 def test_takes_the_address_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPIFFE_ISSUER_ADDRESS", "issuer:8443")
-    assert issuer_endpoint(None, ISSUER_DNS_NAME, None).address == "issuer:8443"
-    assert issuer_endpoint("other:1", ISSUER_DNS_NAME, None).address == "other:1"
+    assert issuer_endpoint(None, ISSUER_DNS_NAME, None).addresses == ("issuer:8443",)
+    assert issuer_endpoint("other:1", ISSUER_DNS_NAME, None).addresses == ("other:1",)
+    monkeypatch.setenv("SPIFFE_ISSUER_ADDRESS", "a:1,b:2")
+    assert issuer_endpoint(None, ISSUER_DNS_NAME, None).addresses == ("a:1", "b:2")
+
+
+@pytest.mark.parametrize("given", ["a:1,[::1]:2", "a:1, [::1]:2", ["a:1", "[::1]:2"], ("a:1", "[::1]:2", "a:1")])
+def test_takes_several_addresses_each_once(given: str | Sequence[str]) -> None:
+    assert issuer_endpoint(given, ISSUER_DNS_NAME, None).addresses == ("a:1", "[::1]:2")
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ("a:1,b", "'b'"),
+        ("a:1,b:0,c:1", "'b:0'"),
+        ("a:1,", "''"),
+        (",", "''"),
+        ("a:1,,b:1", "''"),
+        ("a:1\n,b:1", r"'a:1\\n'"),
+        (["a:1", "b:1,c:1"], "'b:1,c:1'"),
+        (["a:1", " b:1"], "' b:1'"),
+        (["a:1", ""], "''"),
+    ],
+)
+def test_names_the_address_that_is_malformed(given: str | Sequence[str], wrong: str) -> None:
+    with pytest.raises(ClientNotConfigured, match=f"^{wrong} is no address"):
+        issuer_endpoint(given, ISSUER_DNS_NAME, None)
+
+
+@pytest.mark.parametrize(("number", "fine"), [(16, True), (17, False)])
+def test_takes_so_many_addresses_and_no_more(number: int, fine: bool) -> None:  # noqa: FBT001
+    given = [f"issuer-{number}:1" for number in range(number)]
+    if fine:
+        assert len(issuer_endpoint(given, ISSUER_DNS_NAME, None).addresses) == MOST_ADDRESSES
+    else:
+        with pytest.raises(ClientNotConfigured, match="16 at most"):
+            issuer_endpoint(given, ISSUER_DNS_NAME, None)
+
+
+def test_an_empty_list_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPIFFE_ISSUER_ADDRESS", raising=False)
+    with pytest.raises(ClientNotConfigured, match="SPIFFE_ISSUER_ADDRESS"):
+        issuer_endpoint([], ISSUER_DNS_NAME, None)
 
 
 @pytest.mark.parametrize("value", [None, ""])

@@ -9,6 +9,7 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from agent_client import forks
 from agent_client.answers import IssuedToken
 from agent_client.clock import elapsed
 from agent_client.errors import ClientClosed, IssuerTimedOut, IssuerUnavailable
@@ -190,6 +191,9 @@ class Tokens:
 
     def forget(self) -> None:
         """Begin anew, in the child of a fork: its loop is gone, and its identity may be another."""
+        for task in (*self._flights, *([self._renewer] if self._renewer else ())):
+            forks.keep(task)  # their end would call gRPC
+            task._log_destroy_pending = False  # noqa: SLF001 - they cannot end, which asyncio would report at exit
         self._reset_tasks()
         self._cache.forget()
 

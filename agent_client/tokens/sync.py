@@ -28,9 +28,10 @@ _logger = logging.getLogger("agent_client.tokens")
 
 
 class _Flight:
-    """One call under way. Whoever waits reads ``outcome`` once ``landed`` is set; ``None`` there means: ask anew."""
+    """One call. Whoever waits reads ``outcome`` once ``landed`` is set; ``None`` there means: ask anew."""
 
     def __init__(self) -> None:
+        self.taken_off = False
         self.landed = threading.Event()
         self.outcome: IssuedToken | Exception | None = None
 
@@ -145,7 +146,7 @@ class SyncTokens:
                 elif not flight.landed.wait(end - time.monotonic()):
                     raise IssuerTimedOut("no answer from the issuer before the deadline")
             finally:
-                if entry.flight is own:  # a KeyboardInterrupt may strike anywhere, and others wait
+                if own.taken_off and not own.landed.is_set():  # a KeyboardInterrupt may strike anywhere
                     self._land(entry, own)
             outcome = flight.outcome
             if isinstance(outcome, IssuedToken):
@@ -201,6 +202,7 @@ class SyncTokens:
             self._refuse_closed()
             answer = self._cache.look(entry, elapsed())
             if answer is None:
+                own.taken_off = True
                 self._cache.take_off(entry, own)
                 return own
             self._see_to_renewals()

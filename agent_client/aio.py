@@ -24,7 +24,7 @@ from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE
 from agent_client.tokens.aio import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from google.protobuf.message import Message
@@ -96,7 +96,8 @@ class IssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
-        self._tokens = Tokens(self._issue_kept, self._core.timeout)
+        self._tokens = Tokens(self._issue_kept, self._core.timeout, lambda: self._core.caller)
+        self._core.on_fork(self._tokens.forget)
         self._first_context = asyncio.Event()
         self._closing = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -172,7 +173,7 @@ class IssuerClient:
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
-        self._tokens.close()
+        await self._tokens.close()
         for channel in self._core.close():
             await channel.close()  # without a grace, it does not suspend: none is forgotten by a cancellation
         # Whoever waits learns that the client is closed.
@@ -191,11 +192,11 @@ class IssuerClient:
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
         if self._loop is None:
-            self._core.subscribe(functools.partial(_set_threadsafe, loop, self._first_context))
+            for follow in (self._first_context.set, self._tokens.caller_changed):
+                self._core.subscribe(functools.partial(_call_threadsafe, loop, follow))
             self._loop = loop
         self._core.start()
-        if self._loop is not loop:
-            raise RuntimeError("this client was used in another event loop: make one in each")
+        self._tokens.enter_loop()
 
     async def _issue_kept(self, request: TokenRequest, seconds: float) -> Arrival:
         return await self._call(exchanges.kept_token(request), max(seconds, SHORTEST_DEADLINE))
@@ -253,6 +254,6 @@ class IssuerClient:
                 await self._closing.wait()
 
 
-def _set_threadsafe(loop: asyncio.AbstractEventLoop, event: asyncio.Event, _: X509Context) -> None:
+def _call_threadsafe(loop: asyncio.AbstractEventLoop, follow: Callable[[], None], _: X509Context) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
-        loop.call_soon_threadsafe(event.set)
+        loop.call_soon_threadsafe(follow)

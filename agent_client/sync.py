@@ -64,7 +64,9 @@ class SyncIssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
-        self._tokens = SyncTokens(self._issue_kept, self._core.timeout)
+        self._tokens = SyncTokens(self._issue_kept, self._core.timeout, lambda: self._core.caller)
+        self._core.subscribe(lambda _: self._tokens.caller_changed())
+        self._core.on_fork(self._tokens.forget)
 
     @property
     def svid(self) -> X509Svid:

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.bench_client import measure_client
 from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_policy import measured as measure_policy
@@ -67,6 +68,7 @@ class Part(StrEnum):
     POLICY = "policy"
     RELOAD = "reload"
     LEDGER = "ledger"
+    CLIENT = "client"
 
 
 def main(
@@ -76,7 +78,7 @@ def main(
     rows: Annotated[int, typer.Option(help="Decisions in the ledger that is read.")] = 10_000_000,
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = RESULTS,
 ) -> None:
-    """Measure the server, the policy engine beside others, and reloads; each beside its reference in the same run."""
+    """Measure server, policy engine, reloads, ledger and client; each beside a reference in the same run."""
     console = Console(width=max(110, Console().width))
     parts = only or list(Part)
     document: dict[str, object] = {
@@ -93,6 +95,8 @@ def main(
         document["reload"] = _measure_reload(console, runs, seconds)
     if Part.LEDGER in parts:
         document["ledger"] = _measure_ledger(console, runs, seconds, rows)
+    if Part.CLIENT in parts:
+        document["client"] = _measure_client(console)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
@@ -162,6 +166,12 @@ def _measure_ledger(console: Console, runs: int, seconds: float, rows: int) -> d
     return {"fsync_ms": fsync * 1e3, "written": written, "rows": rows, "read": read}
 
 
+def _measure_client(console: Console) -> list[dict[str, object]]:
+    rows = measure_client(console)
+    console.print(_listing("The client, beside references in the same run", rows, list(rows[0])))
+    return rows
+
+
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",
                    "decide_p99_us", "ratio_to_smallest"]  # fmt: skip
@@ -171,7 +181,8 @@ def _listing(title: str, rows: list[dict[str, object]], columns: list[str]) -> T
     shown = Table(title=title, title_justify="left")
     for column in columns:
         shown.add_column(
-            column.replace("_", " "), justify="left" if column in {"engine", "ledger", "asked"} else "right"
+            column.replace("_", " "),
+            justify="left" if column in {"engine", "ledger", "asked", "measured", "reference"} else "right",
         )
     for row in rows:
         shown.add_row(*(str(row.get(column, "")) for column in columns))

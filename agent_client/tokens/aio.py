@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import time
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from agent_client import forks
 from agent_client.answers import IssuedToken
 from agent_client.clock import elapsed
 from agent_client.errors import ClientClosed, IssuerTimedOut, IssuerUnavailable
@@ -46,8 +48,7 @@ class TokenSource:
         Whoever is cancelled ends the wait of nobody else, and not the call.
         """
         entry = self._entry
-        good = entry.good
-        if good is not None and elapsed() < entry.fresh_until:
+        if elapsed() < entry.fresh_until and (good := entry.good) is not None:
             entry.used = True
             return good
         return await self._tokens.obtain(entry, timeout)
@@ -63,6 +64,9 @@ class TokenSource:
         """Return a good token other than ``known`` as soon as there is one; ``None`` after ``timeout`` seconds.
 
         It asks for nothing itself: renewal does, with ``keep_fresh`` or while somebody uses the token.
+
+        Raises:
+            ClientClosed: The client is closed, or is while this waits.
         """
         return await self._tokens.wait_for_next(self._entry, known, timeout)
 
@@ -81,14 +85,22 @@ class Tokens:
     Args:
         issue: Asks the issuer, within so many seconds.
         seconds: Gives the seconds that a call may take, from those that its caller named.
+        caller: Tells who this workload is now; ``None``: nobody. Must not block.
     """
 
     def __init__(
-        self, issue: Callable[[TokenRequest, float], Awaitable[Arrival]], seconds: Callable[[float | None], float]
+        self,
+        issue: Callable[[TokenRequest, float], Awaitable[Arrival]],
+        seconds: Callable[[float | None], float],
+        caller: Callable[[], CallerIdentity | None],
     ) -> None:
         self._issue = issue
         self._seconds = seconds
+        self._caller = caller
         self._cache: TokenCache[_Flight] = TokenCache()
+        self._reset_tasks()
+
+    def _reset_tasks(self) -> None:
         self._flights: set[_Flight] = set()
         self._renewals = asyncio.Semaphore(RENEWALS_AT_ONCE)
         self._renewer: asyncio.Task[None] | None = None
@@ -109,10 +121,24 @@ class Tokens:
         """Return what is known of a request."""
         return self._cache.entry(request)
 
+    def enter_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop, to which this belongs from its first use on.
+
+        Raises:
+            RuntimeError: It belongs to another one.
+        """
+        loop = asyncio.get_running_loop()
+        if self.loop not in (None, loop):
+            raise RuntimeError("this client was used in another event loop: make one in each")
+        self.loop = loop
+        return loop
+
     async def obtain(self, entry: Entry[_Flight], timeout: float | None) -> IssuedToken:  # noqa: ASYNC109 - as above
         """Return a good token, by asking for one or by waiting for who does; see :meth:`TokenSource.get`."""
+        self.enter_loop()
         end = time.monotonic() + self._seconds(timeout)
         while True:
+            self._refuse_closed()
             flight = self._cache.look(entry, elapsed())
             self._see_to_renewals()
             if isinstance(flight, IssuedToken):
@@ -127,7 +153,7 @@ class Tokens:
             if outcome is not None and (leads or not isinstance(outcome, IssuerUnavailable)):
                 raise again(outcome)
             if time.monotonic() >= end:
-                raise again(outcome) if outcome else IssuerTimedOut("this workload's SVID changed until the deadline")
+                raise again(outcome) if outcome else IssuerTimedOut("no token that can be used before the deadline")
 
     def invalidate(self, entry: Entry[_Flight], refused: IssuedToken) -> None:
         """See :meth:`TokenSource.invalidate`."""
@@ -142,43 +168,65 @@ class Tokens:
         """See :meth:`TokenSource.wait_for_next`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while not self._closed and entry.good in (None, known):
+                while not self._closed and entry.good_other_than(known, elapsed()) is None:
                     await self._news.wait()
-        return entry.good if entry.good is not known else None
+        self._refuse_closed()
+        return entry.good_other_than(known, elapsed())
 
-    def caller_changed(self, caller: CallerIdentity | None) -> None:
-        """Tell who this workload is from now on."""
-        self._cache.caller_changed(caller, elapsed())
+    def caller_changed(self) -> None:
+        """Tell that this workload may be another from now on."""
+        self._cache.caller_changed(self._caller(), elapsed())
         self._see_to_renewals()
 
-    def close(self) -> None:
-        """End the renewals and the calls under way. Whoever waits for one learns that the client is closed."""
+    async def close(self) -> None:
+        """End the renewals and the calls under way, and wait for that. Whoever waits for one of them is told."""
         self._closed = True
-        for task in (*self._flights, *([self._renewer] if self._renewer else ())):
+        ending: list[asyncio.Task[Any]] = [*self._flights, *([self._renewer] if self._renewer else ())]
+        for task in ending:
             task.cancel()
+        self._cache.forget()
         self._tell_news()
+        if ending:
+            await asyncio.wait(ending)
+
+    def forget(self) -> None:
+        """Begin anew, in the child of a fork: its loop is gone, and its identity may be another."""
+        for task in (*self._flights, *([self._renewer] if self._renewer else ())):
+            forks.keep(task)  # their end would call gRPC
+            task._log_destroy_pending = False  # noqa: SLF001 - they cannot end, which asyncio would report at exit
+        self._reset_tasks()
+        self._cache.forget()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClientClosed("this client is closed")
 
     def _take_off(self, entry: Entry[_Flight], seconds: float) -> _Flight:
         flight = asyncio.get_running_loop().create_task(self._fly(entry, seconds))
         # The loop itself keeps only weak references to its tasks.
         self._flights.add(flight)
-        flight.add_done_callback(self._flights.discard)
+        # Not at the end of the task: one that is cancelled at once never begins.
+        flight.add_done_callback(functools.partial(self._landed, entry))
         self._cache.take_off(entry, flight)
         return flight
 
     async def _fly(self, entry: Entry[_Flight], seconds: float) -> _Outcome:
         """Make the call, tell the cache, and return what came of it. ``None`` means: ask anew."""
-        own = asyncio.current_task()
         try:
             arrival = await self._issue(entry.request, seconds)
-            return arrival.issued if self._cache.arrived(entry, arrival) else None
+            self._refuse_closed()
+            return arrival.issued if self._cache.arrived(entry, arrival, self._caller(), elapsed()) else None
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
-            self._cache.failed(entry, error, elapsed())
+            if entry.flight is asyncio.current_task():
+                self._cache.failed(entry, error, elapsed())
             return error
-        finally:
-            if entry.flight is own:
-                self._cache.abandoned(entry)  # by a cancellation
-            self._tell_news()
+
+    def _landed(self, entry: Entry[_Flight], flight: _Flight) -> None:
+        self._flights.discard(flight)
+        if entry.flight is flight:
+            self._cache.abandoned(entry, elapsed())
+        self._tell_news()
+        if not flight.cancelled():  # otherwise the loop may be about to end, and begins nothing more
             self._see_to_renewals()
 
     async def _landing(self, flight: _Flight, end: float) -> _Outcome:
@@ -198,8 +246,9 @@ class Tokens:
         """Wake the task that renews, or start it where it is needed for the first time."""
         if self._closed or self._cache.next_due() == NEVER:
             return
-        if self._renewer is None:
-            self._renewer = asyncio.get_running_loop().create_task(self._renew())
+        if self._renewer is None or self._renewer.done():
+            # In a context of its own: the first asker's context variables are not for all that comes after.
+            self._renewer = asyncio.get_running_loop().create_task(self._renew(), context=contextvars.Context())
         self._plans.set()
 
     async def _renew(self) -> None:
@@ -207,12 +256,12 @@ class Tokens:
             await self._renewals.acquire()
             entry = await self._next_due()
             failed_before = entry.failures > 0
-            flight = self._take_off(entry, self._seconds(None))
+            flight = self._take_off(entry, self._cache.patience(entry, self._seconds(None), elapsed()))
             flight.add_done_callback(functools.partial(self._renewed, entry.request, failed_before=failed_before))
 
     def _renewed(self, request: TokenRequest, flight: _Flight, *, failed_before: bool) -> None:
         self._renewals.release()
-        if not flight.cancelled():
+        if not (self._closed or flight.cancelled()):
             log_renewal(request, flight.result(), failed_before=failed_before)
 
     async def _next_due(self) -> Entry[_Flight]:

@@ -7,9 +7,15 @@ import itertools
 from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from agent_client.errors import IssuerNotTrusted, IssuerRequestError, IssuerUnavailable
-from agent_client.tokens.entry import LONG_AGO, Entry, again
-from agent_client.tokens.renewal import Spread, pause, schedule
+from agent_client.errors import (
+    IssuerNotTrusted,
+    IssuerRequestError,
+    IssuerUnavailable,
+    NotAuthenticated,
+    SvidExpiresSoon,
+)
+from agent_client.tokens.entry import LONG_AGO, Entry, again, remembered
+from agent_client.tokens.renewal import Spread, patience, pause, schedule
 
 if TYPE_CHECKING:
     from agent_client.answers import IssuedToken
@@ -21,6 +27,8 @@ Flight = TypeVar("Flight")
 NEVER = float("inf")
 REFUSALS_APART = 5.0
 """Seconds. A token that was fetched because its predecessor was refused is kept at least this long."""
+_PLAN_SLACK = 64
+"""Plans that others have replaced, before they are looked for and thrown away."""
 
 
 class TokenCache(Generic[Flight]):
@@ -76,23 +84,34 @@ class TokenCache(Generic[Flight]):
 
     def take_off(self, entry: Entry[Flight], flight: Flight) -> None:
         """Note that a call for the entry is under way. End it with ``arrived``, ``failed`` or ``abandoned``."""
-        entry.flight, entry.due_at, entry.used = flight, None, False
+        entry.flight, entry.outdated, entry.due_at, entry.used = flight, False, None, False
         entry.fresh_until = entry.good_until
 
-    def arrived(self, entry: Entry[Flight], arrival: Arrival) -> bool:
-        """Note what the call brought; return whether this workload can use it.
+    def patience(self, entry: Entry[Flight], usual: float, now: float) -> float:
+        """Return the seconds that an attempt in the background may take, where calls may take ``usual`` seconds."""
+        return patience(usual, entry.seconds_left(now))
 
-        It cannot when it became somebody else while the call was under way, or presents another certificate now than
-        the one that the token is bound to (RFC 8705 section 3).
+    def arrived(self, entry: Entry[Flight], arrival: Arrival, caller: CallerIdentity | None, now: float) -> bool:
+        """Note what the call brought; return whether this workload can use it. If not, whoever waits asks anew.
+
+        It cannot when it is somebody else by now, or presents another certificate than the one that the token is bound
+        to (RFC 8705 section 3). Nor when the token has ended on its way: the host was suspended, say.
+
+        Args:
+            entry: Whose call it was.
+            arrival: What it brought.
+            caller: Who this workload is now; ``None``: nobody.
+            now: The time.
         """
-        entry.flight, entry.failure, entry.failures = None, None, 0
-        if self._caller is None:
-            self._caller = arrival.caller
-        if not self._is_ours(arrival.issued, arrival.caller):
+        self.caller_changed(caller, now)
+        entry.flight = None
+        entry.pardon()
+        renew_at, good_until = schedule(arrival.issued, arrival.sent_at, self._spread.next())
+        if now >= good_until or not self._is_ours(arrival.issued, arrival.caller):
+            self._try_later(entry, now, pause(1, self._spread.next(), entry.seconds_left(now)))
             return False
         entry.good, entry.owner = arrival.issued, arrival.caller
-        renew_at, entry.good_until = schedule(arrival.issued, arrival.sent_at, self._spread.next())
-        entry.fresh_until = entry.good_until
+        entry.good_until = entry.fresh_until = good_until
         if entry.renewable:
             self._renew(entry, renew_at)
         return True
@@ -101,24 +120,28 @@ class TokenCache(Generic[Flight]):
         """Note how the call failed.
 
         What the issuer refused is refused for a while without asking again. What it could not answer is not, for the
-        next asker may have more luck. Nobody asks before the time that the issuer named (``RetryInfo``).
+        next asker may have more luck. Nobody asks before the time that the issuer named (``RetryInfo``). What it
+        refused to whom this workload was before is no answer to whom it is now.
         """
-        entry.flight, entry.failure = None, error
+        entry.flight, entry.failure = None, remembered(error)
         entry.failures += 1
-        left = entry.good_until - now if entry.good is not None and now < entry.good_until else None
-        named = _named_pause(error)
-        wait = max(named, pause(entry.failures, self._spread.next(), left))
-        entry.refused_until = now + (wait if _is_refusal(error) else named)
+        left = entry.seconds_left(now)
         if left is None:
             entry.drop()
-        if entry.renewable and (entry.keepers or left is not None):
-            self._renew(entry, now + wait)
+        named = _named_pause(error)
+        wait = max(named, pause(entry.failures, self._spread.next(), left))
+        if entry.outdated:
+            entry.pardon()
+            wait = 0.0
         else:
-            self._remember(entry, entry.refused_until)
+            entry.refused_until = now + (wait if _is_refusal(error) else named)
+        if not self._try_later(entry, now, wait) and entry.refused_until > now:
+            self._plan_for(entry, entry.refused_until)  # so that it is remembered, whoever lets go of it
 
-    def abandoned(self, entry: Entry[Flight]) -> None:
+    def abandoned(self, entry: Entry[Flight], now: float) -> None:
         """Note that the call ended with neither: whoever waits asks anew."""
         entry.flight, entry.fresh_until = None, LONG_AGO
+        self._try_later(entry, now, pause(1, self._spread.next(), entry.seconds_left(now)))
 
     def invalidate(self, entry: Entry[Flight], refused: IssuedToken, now: float) -> None:
         """Drop a token that a resource server refused, unless another one has taken its place.
@@ -131,17 +154,25 @@ class TokenCache(Generic[Flight]):
             entry.dropped_at = now
 
     def caller_changed(self, caller: CallerIdentity | None, now: float) -> None:
-        """Note who this workload is now; ``None``: nobody.
+        """Note who this workload is now; ``None``: nobody. Nothing happens where it is the same as before.
 
-        Another SPIFFE ID has none of the tokens of the one before. Another certificate has those that are not bound to
-        the one before; what is in use of the others is asked for at once.
+        Another SPIFFE ID has none of the tokens of the one before, and none of its refusals. Another certificate has
+        the tokens that are not bound to the one before, and the refusals that are not about that one. What is in use of
+        the others is asked for at once.
         """
-        self._caller = caller
+        before, self._caller = self._caller, caller
+        if before == caller:
+            return
+        another = before is not None and (caller is None or caller.spiffe_id != before.spiffe_id)
         for entry in list(self._entries.values()):
-            if entry.good is None or entry.owner is None or self._is_ours(entry.good, entry.owner):
-                continue
-            entry.drop()
-            if entry.renewable and entry.wanted and entry.flight is None:
+            entry.outdated |= another
+            lost = entry.good is not None and entry.owner is not None and not self._is_ours(entry.good, entry.owner)
+            if lost:
+                entry.drop()
+            pardoned = entry.failure is not None and (another or not _survives_rotation(entry.failure))
+            if pardoned:
+                entry.pardon()
+            if (lost or pardoned) and entry.renewable and entry.wanted and entry.flight is None:
                 self._renew(entry, now)
 
     def due(self, now: float) -> Entry[Flight] | None:
@@ -159,22 +190,36 @@ class TokenCache(Generic[Flight]):
         """Return when :meth:`due` is to be called next."""
         return self._plan[0][0] if self._plan else NEVER
 
+    def flights(self) -> list[Flight]:
+        """Return the calls under way."""
+        return [entry.flight for entry in list(self._entries.values()) if entry.flight is not None]
+
     def forget(self) -> None:
-        """Drop everything, and keep the entries for the sources that have them: this is another process now (fork)."""
+        """Drop everything, and keep the entries for the sources that have them: another process (fork), or the end."""
         self._plan.clear()
         self._caller = None
         for entry in list(self._entries.values()):
             entry.drop()
-            entry.flight, entry.due_at, entry.failure, entry.failures = None, None, None, 0
-            entry.refused_until = LONG_AGO
+            entry.pardon()
+            entry.flight, entry.due_at, entry.used, entry.dropped_at = None, None, False, LONG_AGO
+
+    def _try_later(self, entry: Entry[Flight], now: float, wait: float) -> bool:
+        """Plan an attempt where one is wanted without an asker, or a good token is left; return whether."""
+        if not entry.renewable or not (entry.keepers or entry.seconds_left(now) is not None):
+            return False
+        self._renew(entry, now + wait)
+        return True
 
     def _renew(self, entry: Entry[Flight], at: float) -> None:
         entry.due_at = at
         entry.fresh_until = min(at, entry.good_until)
-        self._remember(entry, at)
+        self._plan_for(entry, at)
 
-    def _remember(self, entry: Entry[Flight], until: float) -> None:
-        heapq.heappush(self._plan, (until, next(self._order), entry))
+    def _plan_for(self, entry: Entry[Flight], at: float) -> None:
+        heapq.heappush(self._plan, (at, next(self._order), entry))
+        if len(self._plan) > _PLAN_SLACK + 2 * len(self._entries):
+            self._plan = [plan for plan in self._plan if plan[0] in (plan[2].due_at, plan[2].refused_until)]
+            heapq.heapify(self._plan)
 
     def _is_ours(self, issued: IssuedToken, owner: CallerIdentity) -> bool:
         if self._caller is None or owner.spiffe_id != self._caller.spiffe_id:
@@ -184,6 +229,11 @@ class TokenCache(Generic[Flight]):
 
 def _is_refusal(error: Exception) -> bool:
     return isinstance(error, IssuerRequestError) and not isinstance(error, IssuerUnavailable | IssuerNotTrusted)
+
+
+def _survives_rotation(error: Exception) -> bool:
+    """Tell what holds for another certificate of the same SPIFFE ID: what the issuer says of anything else."""
+    return isinstance(error, IssuerRequestError) and not isinstance(error, NotAuthenticated | SvidExpiresSoon)
 
 
 def _named_pause(error: Exception) -> float:

@@ -37,11 +37,12 @@ class Entry(Generic[Flight]):
         fresh_until: Until when it is handed out without a look at anything else, ``good_until`` at the latest.
         due_at: When the next attempt in the background is due; ``None``: none is planned.
         used: Whether anybody asked since the last attempt began.
-        failure: How the last attempt failed, if it did.
+        failure: How the last attempt failed, if it did; without its traces, see :func:`remembered`.
         failures: How many failed one after another.
         dropped_at: When a token of it was last dropped because a resource server refused it.
         refused_until: Until when ``failure`` is the answer, without asking the issuer.
         flight: The call under way; the kind of client knows what it is.
+        outdated: Whether the workload became another since that call began.
     """
 
     request: TokenRequest
@@ -57,6 +58,7 @@ class Entry(Generic[Flight]):
     dropped_at: float = LONG_AGO
     refused_until: float = LONG_AGO
     flight: Flight | None = field(default=None, repr=False)
+    outdated: bool = False
 
     @property
     def renewable(self) -> bool:
@@ -68,9 +70,21 @@ class Entry(Generic[Flight]):
         """Whether to renew it."""
         return self.used or bool(self.keepers)
 
+    def seconds_left(self, now: float) -> float | None:
+        """Return how long the token is still good; ``None``: there is none that is."""
+        return self.good_until - now if self.good is not None and now < self.good_until else None
+
+    def good_other_than(self, known: IssuedToken, now: float) -> IssuedToken | None:
+        """Return the token, if it is still good and not ``known``."""
+        return self.good if self.good is not known and self.seconds_left(now) is not None else None
+
     def drop(self) -> None:
         """Hand the token out no more."""
         self.good, self.owner, self.fresh_until, self.good_until = None, None, LONG_AGO, LONG_AGO
+
+    def pardon(self) -> None:
+        """Forget that, and how, anything failed."""
+        self.failure, self.failures, self.refused_until = None, 0, LONG_AGO
 
 
 def again(error: Exception) -> Exception:
@@ -78,3 +92,8 @@ def again(error: Exception) -> Exception:
     twin = copy.copy(error)
     twin.__cause__ = error.__cause__
     return twin
+
+
+def remembered(error: Exception) -> Exception:
+    """Return an error like ``error`` to keep: without traces and cause, which hold on to all that its callers had."""
+    return copy.copy(error)

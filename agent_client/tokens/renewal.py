@@ -10,8 +10,12 @@ if TYPE_CHECKING:
 
 EARLIEST, LATEST = 0.5, 0.9
 """Parts of the time that the issuer advises, between which it is done. Never later: the advice allows for an outage."""
+SOONEST = 1.0
+"""Seconds. No token is renewed sooner, or than after half its life where that is less: whatever the issuer advises."""
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+SHORTEST_PATIENCE = 2.0
+"""Seconds that an attempt in the background gets at least: many times what an issuer under load takes."""
 _DOUBLINGS = 5  # by then LONGEST_PAUSE is reached
 _REMAINDER = 8
 _GOLDEN = 0.6180339887498949
@@ -58,17 +62,27 @@ def schedule(issued: IssuedToken, sent_at: float, position: float) -> Schedule:
         position: Between 0 and 1: where in the span of renewal, see :class:`Spread`.
     """
     lifetime = (issued.expires_at - issued.issued_at).total_seconds()
-    advised = max((issued.renew_at - issued.issued_at).total_seconds(), 0.0)
-    return Schedule(sent_at + advised * (EARLIEST + (LATEST - EARLIEST) * position), sent_at + lifetime)
+    advised = (issued.renew_at - issued.issued_at).total_seconds()
+    after = max(advised * (EARLIEST + (LATEST - EARLIEST) * position), min(SOONEST, lifetime / 2))
+    return Schedule(sent_at + after, sent_at + lifetime)
 
 
 def pause(failures: int, position: float, seconds_left: float | None) -> float:
     """Return the seconds until the next attempt after ``failures`` failed ones (at least one).
 
-    Doubling, between half and all of it. While a good token is left, never more than an eighth of what it has left, so
-    that several attempts fall between the end of an outage and the end of the token.
+    Doubling, between half and all of it. While a good token is left, never more than an eighth of what it has left (or
+    ``FIRST_PAUSE``), so that several attempts fall between the end of an outage and the end of the token.
     """
     longest: float = min(FIRST_PAUSE * 2.0 ** min(failures - 1, _DOUBLINGS), LONGEST_PAUSE)
     if seconds_left is not None:
         longest = min(longest, max(seconds_left / _REMAINDER, FIRST_PAUSE))
     return longest * (1.0 + position) / 2.0
+
+
+def patience(usual: float, seconds_left: float | None) -> float:
+    """Return the seconds that one attempt in the background may take.
+
+    What a client's calls take usually; while a good token is left, no more than an eighth of what it has left (or
+    ``SHORTEST_PATIENCE``). An attempt that hangs in an outage so ends in time for one that comes after it.
+    """
+    return usual if seconds_left is None else min(usual, max(seconds_left / _REMAINDER, SHORTEST_PATIENCE))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agent_client.answers import IssuedToken
 from agent_client.clock import elapsed
-from agent_client.errors import IssuerTimedOut, IssuerUnavailable
+from agent_client.errors import ClientClosed, IssuerTimedOut, IssuerUnavailable
 from agent_client.tokens.cache import NEVER, TokenCache
 from agent_client.tokens.entry import Entry, again
 
@@ -28,9 +28,10 @@ _logger = logging.getLogger("agent_client.tokens")
 
 
 class _Flight:
-    """One call under way. Whoever waits reads ``outcome`` once ``landed`` is set; ``None`` there means: ask anew."""
+    """One call. Whoever waits reads ``outcome`` once ``landed`` is set; ``None`` there means: ask anew."""
 
     def __init__(self) -> None:
+        self.taken_off = False
         self.landed = threading.Event()
         self.outcome: IssuedToken | Exception | None = None
 
@@ -63,8 +64,8 @@ class SyncTokenSource:
             IssuerRequestError, WorkloadApiError, ClientClosed: As ``issue_token`` does.
         """
         entry = self._entry
-        good = entry.good
-        if good is not None and elapsed() < entry.fresh_until:
+        # In this order: what is good now is read after the time that some token was good until.
+        if elapsed() < entry.fresh_until and (good := entry.good) is not None:
             entry.used = True
             return good
         return self._tokens.obtain(entry, timeout)
@@ -80,6 +81,9 @@ class SyncTokenSource:
         """Return a good token other than ``known`` as soon as there is one; ``None`` after ``timeout`` seconds.
 
         It asks for nothing itself: renewal does, with ``keep_fresh`` or while somebody uses the token.
+
+        Raises:
+            ClientClosed: The client is closed, or is while this waits.
         """
         return self._tokens.wait_for_next(self._entry, known, timeout)
 
@@ -93,13 +97,18 @@ class SyncTokens:
     Args:
         issue: Asks the issuer, within so many seconds.
         seconds: Gives the seconds that a call may take, from those that its caller named.
+        caller: Tells who this workload is now; ``None``: nobody. Must not block.
     """
 
     def __init__(
-        self, issue: Callable[[TokenRequest, float], Arrival], seconds: Callable[[float | None], float]
+        self,
+        issue: Callable[[TokenRequest, float], Arrival],
+        seconds: Callable[[float | None], float],
+        caller: Callable[[], CallerIdentity | None],
     ) -> None:
         self._issue = issue
         self._seconds = seconds
+        self._caller = caller
         self._cache: TokenCache[_Flight] = TokenCache()
         self._reset_threads()
 
@@ -127,23 +136,28 @@ class SyncTokens:
         """Return a good token, by asking for one or by waiting for who does; see :meth:`SyncTokenSource.get`."""
         end = time.monotonic() + self._seconds(timeout)
         while True:
-            flight, leads = self._board(entry)
-            if isinstance(flight, IssuedToken):
-                return flight
-            if leads:
-                self._fly(entry, flight, end - time.monotonic())
-            elif not flight.landed.wait(end - time.monotonic()):
-                raise IssuerTimedOut("no answer from the issuer before the deadline")
+            own = _Flight()
+            try:
+                flight = self._board(entry, own)
+                if isinstance(flight, IssuedToken):
+                    return flight
+                if flight is own:
+                    self._fly(entry, own, end - time.monotonic())
+                elif not flight.landed.wait(end - time.monotonic()):
+                    raise IssuerTimedOut("no answer from the issuer before the deadline")
+            finally:
+                if own.taken_off and not own.landed.is_set():  # a KeyboardInterrupt may strike anywhere
+                    self._land(entry, own)
             outcome = flight.outcome
             if isinstance(outcome, IssuedToken):
                 return outcome
-            if outcome is not None and leads:
+            if outcome is not None and flight is own:
                 raise outcome
             # Who made the call may have had less time than is left here; and what it brought may be another's by now.
             if outcome is not None and not isinstance(outcome, IssuerUnavailable):
                 raise again(outcome)
             if time.monotonic() >= end:
-                raise again(outcome) if outcome else IssuerTimedOut("this workload's SVID changed until the deadline")
+                raise again(outcome) if outcome else IssuerTimedOut("no token that can be used before the deadline")
 
     def invalidate(self, entry: Entry[_Flight], refused: IssuedToken) -> None:
         """See :meth:`SyncTokenSource.invalidate`."""
@@ -153,19 +167,23 @@ class SyncTokens:
     def wait_for_next(self, entry: Entry[_Flight], known: IssuedToken, timeout: float) -> IssuedToken | None:
         """See :meth:`SyncTokenSource.wait_for_next`."""
         with self._news:
-            self._news.wait_for(lambda: self._closed or entry.good not in (None, known), timeout)
-            return entry.good if entry.good is not known else None
+            self._news.wait_for(lambda: self._closed or entry.good_other_than(known, elapsed()), timeout)
+            self._refuse_closed()
+            return entry.good_other_than(known, elapsed())
 
-    def caller_changed(self, caller: CallerIdentity | None) -> None:
-        """Tell who this workload is from now on."""
+    def caller_changed(self) -> None:
+        """Tell that this workload may be another from now on."""
         with self._lock:
-            self._cache.caller_changed(caller, elapsed())
+            self._cache.caller_changed(self._caller(), elapsed())
             self._see_to_renewals()
 
     def close(self) -> None:
-        """End the renewals. Those under way end with the client's channels."""
+        """End the renewals, and the wait of all who wait. Calls under way end with the client's channels."""
         with self._lock:
             self._closed = True
+            for flight in self._cache.flights():
+                flight.landed.set()
+            self._cache.forget()
             self._news.notify_all()
             self._plans.notify_all()
 
@@ -174,63 +192,79 @@ class SyncTokens:
         self._reset_threads()
         self._cache.forget()
 
-    def _board(self, entry: Entry[_Flight]) -> tuple[IssuedToken | _Flight, bool]:
-        """Return the token, or the call that will bring it and whether this thread is the one to make it."""
-        with self._lock:
-            answer = self._cache.look(entry, elapsed())
-            if answer is not None:
-                self._see_to_renewals()
-                return answer, False
-            return self._take_off(entry), True
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ClientClosed("this client is closed")
 
-    def _take_off(self, entry: Entry[_Flight]) -> _Flight:
-        flight = _Flight()
-        self._cache.take_off(entry, flight)
-        return flight
+    def _board(self, entry: Entry[_Flight], own: _Flight) -> IssuedToken | _Flight:
+        """Return the token, or the call that will bring it: ``own`` where this thread is the one to make it."""
+        with self._lock:
+            self._refuse_closed()
+            answer = self._cache.look(entry, elapsed())
+            if answer is None:
+                own.taken_off = True
+                self._cache.take_off(entry, own)
+                return own
+            self._see_to_renewals()
+            return answer
 
     def _fly(self, entry: Entry[_Flight], flight: _Flight, seconds: float) -> None:
-        """Make the call, and tell the cache and all who wait what came of it."""
+        """Make the call, and tell the cache what came of it."""
         try:
             flight.outcome = self._arrive(entry, self._issue(entry.request, seconds))
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             flight.outcome = error
             with self._lock:
-                self._cache.failed(entry, error, elapsed())
-        finally:
-            with self._lock:
                 if entry.flight is flight:
-                    self._cache.abandoned(entry)  # by a KeyboardInterrupt, say
-                flight.landed.set()
-                self._news.notify_all()
-                self._see_to_renewals()
+                    self._cache.failed(entry, error, elapsed())
+        finally:
+            self._land(entry, flight)
 
     def _arrive(self, entry: Entry[_Flight], arrival: Arrival) -> IssuedToken | None:
         with self._lock:
-            return arrival.issued if self._cache.arrived(entry, arrival) else None
+            self._refuse_closed()
+            usable = self._cache.arrived(entry, arrival, self._caller(), elapsed())
+            return arrival.issued if usable else None
+
+    def _land(self, entry: Entry[_Flight], flight: _Flight) -> None:
+        """Tell all who wait that a call has ended, be it with nothing."""
+        with self._lock:
+            if entry.flight is flight:
+                self._cache.abandoned(entry, elapsed())
+            flight.landed.set()
+            self._news.notify_all()
+            self._see_to_renewals()
 
     def _see_to_renewals(self) -> None:
-        """Wake a thread for what is planned, or start one where all that there are have work."""
-        due_at = self._cache.next_due()
-        if self._closed or due_at == NEVER:
+        """Wake a thread for what is planned, or start one: where nobody waits for the next plan, it could come late."""
+        if self._closed or self._cache.next_due() == NEVER:
             return
         if self._idle:
             self._plans.notify()
-        elif self._renewers == 0 or (due_at <= elapsed() and self._renewers < RENEWALS_AT_ONCE):
+        elif self._renewers < RENEWALS_AT_ONCE:
             self._renewers += 1
-            threading.Thread(target=self._renew, name="token-renewal", daemon=True).start()
+            try:
+                threading.Thread(target=self._renew, name="token-renewal", daemon=True).start()
+            except RuntimeError:  # no thread is to be had now: the next asker tries again
+                self._renewers -= 1
 
     def _renew(self) -> None:
-        while (entry := self._next_due()) is not None and entry.flight is not None:
-            failed_before, flight = entry.failures > 0, entry.flight
-            self._fly(entry, flight, self._seconds(None))
-            log_renewal(entry.request, flight.outcome, failed_before=failed_before)
+        try:
+            while (entry := self._next_due(flight := _Flight())) is not None:
+                failed_before = entry.failures > 0
+                self._fly(entry, flight, self._cache.patience(entry, self._seconds(None), elapsed()))
+                if not self._closed:
+                    log_renewal(entry.request, flight.outcome, failed_before=failed_before)
+        finally:
+            with self._lock:
+                self._renewers -= 1
 
-    def _next_due(self) -> Entry[_Flight] | None:
+    def _next_due(self, flight: _Flight) -> Entry[_Flight] | None:
         """Wait for a token that is to be renewed, and note that its call is under way; ``None`` after the end."""
         with self._lock:
             while not self._closed:
                 if (entry := self._cache.due(elapsed())) is not None:
-                    self._take_off(entry)
+                    self._cache.take_off(entry, flight)
                     self._see_to_renewals()
                     return entry
                 self._idle += 1

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example, built in a copy, so that no stubs stay behind. Go keeps its objects: only the first build is slow."""
+    """The example, built in a copy, so that no stubs stay behind. Go keeps objects: only the first build is slow."""
     copy = tmp_path_factory.mktemp("go_client")
     shutil.copytree(ROOT / "proto", copy / "proto")
     example = shutil.copytree(ROOT / "examples/go", copy / "examples/go", ignore=shutil.ignore_patterns("issuer_api"))

@@ -26,7 +26,7 @@ def metadata(issuer: str) -> dict[str, Any]:
 def with_pyjwt(issuer: str, audience: str, token: str) -> Claims:
     known = metadata(issuer)
     key = jwt.PyJWKClient(known["jwks_uri"]).get_signing_key_from_jwt(token)
-    return jwt.decode(
+    decoded = jwt.decode_complete(
         token,
         key,
         algorithms=known["id_token_signing_alg_values_supported"],
@@ -34,6 +34,9 @@ def with_pyjwt(issuer: str, audience: str, token: str) -> Claims:
         audience=audience,
         options={"require": ["iss", "sub", "aud", "exp", "iat", "nbf", "jti"]},
     )
+    assert decoded["header"]["typ"] == "at+jwt"
+    claims: Claims = decoded["payload"]
+    return claims
 
 
 def with_joserfc(issuer: str, audience: str, token: str) -> Claims:
@@ -42,7 +45,10 @@ def with_joserfc(issuer: str, audience: str, token: str) -> Claims:
     decoded = joserfc_jwt.decode(token, keys, algorithms=known["id_token_signing_alg_values_supported"])
     assert decoded.header["typ"] == "at+jwt"
     rules = joserfc_jwt.JWTClaimsRegistry(
-        iss={"essential": True, "value": issuer}, aud={"essential": True, "value": audience}, exp={"essential": True}
+        iss={"essential": True, "value": issuer},
+        aud={"essential": True, "value": audience},
+        exp={"essential": True},
+        nbf={"essential": True},
     )
     rules.validate(decoded.claims)
     return decoded.claims

@@ -16,13 +16,13 @@ from agent_client.verification.current import current_token
 from agent_client.verification.grpc import TokenInterceptor
 
 
-async def balance(_: Empty, context: grpc.aio.ServicerContext) -> StringValue:
+async def balance(_request: Empty, _context: grpc.aio.ServicerContext) -> StringValue:
     """Return the ledger's balance."""
     return StringValue(value=f"19.75 EUR, as asked for by {current_token().subject}")
 
 
-async def main() -> None:
-    """Serve until this process is ended."""
+def ledger() -> tuple[grpc.aio.Server, int]:
+    """Return the server, and its port."""
     verifier = TokenVerifier(
         os.environ["ISSUER"],
         "https://ledger.prod.example",
@@ -33,7 +33,13 @@ async def main() -> None:
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("ledger.Ledger", {"Balance": handler})])
     # A token is a secret, so it travels over TLS only.
     identity = Path(os.environ["TLS_KEY"]).read_bytes(), Path(os.environ["TLS_CERTIFICATE"]).read_bytes()
-    port = server.add_secure_port(f"localhost:{os.environ.get('PORT', '8002')}", grpc.ssl_server_credentials([identity]))
+    address = f"localhost:{os.environ.get('PORT', '8002')}"
+    return server, server.add_secure_port(address, grpc.ssl_server_credentials([identity]))
+
+
+async def main() -> None:
+    """Serve until this process is ended."""
+    server, port = ledger()
     await server.start()
     print(f"serving on localhost:{port}", flush=True)
     await server.wait_for_termination()

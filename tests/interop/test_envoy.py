@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ import pytest
 from support.envoy import running_envoy
 from support.https import write_certificate
 from support.minting import AUDIENCE
+from support.open_api import open_api
 from support.published import Published, published_issuer
 
 from issuer.core.token import compact_token, signing_input
@@ -29,29 +28,10 @@ CONFIGURE = Path(__file__).parents[2] / "examples/envoy/configure.py"
 SETTLER = "spiffe://prod.example/ns/payments/sa/settler"
 
 
-class Api(BaseHTTPRequestHandler):
-    """An API that asks nobody for a token, and answers with who Envoy says is calling."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(", ".join(self.headers.get_all("x-caller", ["nobody"])).encode())
-
-    def do_POST(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def api() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with open_api() as address:
+        yield address
 
 
 def configuration(issuer: str, api: str, *, ca: Path | None = None) -> str:

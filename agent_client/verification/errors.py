@@ -149,18 +149,21 @@ class TokenRejected(VerificationError):
 
     Attributes:
         reason: Which rule it breaks.
+        claim: The claim that is malformed, where the reason is CLAIMS_MALFORMED and one is to blame.
     """
 
     http_status = 401
     oauth_error = "invalid_token"
 
-    def __init__(self, reason: RejectionReason) -> None:
-        super().__init__(*_TEXTS[reason])
+    def __init__(self, reason: RejectionReason, claim: str | None = None) -> None:
+        message, remedy = _TEXTS[reason]
+        super().__init__(f"{message}: {claim}" if claim else message, remedy)
         self.reason = reason
+        self.claim = claim
 
-    def __reduce__(self) -> tuple[type[TokenRejected], tuple[RejectionReason]]:
+    def __reduce__(self) -> tuple[type[TokenRejected], tuple[RejectionReason, str | None]]:
         """Be made anew from the reason, by pickle and copy alike."""
-        return type(self), (self.reason,)
+        return type(self), (self.reason, self.claim)
 
 
 class InsufficientScope(VerificationError):

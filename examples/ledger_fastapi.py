@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from agent_client.verification import TokenVerifier, VerifiedToken
 from agent_client.verification.asgi import TokenMiddleware
-from agent_client.verification.fastapi import requires
+from agent_client.verification.current import requires
 
 verifier = TokenVerifier(
     os.environ["ISSUER"],

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from support.deployment import LEDGER as DEV_LEDGER
+from support.deployment import POLICY, SETTLER, Deployment
 from support.examples import commands, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from issuer_testing.development import Development
@@ -34,6 +37,27 @@ def test_a_caller_that_policy_refuses_is_told_why_and_its_own_caller_is_not(
     assert "no token for the ledger: " in log.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def two_scopes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Another issuer, whose policy knows two scopes of little risk: for more, tokens are bound to certificates."""
+    policy = (
+        POLICY.replace(DEV_LEDGER, LEDGER)
+        .replace("ledger.write", "ledger.list")
+        .replace("risk: high, max_ttl: 2m", "risk: low")
+    )
+    with Deployment(tmp_path_factory.mktemp("issuer"), policy=policy) as running:
+        yield running
+
+
+def token_for(deployment: Deployment, scope: str) -> str:
+    with deployment.issuer.client(deployment.authority.workload(SETTLER)) as client:
+        return client.issue_token(LEDGER, [scope]).token.reveal()
+
+
+def show(ledger: str, token: str) -> httpx.Response:
+    return httpx.get(f"http://{ledger}/entries", headers={"Authorization": f"Bearer {token}"})
+
+
 @pytest.fixture(params=["ledger_fastapi.py", "ledger_api.py"])
 def called(request: pytest.FixtureRequest) -> str:
     """The resource servers, which answer alike."""
@@ -51,21 +75,23 @@ def test_the_called_wants_a_token_and_says_so(called: str, settler: Environment,
 
 
 def test_the_called_takes_a_token_only_for_the_scope_that_it_has(
-    called: str, settler: Environment, development: Development, tmp_path: Path
+    called: str, settler: Environment, two_scopes: Deployment, tmp_path: Path
 ) -> None:
-    with (
-        development.issuer.client(development.settler) as client,
-        serving(called, settler | {"AUDIENCE": LEDGER}, tmp_path / "log") as ledger,
-    ):
-        url = f"http://{ledger}/entries"
-        reads, writes = (
-            client.issue_token(LEDGER, [scope]).token.reveal() for scope in ("ledger.read", "ledger.write")
-        )
-        assert httpx.get(url, headers={"Authorization": f"Bearer {reads}"}).status_code == 200
-        refused = httpx.get(url, headers={"Authorization": f"Bearer {writes}"})
+    environment = settler | {"AUDIENCE": LEDGER, "ISSUER": two_scopes.issuer.url}
+    reads, lists = (token_for(two_scopes, scope) for scope in ("ledger.read", "ledger.list"))
+    with serving(called, environment, tmp_path / "log") as ledger:
+        assert show(ledger, reads).status_code == 200
+        refused = show(ledger, lists)
     assert refused.status_code == 403
     assert 'error="insufficient_scope"' in refused.headers["www-authenticate"]
     assert 'scope="ledger.read"' in refused.headers["www-authenticate"]
+
+
+def test_the_called_takes_no_token_of_another_issuer(
+    called: str, settler: Environment, two_scopes: Deployment, tmp_path: Path
+) -> None:
+    with serving(called, settler | {"AUDIENCE": LEDGER}, tmp_path / "log") as ledger:
+        assert show(ledger, token_for(two_scopes, "ledger.read")).status_code == 401
 
 
 def test_the_called_takes_no_token_of_a_development_authority_unless_told(
@@ -78,13 +104,11 @@ def test_the_called_takes_no_token_of_a_development_authority_unless_told(
         serving(called, environment, tmp_path / "log") as ledger,
     ):
         token = client.issue_token(LEDGER, ["ledger.read"]).token.reveal()
-        answer = httpx.get(f"http://{ledger}/entries", headers={"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 401
+        assert show(ledger, token).status_code == 401
 
 
-def test_what_is_written_is_signed_with_who_was_proven(ledger: str, development: Development) -> None:
+def test_the_called_knows_who_was_proven(ledger: str, development: Development) -> None:
     with development.issuer.client(development.settler) as client:
-        token = client.issue_token(LEDGER, ["ledger.write"]).token.reveal()
-    entry = {"amount": "1.00", "by": "somebody else"}
-    answer = httpx.post(f"http://{ledger}/entries", json=entry, headers={"Authorization": f"Bearer {token}"})
-    assert (answer.status_code, answer.json()["by"]) == (201, development.settler.spiffe_id)
+        token = client.issue_token(LEDGER, ["ledger.read"]).token.reveal()
+    answer = httpx.get(f"http://{ledger}/caller", headers={"Authorization": f"Bearer {token}"})
+    assert answer.json() == development.settler.spiffe_id

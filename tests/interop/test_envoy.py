@@ -22,8 +22,6 @@ from issuer.core.token import compact_token, signing_input
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.interop
-
 CONFIGURE = Path(__file__).parents[2] / "examples/envoy/configure.py"
 SETTLER = "spiffe://prod.example/ns/payments/sa/settler"
 
@@ -65,9 +63,8 @@ def test_lets_our_token_through_and_tells_the_api_who_calls(envoy: str, publishe
 
 
 def test_what_a_caller_says_of_itself_does_not_reach_the_api(envoy: str, published: Published) -> None:
-    answer = httpx.get(
-        envoy, headers={"Authorization": f"Bearer {published.token(unbound(published))}", "X-Caller": "spiffe://root"}
-    )
+    token = published.token(unbound(published))
+    answer = httpx.get(envoy, headers={"Authorization": f"Bearer {token}", "X-Caller": "spiffe://root"})
     assert (answer.status_code, answer.text) == (200, SETTLER)
 
 

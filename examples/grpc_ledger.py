@@ -28,7 +28,7 @@ def ledger() -> tuple[grpc.aio.Server, int]:
         "https://ledger.prod.example",
         insecure_dev="INSECURE_DEV" in os.environ,  # for `issuer dev up`; never where anything is at stake
     )
-    server = grpc.aio.server(interceptors=[TokenInterceptor(verifier, scopes=["ledger.read"])])
+    server = grpc.aio.server(interceptors=[TokenInterceptor(verifier, scopes={"/ledger.Ledger/*": ["ledger.read"]})])
     handler = grpc.unary_unary_rpc_method_handler(balance, Empty.FromString, StringValue.SerializeToString)
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("ledger.Ledger", {"Balance": handler})])
     # A token is a secret, so it travels over TLS only.

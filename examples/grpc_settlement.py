@@ -8,7 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import StringValue
 
 from agent_client import SyncIssuerClient
-from agent_client.adapters.grpc import TokenInterceptor, call_credentials
+from agent_client.adapters.grpc import SyncTokenInterceptor, call_credentials
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         credentials = grpc.composite_channel_credentials(tls, call_credentials(tokens))
         with grpc.secure_channel(os.environ.get("LEDGER", "localhost:8002"), credentials) as channel:
             # Beside the credentials: it replaces a token that the ledger refuses, and raises typed errors.
-            trusted = grpc.intercept_channel(channel, TokenInterceptor(tokens))
+            trusted = grpc.intercept_channel(channel, SyncTokenInterceptor(tokens))
             balance = trusted.unary_unary("/ledger.Ledger/Balance", Empty.SerializeToString, StringValue.FromString)
             print(balance(Empty(), timeout=10).value)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Annotated, Any, assert_type
 
+import grpc
+import grpc.aio
 from fastapi import Depends, FastAPI
 from starlette.applications import Starlette
 
@@ -25,6 +28,7 @@ from agent_client.verification import (
 )
 from agent_client.verification.asgi import TokenMiddleware
 from agent_client.verification.current import current_token, requires
+from agent_client.verification.grpc import SyncTokenInterceptor, TokenInterceptor
 from agent_client.verification.resource_metadata import ResourceMetadata
 
 ISSUER = "https://issuer.test"
@@ -95,6 +99,14 @@ def with_fastapi(verifier: TokenVerifier, app: FastAPI) -> None:
     async def read(token: Annotated[VerifiedToken, Depends(requires("read"))]) -> str:
         assert_type(current_token(), VerifiedToken)
         return token.subject
+
+
+def with_grpc(verifier: TokenVerifier) -> None:
+    scopes = {"/ledger.v1.LedgerService/*": ["read"]}
+    grpc.aio.server(interceptors=[TokenInterceptor(verifier, scopes=scopes, public=["/grpc.health.v1.Health/*"])])
+    grpc.server(ThreadPoolExecutor(), interceptors=[SyncTokenInterceptor(verifier, scopes=scopes)])
+    TokenInterceptor(verifier)  # type: ignore[call-arg]
+    TokenInterceptor(verifier, scopes=["read"])  # type: ignore[arg-type]
 
 
 def mistakes_are_found(verifier: TokenVerifier, token: VerifiedToken) -> None:

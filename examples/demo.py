@@ -62,8 +62,8 @@ def tell(development: Development) -> None:
     """Run the steps."""
     issuer = development.issuer
     with (
-        api(issuer.url, LEDGER) as ledger,
-        api(issuer.url, REPORTS) as reports,
+        api(development, LEDGER) as ledger,
+        api(development, REPORTS) as reports,
         issuer.client(development.settler) as settler,
         issuer.client(development.reader) as reader,
     ):
@@ -120,7 +120,7 @@ def rotated(client: SyncIssuerClient) -> None:
 
 
 @contextmanager
-def api(issuer: str, audience: str) -> Iterator[str]:
+def api(development: Development, audience: str) -> Iterator[str]:
     """Run the example resource server for an audience and return its address."""
     program = [
         sys.executable,
@@ -133,7 +133,9 @@ def api(issuer: str, audience: str) -> Iterator[str]:
         "--no-access-log",
         "ledger_api:app",
     ]
-    environment = os.environ | {"ISSUER": issuer, "AUDIENCE": audience}
+    environment = os.environ | {"ISSUER": development.issuer.url, "AUDIENCE": audience}
+    if development.embedded:
+        environment["INSECURE_DEV"] = "1"  # else it refuses tokens of an authority that attests nobody
     with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=environment) as server:
         try:
             yield address_of(server)

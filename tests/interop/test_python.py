@@ -17,16 +17,27 @@ Claims = dict[str, Any]
 Verifier = Callable[[str, str, str], Claims]
 
 
-def metadata(issuer: str) -> dict[str, Any]:
-    document: dict[str, Any] = httpx.get(f"{issuer}/.well-known/openid-configuration").json()
+def openid_metadata(issuer: str) -> str:
+    """Return where OpenID Connect Discovery section 4 puts it: behind the path."""
+    return f"{issuer}/.well-known/openid-configuration"
+
+
+def oauth_metadata(issuer: str) -> str:
+    """Return where RFC 8414 section 3.1 puts it: between host and path."""
+    url = httpx.URL(issuer)
+    return str(url.copy_with(path="/.well-known/oauth-authorization-server" + url.path.rstrip("/")))
+
+
+def metadata(issuer: str, url: str) -> dict[str, Any]:
+    document: dict[str, Any] = httpx.get(url).raise_for_status().json()
     assert document["issuer"] == issuer
     return document
 
 
 def with_pyjwt(issuer: str, audience: str, token: str) -> Claims:
-    known = metadata(issuer)
+    known = metadata(issuer, oauth_metadata(issuer))
     key = jwt.PyJWKClient(known["jwks_uri"]).get_signing_key_from_jwt(token)
-    return jwt.decode(
+    decoded = jwt.decode_complete(
         token,
         key,
         algorithms=known["id_token_signing_alg_values_supported"],
@@ -34,15 +45,21 @@ def with_pyjwt(issuer: str, audience: str, token: str) -> Claims:
         audience=audience,
         options={"require": ["iss", "sub", "aud", "exp", "iat", "nbf", "jti"]},
     )
+    assert decoded["header"]["typ"] == "at+jwt"
+    claims: Claims = decoded["payload"]
+    return claims
 
 
 def with_joserfc(issuer: str, audience: str, token: str) -> Claims:
-    known = metadata(issuer)
+    known = metadata(issuer, openid_metadata(issuer))
     keys = KeySet.import_key_set(httpx.get(known["jwks_uri"]).json())
     decoded = joserfc_jwt.decode(token, keys, algorithms=known["id_token_signing_alg_values_supported"])
     assert decoded.header["typ"] == "at+jwt"
     rules = joserfc_jwt.JWTClaimsRegistry(
-        iss={"essential": True, "value": issuer}, aud={"essential": True, "value": audience}, exp={"essential": True}
+        iss={"essential": True, "value": issuer},
+        aud={"essential": True, "value": audience},
+        exp={"essential": True},
+        nbf={"essential": True},
     )
     rules.validate(decoded.claims)
     return decoded.claims

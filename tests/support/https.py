@@ -27,8 +27,9 @@ BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 def write_certificate(folder: Path, *, password: bytes | None = None) -> tuple[Path, Path]:
-    """Write ``tls.crt`` and ``tls.key`` for 127.0.0.1, self-signed and new every time; return both paths."""
+    """Write ``tls.crt`` and ``tls.key`` for this machine, self-signed and new every time; return both paths."""
     key = generate_private_key(SECP256R1())
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     certificate = (
         x509.CertificateBuilder()
@@ -38,7 +39,7 @@ def write_certificate(folder: Path, *, password: bytes | None = None) -> tuple[P
         .serial_number(x509.random_serial_number())
         .not_valid_before(BEGIN)
         .not_valid_after(BEGIN + timedelta(days=3650))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, SHA256())
     )

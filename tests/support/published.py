@@ -64,13 +64,14 @@ class Published:
 
 
 @contextmanager
-def published_issuer(path: str, key: Path) -> Iterator[Published]:
-    """Serve key set and metadata of an issuer with this path in its URL."""
+def published_issuer(path: str, key: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[Published]:
+    """Serve key set and metadata of an issuer with this path in its URL; by HTTPS with a certificate and its key."""
     signer = KeyFileSigner.open_or_create(key)
     port = _free_port()
-    issuer = f"http://127.0.0.1:{port}{path}"
+    settings = PublicHttpSettings(f"127.0.0.1:{port}", *(certificate or ()))
+    issuer = f"{settings.scheme}://{'localhost' if certificate else '127.0.0.1'}:{port}{path}"
     http = PublicHttpProcess(
-        PublicHttpSettings(listen=f"127.0.0.1:{port}"),
+        settings,
         metadata=ServerMetadata(issuer),
         jwks=signer.public_keys(),
         log=structlog.wrap_logger(CapturingLogger(), processors=[]),

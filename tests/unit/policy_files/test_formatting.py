@@ -13,7 +13,7 @@ from issuer.policy_files.formatting import CannotFormat, formatted
 ROOT = Path(__file__).parents[3]
 SHIPPED = [
     *sorted((ROOT / "issuer/policy_files").glob("*.yaml")),
-    *sorted((ROOT / "examples").rglob("*.yaml")),
+    *sorted((ROOT / "issuer_testing/example_policy").glob("*.yaml")),
     *sorted((ROOT / "spire-dev").rglob("*.yaml")),
 ]
 UGLY = """\

@@ -39,11 +39,20 @@ class Follower:
         source: Where tokens come from; made with ``keep_fresh``.
         seconds: How long to try for the first.
         post: Called, in the thread of this follower, with every token, and with :class:`Lost`: when there is no first
-            one, which ends the following, and again whenever the reason for having none changes.
+            one, which ends the following, and later whenever it was asked for in vain.
+        once: Tell the first token alone.
     """
 
-    def __init__(self, source: SyncTokenSource, seconds: float, post: Callable[[IssuedToken | Lost], None]) -> None:
+    def __init__(
+        self,
+        source: SyncTokenSource,
+        seconds: float,
+        post: Callable[[IssuedToken | Lost], None],
+        *,
+        once: bool = False,
+    ) -> None:
         self._source = source
+        self._once = once
         self._seconds = seconds
         self._post = post
         self._closing = threading.Event()
@@ -64,7 +73,7 @@ class Follower:
             self._tell(Lost(error))
             return
         self._tell(known)
-        while not self._closing.is_set():
+        while not self._once and not self._closing.is_set():
             known = self._next(known)
 
     def _next(self, known: IssuedToken) -> IssuedToken:

@@ -77,9 +77,9 @@ def get(
     """
     if output is TokenOutput.JSON:
         tell_as(MessageForm.JSON)
-    variable, version = _checked(env_name, output)
+    asked, (variable, version) = token.arguments(), _checked(env_name, output)
     with connection.client() as client, told_when_slow("waiting for the Workload API and the issuer"):
-        issued = client.tokens_for(**token.arguments()).get(timeout=connection.seconds)
+        issued = client.issue_token(**asked)
     if issued.refused_scopes:
         tell("warning", f"not granted: {' '.join(issued.refused_scopes)}", [("decision", issued.decision_id)])
     print_result(_printed(issued, output, variable, version))

@@ -128,19 +128,26 @@ class TokenOptions:
             "intent": self._intent(),
         }
 
+    @property
+    def has_intent(self) -> bool:
+        """Whether it says what the token is for."""
+        return any(value is not None for value in self._told_intent().values())
+
     def _intent(self) -> Intent | None:
-        told = {
+        if not self.has_intent:
+            return None
+        from agent_client import Intent  # noqa: PLC0415 - brings protobuf, which --help need not wait for
+
+        return Intent(**self._told_intent())
+
+    def _told_intent(self) -> dict[str, str | None]:
+        return {
             "operation": self.operation,
             "resource": self.resource,
             "workflow": self.workflow,
             "ticket": self.ticket,
             "transaction": self.transaction,
         }
-        if not any(value is not None for value in told.values()):
-            return None
-        from agent_client import Intent  # noqa: PLC0415 - brings protobuf, which --help need not wait for
-
-        return Intent(**told)
 
 
 @dataclass(frozen=True, slots=True)

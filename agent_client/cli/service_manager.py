@@ -25,11 +25,14 @@ class ServiceManager:
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         read = from_environment if environment is None else environment.get
         self._address = _address(read(NOTIFY_SOCKET))
+        self.is_ready = False
+        """Whether :meth:`ready` was called."""
         self.watchdog_seconds = _watchdog_seconds(read(WATCHDOG_USEC), read(WATCHDOG_PID))
         """How often :meth:`alive` has to be called: half of what is allowed (sd_watchdog_enabled(3)); or ``None``."""
 
     def ready(self, status: str) -> None:
-        """Tell that the service does its work from now on."""
+        """Tell that the service does its work, and how it is."""
+        self.is_ready = True
         self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, status: str) -> None:

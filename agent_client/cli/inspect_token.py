@@ -1,0 +1,2 @@
+def inspect_token() -> None:
+    """x"""

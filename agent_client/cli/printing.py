@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from agent_client.cli.failure import CommandFailed, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def print_result(text: str) -> None:
@@ -33,3 +38,13 @@ def end_by(number: signal.Signals) -> None:
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines, as :func:`print_result` does."""
+    print_result("\n".join(lines))
+
+
+def print_json(document: object) -> None:
+    """Print a value as JSON, as :func:`print_result` does."""
+    print_result(json.dumps(document, indent=2))

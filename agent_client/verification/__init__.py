@@ -1,0 +1,43 @@
+"""What a resource server verifies our tokens with.
+
+::
+
+    from agent_client.verification import TokenVerifier
+
+    verifier = TokenVerifier("https://issuer.prod.example", "https://ledger.prod.example")
+    token = verifier.verify(text, scopes=["ledger.read"])     # raises VerificationError
+    token.subject                                             # spiffe://prod.example/ns/payments/sa/settler
+
+Errors are drawn in :mod:`agent_client.verification.errors`; the rules a token has to pass are listed in
+:mod:`agent_client.verification.token_rules`.
+"""
+
+from __future__ import annotations
+
+from agent_client.verification.errors import (
+    ApplicationRejected,
+    InsufficientScope,
+    KeysUnavailable,
+    RejectionReason,
+    TokenRejected,
+    VerificationError,
+)
+from agent_client.verification.key_sources import FetchedKeys, IssuerKeys, KeySource
+from agent_client.verification.metadata_keys import MetadataKeys
+from agent_client.verification.verified_token import VerifiedToken
+from agent_client.verification.verifier import TokenVerifier
+
+__all__ = [
+    "ApplicationRejected",
+    "FetchedKeys",
+    "InsufficientScope",
+    "IssuerKeys",
+    "KeySource",
+    "KeysUnavailable",
+    "MetadataKeys",
+    "RejectionReason",
+    "TokenRejected",
+    "TokenVerifier",
+    "VerificationError",
+    "VerifiedToken",
+]

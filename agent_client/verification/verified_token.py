@@ -1,0 +1,57 @@
+"""A token that was verified: what a resource server may rely on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agent_client.verification.errors import InsufficientScope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a verified token says. It does not hold the token.
+
+    Only :class:`~agent_client.verification.verifier.TokenVerifier` makes one; whoever makes one by hand, in a test say,
+    vouches for it.
+
+    Attributes:
+        issuer: The ``iss``, the one that was expected.
+        subject: The ``sub``: the SPIFFE ID of whom the caller acts as.
+        client_id: The SPIFFE ID of who asked for the token; the subject, unless the claims have ``act``.
+        audience: The ``aud``, the one that was expected.
+        scopes: What the token allows; empty when it has no ``scope``.
+        issued_at: The ``iat`` (UTC).
+        expires_at: The ``exp`` (UTC). Leeway may have accepted it a moment later.
+        token_id: The ``jti``, the token's identity: its text is none, for a signature can be written in two ways.
+        application: On whose behalf the caller acts, as policy allowed it to claim; ``None`` when of nobody.
+        certificate_thumbprint: The ``cnf.x5t#S256``, which is the presented certificate's; ``None`` when not bound.
+        development: The token is of a development authority, which attests nobody.
+        claims: All claims, those above included. What is nested in them must not be changed.
+    """
+
+    issuer: str
+    subject: str
+    client_id: str
+    audience: str
+    scopes: tuple[str, ...]
+    issued_at: datetime
+    expires_at: datetime
+    token_id: str
+    application: str | None
+    certificate_thumbprint: str | None
+    development: bool
+    claims: Mapping[str, Any] = field(repr=False)
+
+    def require(self, *scopes: str) -> None:
+        """Return if the token has every one of these scopes.
+
+        Raises:
+            InsufficientScope: It has not; names all of ``scopes``.
+        """
+        if not set(scopes).issubset(self.scopes):
+            raise InsufficientScope(scopes)

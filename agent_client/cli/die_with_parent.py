@@ -27,7 +27,7 @@ def main(parent: int, command: list[str]) -> int:
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is the point
     except OSError as error:
-        print(f"error: {command[0]} cannot be run: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"error: {command[0]} cannot be run: {error.strerror}\n")
         return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
 
 

@@ -84,7 +84,9 @@ class Handover:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         elif self._kept is not None and self._kept.held is not None:

@@ -17,12 +17,14 @@ from agent_client.cli.token_reading import MAX_TEXT_BYTES, DecodedToken, decode,
 from agent_client.cli.verdict import LEEWAY_SECONDS, Expected, reasons
 from agent_client.clock import utc_now
 
+_STANDARD_INPUT = "-"
+
 
 def inspect_token(
     *,
     token: Annotated[
         str, typer.Argument(metavar="[TOKEN|-]", help="The token; by default, standard input is read.")
-    ] = "-",
+    ] = _STANDARD_INPUT,
     file: Annotated[Path | None, typer.Option(help="Read it from this file.")] = None,
     issuer: Annotated[
         str | None, typer.Option(metavar="URL", help="Whose it has to be: the issuer that the API trusts.")
@@ -55,7 +57,7 @@ def inspect_token(
         1  it would be refused
         2  the command line is wrong, or there is no token
         5  the issuer's keys cannot be had
-    """  # noqa: E501 - an example is one line
+    """
     tell_as(output)
     if issuer is None and not offline:
         raise typer.BadParameter(
@@ -81,9 +83,9 @@ def inspect_token(
 
 
 def _read(token: str, file: Path | None) -> str:
-    if file is not None and token != "-":  # noqa: S105 - a dash
+    if file is not None and token != _STANDARD_INPUT:
         raise typer.BadParameter("give the token or a file, not both", param_hint="--file")
-    if token != "-":  # noqa: S105
+    if token != _STANDARD_INPUT:
         tell("warning", "every user of this host can read a command line: give tokens on standard input or by --file")
         return token
     try:
@@ -117,7 +119,10 @@ def _signature(token: DecodedToken, expected: Expected) -> Signature:
     told = token.claims.get("aud")
     audience = expected.audience or (told if isinstance(told, str) and told else "-")
     leeway = timedelta(seconds=LEEWAY_SECONDS)
-    verifier = TokenVerifier(expected.issuer or "", audience, leeway=leeway, insecure_dev=expected.insecure_dev)
+    try:
+        verifier = TokenVerifier(expected.issuer or "", audience, leeway=leeway, insecure_dev=expected.insecure_dev)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--issuer") from None
     try:
         with verifier:
             verifier.verify(token.text)

@@ -120,7 +120,11 @@ def _headline(found: Inspection) -> str:
     verdict = "REFUSED" if found.reasons else "ACCEPTED"
     if found.signature.holds is None:
         return f"{verdict}, and UNVERIFIED: anybody may have written it"
-    return f"{verdict}: a resource server would take it" if not found.reasons else f"{verdict}: no server takes it"
+    return (
+        f"{verdict}: a resource server would take it"
+        if not found.reasons
+        else f"{verdict}: a resource server would not take it"
+    )
 
 
 def _notes(found: Inspection) -> Iterator[str]:

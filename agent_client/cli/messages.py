@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from agent_client.cli.failure import ExitCode
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agent_client.cli.failure import CommandFailed
+    from agent_client.cli.failure import CommandFailed, ExitCode
 
 _STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold"}
 
@@ -53,7 +51,8 @@ def tell(kind: str, message: str, details: Sequence[tuple[str, str | None]] = ()
     """
     known = [(name, value) for name, value in details if value]
     if _speech.form is MessageForm.JSON:
-        print(json.dumps({"level": kind, "message": message, **dict(known)}), file=sys.stderr, flush=True)
+        sys.stderr.write(json.dumps({"level": kind, "message": message, **dict(known)}) + "\n")
+        sys.stderr.flush()
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text.assemble((f"{kind}: ", _STYLES[kind]), plain(message)))

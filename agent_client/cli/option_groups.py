@@ -16,7 +16,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
 
     Every parameter of the result is given by name. The fields are annotated as parameters of a command are.
     """
-    groups = {name: kind for name, kind in get_type_hints(command).items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in get_type_hints(command).items() if is_dataclass(kind)}
 
     @functools.wraps(command)
     def spread(**values: Any) -> None:  # noqa: ANN401 - whatever the options are

@@ -45,13 +45,9 @@ AllowPartial = Annotated[
         "--allow-partial", help="Take the scopes that are granted rather than all or nothing.", rich_help_panel=_TOKEN
     ),
 ]
-Operation = Annotated[
-    str | None, typer.Option(help="What will be done, as in settle-batch.", rich_help_panel=_INTENT)
-]
+Operation = Annotated[str | None, typer.Option(help="What will be done, as in settle-batch.", rich_help_panel=_INTENT)]
 Resource = Annotated[str | None, typer.Option(help="To what.", rich_help_panel=_INTENT)]
-Workflow = Annotated[
-    str | None, typer.Option(help="The automation that it is a part of.", rich_help_panel=_INTENT)
-]
+Workflow = Annotated[str | None, typer.Option(help="The automation that it is a part of.", rich_help_panel=_INTENT)]
 Ticket = Annotated[str | None, typer.Option(help="The change ticket.", rich_help_panel=_INTENT)]
 Transaction = Annotated[str | None, typer.Option(help="The transaction id.", rich_help_panel=_INTENT)]
 Issuer = Annotated[
@@ -62,9 +58,7 @@ Issuer = Annotated[
 ]
 IssuerName = Annotated[
     str,
-    typer.Option(
-        metavar="DNS", help="The DNS name of the issuer's registration entry.", rich_help_panel=_CONNECTION
-    ),
+    typer.Option(metavar="DNS", help="The DNS name of the issuer's registration entry.", rich_help_panel=_CONNECTION),
 ]
 IssuerTrustDomain = Annotated[
     str | None,

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -97,7 +97,7 @@ def serve(
     [bold]Exit codes[/bold]
 
     As in `spiffe-token --help`; 0 after SIGTERM.
-    """  # noqa: E501 - an example is one line
+    """
     # Now, and not at the top: it brings gRPC, which --help need not wait for.
     from agent_client.cli.serving.listeners import UnixPlace, parse_place, parse_socket_mode  # noqa: PLC0415
 
@@ -163,9 +163,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, end, number)
     async with IssuerClient(**connection.arguments()) as client:
-        sources = {
-            token.audience: client.tokens_for(**token.arguments(), keep_fresh=True) for token in wanted
-        }
+        sources = {token.audience: client.tokens_for(**token.arguments(), keep_fresh=True) for token in wanted}
         first = asyncio.ensure_future(_first_tokens(sources, connection.seconds))
         if not await _before(first, stop):
             return ended_by[0]
@@ -193,10 +191,10 @@ async def _first_tokens(sources: dict[str, TokenSource], seconds: float) -> None
     await asyncio.gather(*(first(audience, source) for audience, source in sources.items()))
 
 
-async def _before(task: asyncio.Future[None], stop: asyncio.Event) -> bool:
+async def _before(task: asyncio.Future[Any], stop: asyncio.Event) -> bool:
     """Say whether ``task`` ended before ``stop`` came; what it raises is raised."""
-    stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if task.done():
         task.result()

@@ -53,7 +53,7 @@ class ServiceManager:
             return
         # A manager that went away is no reason to stop serving, and a full queue none to wait.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.setblocking(False)
+            out.settimeout(0)
             out.sendto(message.encode(), self._address)
 
 

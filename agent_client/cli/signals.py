@@ -100,5 +100,7 @@ class BlockedSignals:
         self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self._waited_for))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)

@@ -1,4 +1,4 @@
-"""Every reason for which a resource server would refuse a token, and not only the first. Pure; looks at no signature."""
+"""Every reason for which a resource server would refuse a token, not only the first. Pure; looks at no signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 request, parsed strictly (RFC 9112). Pure. What is doubtful is refused: two readers could differ on it."""
+"""One HTTP/1.1 request, parsed strictly (RFC 9112). Pure. What is doubtful is refused: readers could differ on it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def tell(kind: str, message: str, details: Sequence[tuple[str, str | None]] = ()
     Args:
         kind: ``error``, ``warning`` or ``note``.
         message: What happened, in one sentence.
-        details: Names and values that belong to it; those without a value are left out.
+        details: Names and values that belong to it; those without a value are left out. Of a note, programs alone get
+            them: for people it is one line.
     """
     known = [(name, value) for name, value in details if value]
     if _speech.form is MessageForm.JSON:
@@ -56,7 +57,7 @@ def tell(kind: str, message: str, details: Sequence[tuple[str, str | None]] = ()
         return
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text.assemble((f"{kind}: ", _STYLES[kind]), plain(message)))
-    for name, value in known:
+    for name, value in known if kind != "note" else ():
         console.print(Text.assemble((f"  {plain(name)}: ", "bold"), plain(value)))
 
 

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from agent_client.cli.serving.answers import failure_answer, refusal, token_answer
+from agent_client.cli.serving.listeners import BACKLOG
 from agent_client.cli.serving.request import HEAD_END, MAX_HEAD_BYTES, MalformedRequest, parse_request
 from agent_client.clock import utc_now
 
@@ -48,7 +49,7 @@ class TokenServer:
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         """Answer on ``listener`` until ``stop``, and then to those who have asked, for some seconds."""
-        server = await asyncio.start_server(self._connected, sock=listener, limit=MAX_HEAD_BYTES)
+        server = await asyncio.start_server(self._connected, sock=listener, limit=MAX_HEAD_BYTES, backlog=BACKLOG)
         async with server:
             await stop.wait()
         with contextlib.suppress(TimeoutError):

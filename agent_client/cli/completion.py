@@ -36,7 +36,6 @@ def completion(shell: Annotated[Shell, typer.Argument(help="For which shell.")])
 
     As in `spiffe-token --help`.
     """
-    prepare_completion()
     print_result(get_completion_script(prog_name=PROGRAM, complete_var=VARIABLE, shell=shell.value))
 
 

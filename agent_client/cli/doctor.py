@@ -39,10 +39,12 @@ def doctor(
 ) -> None:
     """Walk through everything that a token needs, tell what is wrong, and how to mend it.
 
-    It looks at the Workload API's socket, the SVID and its chain, the trust bundle, the issuer's DNS name, each of its
-    addresses by mutual TLS, and policy; with --audience at a token and its time, with --issuer-url at what resource
-    servers see. It goes on past what does not work. Nothing is changed; with --audience one token is issued and thrown
-    away, and --timeout counts for each step.
+    It looks at the Workload API's socket, the SVID and its chain, the trust
+    bundle, the issuer's DNS name, each of its addresses by mutual TLS, and
+    policy; with --audience at a token and its time, with --issuer-url at what
+    resource servers see. It goes on past what does not work. Nothing is
+    changed; with --audience one token is issued and thrown away, and --timeout
+    counts for each step.
 
     [bold]Examples[/bold]
 

@@ -69,10 +69,12 @@ def execute(
 ) -> None:
     """Run a program with a token in a variable or in a file, never in its arguments.
 
-    A file is kept fresh until the program ends, and then removed; when its token has expired and there is no other, it
-    is removed before that. A variable cannot change in a program that runs: with --env alone, --on-renewal is
-    `restart` (the program gets SIGTERM, after 10 s SIGKILL, and is started with the new token), or nothing is renewed
-    and the program simply takes the place of this command.
+    A file is kept fresh until the program ends, and then removed; when its
+    token has expired and there is no other, it is removed before that. A
+    variable cannot change in a program that runs: with --env alone,
+    --on-renewal is `restart` (the program gets SIGTERM, after 10 s SIGKILL, and
+    is started with the new token), or nothing is renewed and the program simply
+    takes the place of this command.
 
     [bold]Examples[/bold]
 
@@ -83,19 +85,23 @@ def execute(
 
     [bold]Signals[/bold]
 
-    TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT are passed on; what a terminal sends has reached the program
-    already, as it is in the same process group. When this command is killed, the program is killed with it (Linux). As
-    process 1 of a container it reaps the processes that the program leaves behind.
+    TERM, INT, HUP, QUIT, USR1, USR2, WINCH, TSTP and CONT are passed on; what a
+    terminal sends has reached the program already, as it is in the same process
+    group. When this command is killed, the program is killed with it (Linux).
+    As process 1 of a container it reaps the processes that the program leaves
+    behind.
 
     [bold]Exit codes[/bold]
 
-    That of the program, or 128 and the number of the signal that ended it; 126 and 127 when it cannot be run or is not
-    there. Before it was started: as in `spiffe-token --help`.
+    That of the program, or 128 and the number of the signal that ended it; 126
+    and 127 when it cannot be run or is not there. Before it was started: as in
+    `spiffe-token --help`.
 
     [bold]Files[/bold]
 
-    The private folder is made in $XDG_RUNTIME_DIR, else in /dev/shm, else in $TMPDIR. It stays behind only when this
-    command is killed; the token in it then ends by itself.
+    The private folder is made in $XDG_RUNTIME_DIR, else in /dev/shm, else in
+    $TMPDIR. It stays behind only when this command is killed; the token in it
+    then ends by itself.
     """  # noqa: E501 - an example is one line
     tell_as(output)
     asked, seconds, renewal = token.arguments(), connection.seconds, _on_renewal(on_renewal)

@@ -68,12 +68,14 @@ def get(
 
     [bold]kubectl[/bold]
 
-    With --output kubernetes it is the command of a kubeconfig's exec plugin; KUBERNETES_EXEC_INFO tells which version
-    of client.authentication.k8s.io to speak. kubectl keeps the token until it expires.
+    With --output kubernetes it is the command of a kubeconfig's exec plugin;
+    KUBERNETES_EXEC_INFO tells which version of client.authentication.k8s.io to
+    speak. kubectl keeps the token until it expires.
 
     [bold]Exit codes[/bold]
 
-    As in `spiffe-token --help`. Nothing is printed to standard output unless the exit code is 0.
+    As in `spiffe-token --help`. Nothing is printed to standard output unless
+    the exit code is 0.
     """
     if output is TokenOutput.JSON:
         tell_as(MessageForm.JSON)

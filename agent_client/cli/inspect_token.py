@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import sys
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import Annotated
 
@@ -18,6 +21,7 @@ from agent_client.cli.verdict import LEEWAY_SECONDS, Expected, reasons
 from agent_client.clock import utc_now
 
 _STANDARD_INPUT = "-"
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")  # RFC 7468
 
 
 def inspect_token(
@@ -33,6 +37,9 @@ def inspect_token(
     scopes: Annotated[
         list[str] | None, typer.Option("--scope", help="What it has to allow. Repeat it for several.")
     ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The certificate (PEM) that it is presented with.")
+    ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch no keys: say what it claims, unverified.")] = False,
     insecure_dev: Annotated[
         bool, typer.Option("--insecure-dev", help="The API takes tokens of the development authority.")
@@ -41,9 +48,10 @@ def inspect_token(
 ) -> None:
     """Say what a token claims, and every reason for which a resource server would refuse it.
 
-    It is read in any form that this program writes: alone, as a header, as JSON. Its signature is never printed. The
-    issuer's keys come from its metadata; nothing is sent there. Give the token on standard input or in a file: every
-    user of this host can read a command line.
+    It is read in any form that this program writes: alone, as a header, as
+    JSON. Its signature is never printed. The issuer's keys come from its
+    metadata; nothing is sent there. Give the token on standard input or in a
+    file: every user of this host can read a command line.
 
     [bold]Examples[/bold]
 
@@ -65,7 +73,8 @@ def inspect_token(
             param_hint="--issuer",
         )
     decoded = decode(token_in(_read(token, file)))
-    expected = Expected(issuer, audience, tuple(scopes or ()), insecure_dev)
+    presented = None if certificate is None else _thumbprint_of(certificate)
+    expected = Expected(issuer, audience, tuple(scopes or ()), insecure_dev, presented)
     signature = Signature.NOT_LOOKED_AT if offline else _signature(decoded, expected)
     now = utc_now().timestamp()
     found = list(reasons(decoded, expected, now))
@@ -104,6 +113,18 @@ def _read(token: str, file: Path | None) -> str:
     if not text:
         raise CommandFailed(ExitCode.USAGE, f"there is no token: {file or 'standard input'} is empty")
     return text
+
+
+def _thumbprint_of(file: Path) -> str:
+    """Return the SHA-256 of the first certificate in a file, as tokens spell it (RFC 8705 section 3.1)."""
+    try:
+        match = _PEM.search(file.read_bytes())
+        der = base64.b64decode(match[1]) if match else b""
+    except OSError as error:
+        raise CommandFailed(ExitCode.USAGE, f"{file} cannot be read: {error.strerror}") from error
+    if not der:
+        raise CommandFailed(ExitCode.USAGE, f"{file} holds no certificate in PEM")
+    return base64.urlsafe_b64encode(sha256(der).digest()).rstrip(b"=").decode()
 
 
 def _signature(token: DecodedToken, expected: Expected) -> Signature:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from agent_client.cli.messages import plain
 from agent_client.cli.telling_times import told_duration, told_moment, told_relative
 from agent_client.cli.token_reading import seconds
+from agent_client.cli.verdict import thumbprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,8 @@ _BEFORE_SIGNATURE = frozenset(
 )
 """Reasons (RejectionReason) that a verifier finds before it looks for a key: of the signature nothing is known then."""
 _OF_SIGNATURE = frozenset({"KEY_UNKNOWN", "ALGORITHM_NOT_OF_KEY", "SIGNATURE_WRONG"})
+_CERTIFICATE_MISSING = "CERTIFICATE_MISSING"
+"""A bound token without its connection: the last that the verifier looks at, and nothing against the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Signature:
     @classmethod
     def of_rejection(cls, reason: str, message: str) -> Signature:
         """Return what a verifier's rejection says of the signature. Its rules have an order, and it stops at one."""
+        if reason == _CERTIFICATE_MISSING:
+            return cls.HOLDS
         if reason in _OF_SIGNATURE:
             return cls(holds=False, reason=message)
         if reason in _BEFORE_SIGNATURE:
@@ -93,7 +98,7 @@ def document(found: Inspection) -> dict[str, Any]:
         "notes": list(_notes(found)),
         "lifetime": expires_at - issued_at if issued_at is not None and expires_at is not None else None,
         "expires_in": None if expires_at is None else int(expires_at - found.now),
-        "certificate_sha256": _thumbprint(claims),
+        "certificate_sha256": thumbprint(claims),
         "header": found.token.header,
         "claims": claims,
     }
@@ -134,16 +139,10 @@ def _notes(found: Inspection) -> Iterator[str]:
     issued_at, expires_at = seconds(claims, "iat"), seconds(claims, "exp")
     if issued_at is not None and expires_at is not None:
         yield f"it lives {told_duration(expires_at - issued_at)} in all"
-    if (thumbprint := _thumbprint(claims)) is not None:
-        yield f"it works only over mutual TLS with the certificate whose SHA-256 is {thumbprint} (RFC 8705)"
+    if (bound_to := thumbprint(claims)) is not None:
+        yield f"it works only over mutual TLS with the certificate whose SHA-256 is {bound_to} (RFC 8705)"
     elif claims:
         yield "it is bound to no certificate: whoever has it can use it"
-
-
-def _thumbprint(claims: dict[str, Any]) -> str | None:
-    confirmation = claims.get("cnf")
-    thumbprint = confirmation.get("x5t#S256") if isinstance(confirmation, dict) else None
-    return thumbprint if isinstance(thumbprint, str) else None
 
 
 def _value(name: str, value: object, now: float) -> str:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from agent_client.cli.completion import completion
+from agent_client.cli.completion import completion, prepare_completion
 from agent_client.cli.doctor import doctor
 from agent_client.cli.execute import execute
 from agent_client.cli.failure import failure_of
@@ -80,6 +80,7 @@ app.command(name="completion")(completion)
 def main() -> NoReturn:
     """Run the command line. Whatever happens, the user gets a message and an exit code, never a traceback."""
     silence_grpc()
+    prepare_completion()
     # Ctrl-C ends the process on the spot, also while it waits for a lock; what has to tidy up says otherwise.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

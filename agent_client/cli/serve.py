@@ -64,14 +64,18 @@ def serve(
 ) -> None:
     """Give out fresh tokens to the programs of this host, one for each audience, until SIGTERM.
 
-    GET /token?audience=AUDIENCE answers as a token endpoint does (RFC 6749 section 5.1). Tokens are renewed before they
-    expire, so an answer takes no longer than a read. It begins to answer when it has every token once.
+    GET /token?audience=AUDIENCE answers as a token endpoint does (RFC 6749
+    section 5.1). Tokens are renewed before they expire, so an answer takes no
+    longer than a read. It begins to answer when it has every token once.
 
-    [bold]On a UNIX socket[/bold] the kernel says who asks: by default this user alone.
+    [bold]On a UNIX socket[/bold] the kernel says who asks: by default this user
+    alone.
 
-    [bold]On a port[/bold] every program of the host gets through, and what a browser or a server can be talked into.
-    So a request also needs `Authorization: Bearer` with the secret of this start, which --secret-file holds, and
-    `Metadata: true`; and nothing comes in that has passed a browser or a proxy.
+    [bold]On a port[/bold] every program of the host gets through, and what a
+    browser or a server can be talked into. So a request also needs
+    `Authorization: Bearer` with the secret of this start, which --secret-file
+    holds, and `Metadata: true`; and nothing comes in that has passed a browser
+    or a proxy.
 
     [bold]Examples[/bold]
 

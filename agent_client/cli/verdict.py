@@ -29,6 +29,7 @@ class Expected:
     audience: str | None = None
     scopes: tuple[str, ...] = ()
     insecure_dev: bool = False
+    certificate_sha256: str | None = None
 
 
 def reasons(token: DecodedToken, expected: Expected, now: float) -> Iterator[str]:
@@ -38,6 +39,7 @@ def reasons(token: DecodedToken, expected: Expected, now: float) -> Iterator[str
     2. Whose and for whom: issuer, audience, scopes.
     3. Its times, give or take the usual leeway.
     4. A development authority.
+    5. Its binding, where a certificate is told.
 
     Whether it is signed by the issuer is **not** looked at.
     """
@@ -47,6 +49,16 @@ def reasons(token: DecodedToken, expected: Expected, now: float) -> Iterator[str
         yield from _time_reasons(token.claims, now)  # 3
         if "dev" in token.claims and not expected.insecure_dev:  # 4
             yield "it is of a development authority, which attests nobody; servers outside tests refuse it"
+        bound_to = thumbprint(token.claims)
+        if expected.certificate_sha256 is not None and bound_to not in (None, expected.certificate_sha256):  # 5
+            yield "it is bound to another certificate than this one"
+
+
+def thumbprint(claims: dict[str, Any]) -> str | None:
+    """Return the SHA-256 of the certificate that a token is bound to (RFC 8705 section 3.1); ``None`` without one."""
+    confirmation = claims.get("cnf")
+    told = confirmation.get("x5t#S256") if isinstance(confirmation, dict) else None
+    return told if isinstance(told, str) else None
 
 
 def _form_reasons(token: DecodedToken) -> Iterator[str]:

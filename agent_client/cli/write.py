@@ -47,12 +47,15 @@ def write(
 ) -> None:
     """Write a token into a file and keep it fresh until SIGTERM: as a sidecar, or as a service.
 
-    The file is replaced whole: a reader that opens it sees one token, the old or the new. What cannot be written, as on
-    a full disk, is told and tried again, and the old token stays; when it has expired and there is no other, the file
-    is taken away, so that nobody uses what no API takes. At the end of this command the file stays.
+    The file is replaced whole: a reader that opens it sees one token, the old
+    or the new. What cannot be written, as on a full disk, is told and tried
+    again, and the old token stays; when it has expired and there is no other,
+    the file is taken away, so that nobody uses what no API takes. At the end of
+    this command the file stays.
 
-    Until there is a first token it tries for --timeout and then ends, for whoever supervises it to start it again.
-    After that it goes on, also when it is denied: policy may change.
+    Until there is a first token it tries for --timeout and then ends, for
+    whoever supervises it to start it again. After that it goes on, also when it
+    is denied: policy may change.
 
     [bold]Examples[/bold]
 
@@ -62,8 +65,9 @@ def write(
 
     [bold]systemd[/bold]
 
-    With Type=notify it is ready when the first token is written, and shows in `systemctl status` until when that is
-    good. WatchdogSec= is answered. One process keeps one token: for several, run several, or see `serve`.
+    With Type=notify it is ready when the first token is written, and shows in
+    `systemctl status` until when that is good. WatchdogSec= is answered. One
+    process keeps one token: for several, run several, or see `serve`.
 
     [bold]Exit codes[/bold]
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from issuer_testing.issuer_process import _free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 EXEC = ("exec", *READ)
 WAIT = "while :; do sleep 0.05; done"
@@ -185,7 +187,7 @@ def test_what_is_ignored_from_the_start_stays_ignored(spiffe_token: SpiffeToken)
 
 
 def test_ctrl_c_of_a_terminal_reaches_the_program_once(spiffe_token: SpiffeToken) -> None:
-    with terminal_session(spiffe_token, *EXEC, "--env-file", "F", *shell(SAY_SIGNALS)) as session:
+    with TerminalSession(spiffe_token, *EXEC, "--env-file", "F", *shell(SAY_SIGNALS)) as session:
         session.read_until(rb"\d+\r\n")
         os.write(session.terminal, b"\x03")  # Ctrl-C
         session.read_until(rb"INT\r\n")
@@ -196,21 +198,21 @@ def test_ctrl_c_of_a_terminal_reaches_the_program_once(spiffe_token: SpiffeToken
 
 
 def test_ctrl_z_stops_both_and_fg_continues_both(spiffe_token: SpiffeToken) -> None:
-    with terminal_session(spiffe_token, *EXEC, "--env-file", "F", *shell("echo $$; " + WAIT)) as session:
+    with TerminalSession(spiffe_token, *EXEC, "--env-file", "F", *shell("echo $$; " + WAIT)) as session:
         child = int(session.read_until(rb"(\d+)\r\n")[1])
         os.write(session.terminal, b"\x1a")  # Ctrl-Z
         for pid in (session.pid, child):
-            wait_until(lambda pid=pid: state_of(pid) == "T", what=f"{pid} is stopped", seconds=SECONDS)
+            wait_until(partial(is_in_state, pid, "T"), what=f"{pid} is stopped", seconds=SECONDS)
         os.killpg(session.pid, signal.SIGCONT)  # as a shell does for `fg`
         for pid in (session.pid, child):
-            wait_until(lambda pid=pid: state_of(pid) != "T", what=f"{pid} goes on", seconds=SECONDS)
+            wait_until(partial(is_in_state, pid, "SRD"), what=f"{pid} goes on", seconds=SECONDS)
 
 
 def test_ctrl_c_while_the_token_is_waited_for_ends_it_without_a_word(spiffe_token: SpiffeToken) -> None:
     for how in ((), ("--env-file", "F")):
         arguments = (*EXEC, *how, "--issuer", f"127.0.0.1:{_free_port()}", "--timeout", "60s", "--", "true")
         with spiffe_token.start(*arguments) as process:
-            wait_until(lambda p=process.pid: threads(p) > 3, what="it asks", seconds=SECONDS)
+            wait_until(partial(has_threads, process.pid), what="it asks", seconds=SECONDS)
             process.send_signal(signal.SIGINT)
             said = process.communicate(timeout=SECONDS)
         assert (process.returncode, *said) == (-signal.SIGINT, "", "")
@@ -247,7 +249,25 @@ def test_the_file_is_taken_away_when_its_token_ends_without_a_next_one(tmp_path:
     assert "is taken away" in told
 
 
-class terminal_session:  # noqa: N801 - used as a context manager
+def test_the_signal_comes_when_the_file_could_be_written_and_not_before(
+    spiffe_token: SpiffeToken, tmp_path: Path
+) -> None:
+    folder, hups = tmp_path / "folder", tmp_path / "hups"
+    folder.mkdir()
+    hups.touch()
+    arguments = ("--file", str(folder / "token"), "--on-renewal", "signal:HUP")
+    script = f"trap 'echo >> {hups}; exit 5' HUP; echo $$; {WAIT}"
+    with spiffe_token.start(*EXEC, *arguments, *shell(script)) as process:
+        line_of(process.stdout)
+        folder.rename(tmp_path / "away")
+        assert "it is tried again" in line_of(process.stderr)
+        assert hups.read_text() == ""
+        (tmp_path / "away").rename(folder)
+        process.communicate(timeout=SECONDS)
+    assert process.returncode == 5
+
+
+class TerminalSession:
     """The command as the foreground process group of a terminal, as a shell starts it."""
 
     def __init__(self, spiffe_token: SpiffeToken, *arguments: str) -> None:
@@ -288,7 +308,7 @@ class terminal_session:  # noqa: N801 - used as a context manager
             self.said += os.read(self.terminal, 4096)
         return match
 
-    def __enter__(self) -> terminal_session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -298,9 +318,10 @@ class terminal_session:  # noqa: N801 - used as a context manager
         os.close(self.terminal)
 
 
-def state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+def is_in_state(pid: int, states: str) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] in states
 
 
-def threads(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+def has_threads(pid: int) -> bool:
+    """Say whether gRPC has begun its work."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir())) > 3

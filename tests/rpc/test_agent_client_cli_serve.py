@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import signal
 import socket
@@ -14,6 +13,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +24,6 @@ from issuer_testing.deadline import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TOKEN = f"{LEDGER} ledger.read"
 PATH = f"/token?audience={LEDGER}"
@@ -183,7 +182,7 @@ def test_a_browser_or_a_server_that_was_talked_into_it_is_refused(
     loopback: Endpoint, headers: dict[str, str | None]
 ) -> None:
     told = {name: value and value.replace("{port}", str(loopback.port)) for name, value in headers.items()}
-    status, _, body = loopback.get(**told)
+    status, _, body = loopback.get(PATH, **told)
     assert (status, body["error"]) == (403, "access_denied")
 
 
@@ -288,9 +287,8 @@ def test_many_who_ask_at_once_are_answered(unix: Endpoint) -> None:
 
 
 def test_another_user_is_refused_by_the_kernels_word(spiffe_token: SpiffeToken, tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o711)  # noqa: PTH101
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o711)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o711)  # who may pass, and not look
     path = tmp_path / "s"
     arguments = ("--listen", f"unix:{path}", "--token", TOKEN, "--allow-uid", "12345", "--allow-uid", "0")
     ask = (
@@ -381,8 +379,8 @@ def test_the_secret_is_new_with_each_start_and_gone_at_the_end(spiffe_token: Spi
         arguments = ("--listen", "127.0.0.1:0", "--token", TOKEN, "--secret-file", str(file))
         with serving(spiffe_token, *arguments) as process:
             secrets.add(Endpoint(process, None, file).secret)
-            with open(f"/proc/{process.pid}/cmdline", "rb") as cmdline:
-                assert not any(secret.encode() in cmdline.read() for secret in secrets)
+            arguments_seen = Path(f"/proc/{process.pid}/cmdline").read_text()
+            assert not any(secret in arguments_seen for secret in secrets)
         assert process.returncode == 0
         assert not file.exists()
     assert len(secrets) == 2

@@ -6,15 +6,13 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from issuer_testing.deadline import wait_until
 from support.deployment import LEDGER, SETTLER, Deployment
 
-from issuer_testing.deadline import wait_until
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from issuer_testing.spire.embedded import EmbeddedWorkload
 
 PROGRAM = (sys.executable, "-m", "agent_client")
@@ -88,7 +86,7 @@ def text_when_there(path: Path, *, other_than: str = "") -> str:
 def is_alive(pid: int) -> bool:
     """Say whether a process is there and no zombie."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -16,8 +16,8 @@ _SERVICE, _SERVICE_LABELS = "svc", 3
 def dns_name_finding(name: str) -> Finding:
     """Return whether a Kubernetes Service could have the issuer's name.
 
-    The name authenticates the issuer. Where SPIRE fills in the DNS names of Services (``autoPopulateDNSNames``), who may
-    create a Service gets a certificate with its names: ``NAME``, ``NAME.NAMESPACE``, ``NAME.NAMESPACE.svc`` and
+    The name authenticates the issuer. Where SPIRE fills in the DNS names of Services (``autoPopulateDNSNames``), who
+    may create a Service gets a certificate with its names: ``NAME``, ``NAME.NAMESPACE``, ``NAME.NAMESPACE.svc`` and
     ``NAME.NAMESPACE.svc.CLUSTER-DOMAIN``.
     """
     labels = name.lower().rstrip(".").split(".")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BACKLOG = 1024
-"""Connections that wait to be taken. On a UNIX socket one more is refused at once (unix(7): EAGAIN), so there is room."""
+"""Connections that wait to be taken. On a UNIX socket one more is refused at once (EAGAIN), so there is room."""
 _HIGHEST_PORT = 65_535
 _HIGHEST_MODE = 0o777
 

@@ -33,7 +33,7 @@ _HANDOVER = "How the program gets it"
 def execute(
     *,
     command: Annotated[
-        list[str], typer.Argument(metavar="PROGRAM [ARGUMENT]...", help="What to run; write it after `--`.")
+        list[str], typer.Argument(metavar="PROGRAM [ARGUMENT]", help="What to run; write it after `--`.")
     ],
     token: TokenOptions,
     connection: ConnectionOptions,
@@ -132,7 +132,7 @@ def _supervise(
         def launch(issued: IssuedToken) -> int:
             return child.start(command, environment | handover.give(issued), signals.mask)
 
-        hooks = Hooks(launch=launch, renew=handover.renew, lost=tell_lost, tend=handover.tend)
+        hooks = Hooks(launch, handover.renew, handover.current, tell_lost, handover.tend)
         supervisor = Supervisor(signals, hooks, renewal)
         kept = handover.has_file or renewal.restart
         follower = Follower(client.tokens_for(**asked, keep_fresh=kept), seconds, supervisor.post, once=not kept)

@@ -39,7 +39,7 @@ class Follower:
         source: Where tokens come from; made with ``keep_fresh``.
         seconds: How long to try for the first.
         post: Called, in the thread of this follower, with every token, and with :class:`Lost`: when there is no first
-            one, which ends the following, and later whenever it was asked for in vain.
+            one, which ends the following, and later when it was asked for in vain, once for each reason.
         once: Tell the first token alone.
     """
 
@@ -56,6 +56,7 @@ class Follower:
         self._seconds = seconds
         self._post = post
         self._closing = threading.Event()
+        self._lost: tuple[type[Exception], str] | None = None
         self._thread = threading.Thread(target=self._follow, name="token-follower", daemon=True)
 
     def start(self) -> None:
@@ -83,13 +84,21 @@ class Follower:
             if found is None and known.expires_at <= utc_now():
                 found = self._source.get(timeout=self._seconds)  # raises why there is none
         except Exception as error:  # noqa: BLE001 - as above
-            self._tell(Lost(error))
+            self._lose(error)
             self._closing.wait(AGAIN_SECONDS)
             return known
         if found is None or found is known:
             return known
+        self._lost = None
         self._tell(found)
         return found
+
+    def _lose(self, error: Exception) -> None:
+        # Without the ids of decision and request, which differ with each attempt.
+        reason = type(error), str(getattr(error, "message", error))
+        if reason != self._lost:
+            self._lost = reason
+            self._tell(Lost(error))
 
     def _tell(self, news: IssuedToken | Lost) -> None:
         if not self._closing.is_set():

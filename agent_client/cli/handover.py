@@ -69,6 +69,10 @@ class Handover:
         if self._kept is not None:
             self._kept.renew(issued, utc_now())
 
+    def current(self) -> IssuedToken | None:
+        """Return the token that is in the file; ``None`` when there is none."""
+        return None if self._kept is None else self._kept.held
+
     def tend(self) -> float:
         """Do what is due, and return the seconds until the next time."""
         return LONGEST_SECONDS if self._kept is None else self._kept.tend(utc_now())

@@ -102,15 +102,32 @@ def serve(
 
     As in `spiffe-token --help`; 0 after SIGTERM.
     """
-    # Now, and not at the top: it brings gRPC, which --help need not wait for.
-    from agent_client.cli.serving.listeners import UnixPlace, parse_place, parse_socket_mode  # noqa: PLC0415
-
     tell_as(output)
+    place, mode = _place(listen, socket_mode, secret_file, allow_uid)
     try:
-        place, mode = parse_place(listen), parse_socket_mode(socket_mode or ("0666" if allow_uid else "0600"))
         wanted = wanted_tokens(token or [], config)
     except UnusableTokens as error:
         raise typer.BadParameter(str(error), param_hint="--token / --config") from None
+    uids = frozenset(allow_uid or [os.geteuid()])
+    with _open(place, mode, uids, secret_file) as (listener, where, guard):
+        ended_by = asyncio.run(_serve(listener, str(where), guard, wanted, connection))
+    if ended_by is signal.SIGINT:
+        end_by(ended_by)
+
+
+def _place(
+    listen: str, socket_mode: str | None, secret_file: Path | None, allow_uid: list[int] | None
+) -> tuple[Place, int]:
+    """Return where to listen, and the permissions of a socket.
+
+    Raises:
+        typer.BadParameter: It is no place, or goes with other guards than are told.
+    """
+    # Now, and not at the top: it brings gRPC, which --help need not wait for.
+    from agent_client.cli.serving.listeners import UnixPlace, parse_place, parse_socket_mode  # noqa: PLC0415
+
+    try:
+        place, mode = parse_place(listen), parse_socket_mode(socket_mode or ("0666" if allow_uid else "0600"))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--listen / --socket-mode") from None
     unix = isinstance(place, UnixPlace)
@@ -119,11 +136,7 @@ def serve(
         raise typer.BadParameter(needed, param_hint="--secret-file")
     if not unix and (allow_uid or socket_mode):
         raise typer.BadParameter("it is for a UNIX socket; on a port nobody knows who asks", param_hint="--allow-uid")
-    uids = frozenset(allow_uid or [os.geteuid()])
-    with _open(place, mode, uids, secret_file) as (listener, where, guard):
-        ended_by = asyncio.run(_serve(listener, str(where), guard, wanted, connection))
-    if ended_by is signal.SIGINT:
-        end_by(ended_by)
+    return place, mode
 
 
 @contextlib.contextmanager

@@ -42,12 +42,14 @@ class Hooks:
     Attributes:
         launch: Starts the child with a token, and returns its process id.
         renew: Puts the next token where the child finds it. It does not fail.
+        current: Returns the token that the child finds, which is not the newest one while that cannot be written.
         lost: Is told that there is no token any more.
         tend: Does what is due; returns the seconds until it wants to be called again.
     """
 
     launch: Callable[[IssuedToken], int]
     renew: Callable[[IssuedToken], None]
+    current: Callable[[], IssuedToken | None]
     lost: Callable[[Exception], None]
     tend: Callable[[], float]
 
@@ -67,6 +69,7 @@ class Supervisor:
         self._on_renewal = on_renewal
         self._news: SimpleQueue[News] = SimpleQueue()
         self._child: int | None = None
+        self._told: IssuedToken | None = None
         self._next: IssuedToken | None = None
         self._kill_at: float | None = None
         self._ending = False
@@ -99,6 +102,7 @@ class Supervisor:
 
     def _seconds(self) -> float:
         seconds = self._hooks.tend()
+        self._tell_child()
         return seconds if self._kill_at is None else min(seconds, max(self._kill_at - time.monotonic(), 0.0))
 
     def _take_news(self) -> None:
@@ -108,7 +112,7 @@ class Supervisor:
                 if isinstance(news, Lost):
                     self._lose(news.cause)
                 elif self._child is None:
-                    self._child = self._hooks.launch(news)
+                    self._launch(news)
                 else:
                     self._renew(self._child, news)
 
@@ -119,13 +123,23 @@ class Supervisor:
 
     def _renew(self, child: int, issued: IssuedToken) -> None:
         self._hooks.renew(issued)
-        if self._on_renewal.signal is not None:
-            os.kill(child, self._on_renewal.signal)
         if self._on_renewal.restart and not self._ending:
             self._next = issued
             if self._kill_at is None:
                 self._kill_at = time.monotonic() + RESTART_GRACE_SECONDS
                 os.kill(child, signal.SIGTERM)
+
+    def _launch(self, issued: IssuedToken) -> None:
+        self._child, self._told = self._hooks.launch(issued), issued
+
+    def _tell_child(self) -> None:
+        """Send the child its signal, once it can find another token than the one that it knows of."""
+        current = self._hooks.current()
+        if self._child is None or current is None or current is self._told:
+            return
+        self._told = current
+        if self._on_renewal.signal is not None:
+            os.kill(self._child, self._on_renewal.signal)
 
     def _pass_on(self, child: int, arrived: Arrived) -> None:
         # Who ends us ends the child, also one that was about to be started anew.
@@ -152,7 +166,7 @@ class Supervisor:
         if code is None or self._next is None or self._ending:
             return code
         issued, self._next, self._kill_at = self._next, None, None
-        self._child = self._hooks.launch(issued)
+        self._launch(issued)
         return None
 
 

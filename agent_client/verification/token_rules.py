@@ -242,9 +242,14 @@ def _client_id(claims: dict[str, Any]) -> str:
 
 def _spiffe_id(claims: dict[str, Any], claim: str) -> str:
     text = _text(claims, claim)
-    if len(text) > _MAX_ID_BYTES or not _SPIFFE_ID.fullmatch(text):
+    if not _is_spiffe_id(text):
         raise _malformed(claim)
     return text
+
+
+@lru_cache(maxsize=1024)  # callers come again; each name was written by the issuer
+def _is_spiffe_id(text: str) -> bool:
+    return len(text) <= _MAX_ID_BYTES and _SPIFFE_ID.fullmatch(text) is not None
 
 
 def _name(claims: dict[str, Any], claim: str) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         AudienceNotAllowed,
         ChainRejected,
         ClientClosed,
+        ClientForked,
         ClientNotConfigured,
         ConditionNotMet,
         FactMissing,
@@ -55,6 +56,13 @@ if TYPE_CHECKING:
         Violation,
     )
     from agent_client.requests import Intent, TokenRequest
+    from agent_client.resource_errors import (
+        InsecureTransport,
+        ResourceRefused,
+        ScopeInsufficient,
+        StepUpRequired,
+        TokenRefused,
+    )
     from agent_client.sync import SyncIssuerClient
     from agent_client.tokens.aio import TokenSource
     from agent_client.tokens.sync import SyncTokenSource
@@ -79,10 +87,12 @@ __all__ = [
     "AudienceNotAllowed",
     "ChainRejected",
     "ClientClosed",
+    "ClientForked",
     "ClientNotConfigured",
     "ConditionNotMet",
     "FactMissing",
     "GrantExpired",
+    "InsecureTransport",
     "Intent",
     "InvalidTokenRequest",
     "IssuedToken",
@@ -99,14 +109,18 @@ __all__ = [
     "NotFound",
     "PolicyDenied",
     "PreconditionFailed",
+    "ResourceRefused",
     "RpcNotAllowed",
+    "ScopeInsufficient",
     "ScopeNotAllowed",
     "SpiffeIdNotGiven",
+    "StepUpRequired",
     "SvidExpiresSoon",
     "SvidOutdated",
     "SvidRejected",
     "SyncIssuerClient",
     "SyncTokenSource",
+    "TokenRefused",
     "TokenRequest",
     "TokenSource",
     "TrustBundleMissing",
@@ -126,6 +140,7 @@ _HOMES = {
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),
     "requests": ("Intent", "TokenRequest"),
+    "resource_errors": ("InsecureTransport", "ResourceRefused", "ScopeInsufficient", "StepUpRequired", "TokenRefused"),
     "sync": ("SyncIssuerClient",),
     "tokens.aio": ("TokenSource",),
     "tokens.sync": ("SyncTokenSource",),

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from support.minting import AUDIENCE
 from support.guarded_api import ISSUER, READ, WRITE, Api, KeysAway, api
+from support.minting import AUDIENCE
 
 from agent_client.verification import TokenVerifier, grpc_aio, grpc_sync
 from agent_client.verification.current import NoCurrentToken, current_token

@@ -89,7 +89,7 @@ class Examination:
         except ClientNotConfigured as error:
             yield fault("issuer", str(error), "Set it; it is in the description of the issuer's deployment.")
             return None
-        yield ok("issuer", endpoint.address)
+        yield ok("issuer", ", ".join(endpoint.addresses))
         return endpoint
 
     def _identity(self, context: X509Context, endpoint: IssuerEndpoint | None) -> Iterator[Finding]:
@@ -104,14 +104,15 @@ class Examination:
         yield bundle_finding(context, trust_domain or svid.trust_domain, now)
 
     def _reach(self, endpoint: IssuerEndpoint) -> Generator[Finding, None, list[Access] | None]:
-        addresses, nowhere = resolve(endpoint.address)
-        if nowhere is not None:
-            yield nowhere
         accesses = None
-        for address in addresses:
-            finding, found = reach(address, endpoint.dns_name, self._client_of, self.connection.seconds)
-            yield finding
-            accesses = found if accesses is None else accesses
+        for configured in endpoint.addresses:
+            addresses, nowhere = resolve(configured)
+            if nowhere is not None:
+                yield nowhere
+            for address in addresses:
+                finding, found = reach(address, endpoint.dns_name, self._client_of, self.connection.seconds)
+                yield finding
+                accesses = found if accesses is None else accesses
         return accesses
 
     def _policy(self, accesses: list[Access] | None) -> Finding:

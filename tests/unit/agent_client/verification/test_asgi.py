@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.asgi_client import Answer, ask, bearer, http_scope, websocket_scope
-from support.minting import AUDIENCE
 from support.guarded_api import ISSUER, READ, WRITE, KeysAway
+from support.minting import AUDIENCE
 
 from agent_client.verification import InsufficientScope, TokenVerifier
 from agent_client.verification import asgi as asgi_module

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("spire-dev/*.md")])
+PAGES = sorted(
+    page for pattern in ("*.md", "docs/**/*.md", "spire-dev/*.md", "examples/*.md") for page in ROOT.glob(pattern)
+)
 PROGRAMS = {"issuer": "issuer", "spiffe-token": "agent_client"}
 """Our commands, and the module that runs each."""
 

@@ -1,5 +1,5 @@
 """``python -m agent_client``: the ``spiffe-token`` command."""
 
-from agent_client.cli import main
+from agent_client.cli.main import main
 
 main()

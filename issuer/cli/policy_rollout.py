@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent_client import ISSUER_DNS_NAME
-from agent_client.cli import Issuer, IssuerName, Socket, Timeout  # noqa: TC001 - typer reads the annotations
+from agent_client.cli.options import Issuer, IssuerName, Socket, Timeout  # noqa: TC001 - typer reads the annotations
 from agent_client.errors import ClientNotConfigured, IssuerRequestError
 from issuer.cli.failure import ExitCode, fail
 from issuer.cli.output import Output

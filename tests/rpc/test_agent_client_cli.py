@@ -10,16 +10,17 @@ import socket
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.deployment import LEDGER, READER, SETTLER, Deployment
+from support.deployment import LEDGER, POLICY, READER, SETTLER, Deployment
 
+from agent_client.clock import utc_now
+from issuer_testing.deadline import wait_until
 from issuer_testing.issuer_process import _free_port
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from issuer_testing.spire.embedded import EmbeddedWorkload
 
 READ = ("get", "--audience", LEDGER, "--scope", "ledger.read")
@@ -165,3 +166,77 @@ def test_colours_are_for_terminals(deployment: Deployment, settler: EmbeddedWork
     told = os.read(terminal, 65536).decode()
     os.close(terminal)
     assert "\x1b[1;31merror: " in told
+
+
+def test_a_shell_takes_the_token_by_eval(deployment: Deployment, settler: EmbeddedWorkload) -> None:
+    line = run(deployment, settler, *READ, "--output", "env", "--env-name", "API_TOKEN").stdout
+    ended = subprocess.run(["sh", "-c", f"{line}\nenv"], check=True, capture_output=True, text=True)
+    (token,) = (
+        value for name, _, value in (v.partition("=") for v in ended.stdout.splitlines()) if name == "API_TOKEN"
+    )
+    assert token.count(".") == 2
+
+
+def test_a_header_is_one_that_curl_takes(deployment: Deployment, settler: EmbeddedWorkload) -> None:
+    name, _, value = run(deployment, settler, *READ, "--output", "header").stdout.partition(": ")
+    assert (name, value.split()[0], value.count(".")) == ("Authorization", "Bearer", 2)
+
+
+def test_kubectl_gets_its_credential(deployment: Deployment, settler: EmbeddedWorkload) -> None:
+    beta = "client.authentication.k8s.io/v1beta1"
+    asked = json.dumps({"kind": "ExecCredential", "apiVersion": beta, "spec": {"interactive": False}})
+    ended = subprocess.run(
+        [sys.executable, "-m", "agent_client", *READ, "--output", "kubernetes"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment(deployment, settler) | {"KUBERNETES_EXEC_INFO": asked},
+    )
+    credential = json.loads(ended.stdout)
+    assert (credential["apiVersion"], credential["status"]["token"].count(".")) == (beta, 2)
+    assert datetime.fromisoformat(credential["status"]["expirationTimestamp"]) > utc_now()
+
+
+def test_a_version_that_kubectl_asks_for_and_is_not_known_costs_no_token(
+    deployment: Deployment, settler: EmbeddedWorkload
+) -> None:
+    before = len(deployment.issuer.log())
+    ended = subprocess.run(
+        [sys.executable, "-m", "agent_client", *READ, "--output", "kubernetes"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment(deployment, settler) | {"KUBERNETES_EXEC_INFO": "{}"},
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert not [line for line in deployment.issuer.log()[before:] if line.get("event") == "rpc"]
+
+
+def test_a_full_disk_behind_standard_output_is_told(deployment: Deployment, settler: EmbeddedWorkload) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "agent_client", *READ],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(deployment, settler),
+        )
+    assert ended.returncode == 6
+    assert ended.stderr == "error: standard output cannot be written: No space left on device\n"
+
+
+def test_an_intent_is_told_to_policy(own_deployment: Deployment) -> None:
+    condition = '    when: request.intent.ticket == "CHG-17"\n'
+    own_deployment.policy_file.write_text(POLICY + condition, encoding="utf-8")
+    own_deployment.issuer.signal(signal.SIGHUP)
+    workload = own_deployment.authority.workload(SETTLER)
+    wait_until(lambda: run(own_deployment, workload, *READ).returncode == 3, what="policy is loaded", seconds=60)
+    assert run(own_deployment, workload, *READ, "--ticket", "CHG-17").returncode == 0
+    assert run(own_deployment, workload, *READ, "--ticket", "CHG-18").returncode == 3
+
+
+def test_a_failure_is_told_as_json_where_the_token_would_be(deployment: Deployment, settler: EmbeddedWorkload) -> None:
+    ended = run(deployment, settler, *READ, "--scope", "ledger.refund", "--output", "json")
+    told = json.loads(ended.stderr)
+    assert (told["level"], told["reason"], bool(told["decision"])) == ("error", "SCOPE_NOT_ALLOWED", True)

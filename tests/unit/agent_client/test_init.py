@@ -33,7 +33,7 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     [
         ("import agent_client", {"grpc", "spiffe", "cryptography", "typer", "google.protobuf"}),
         ("from agent_client import IssuerRequestError", {"grpc", "spiffe", "cryptography", "typer"}),
-        ("import agent_client.cli", {"grpc", "spiffe", "cryptography"}),
+        ("import agent_client.cli.main", {"grpc", "spiffe", "cryptography"}),
         ("from agent_client import SyncIssuerClient, IssuerClient", {"typer", "rich", "issuer", "pydantic", "yaml"}),
     ],
 )

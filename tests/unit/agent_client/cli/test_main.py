@@ -1,4 +1,4 @@
-"""``spiffe-token`` without an issuer; tests/rpc/test_agent_client_cli.py has it with one."""
+"""``spiffe-token`` without an issuer; tests/rpc/test_agent_client_cli*.py have it with one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import sys
 import pytest
 
 from agent_client import errors
-from agent_client.cli import EXIT_CODES, HELP, ExitCode, _plain
+from agent_client.cli.failure import EXIT_CODES, ExitCode
+from agent_client.cli.main import HELP
+from agent_client.cli.messages import plain
 
 GET = ["get", "--audience", "https://api.test", "--scope", "read"]
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("SPIFFE_")}
@@ -84,7 +86,7 @@ def test_every_error_has_one_exit_code() -> None:
 
 
 def test_what_a_terminal_would_obey_is_replaced() -> None:
-    assert _plain("a\x1b[31mb\r\nc\u202ed é [bold]") == "a\ufffd[31mb\ufffd\ufffdc\ufffdd é [bold]"
+    assert plain("a\x1b[31mb\r\nc\u202ed é [bold]") == "a\ufffd[31mb\ufffd\ufffdc\ufffdd é [bold]"
 
 
 def test_the_help_names_every_exit_code_that_there_is() -> None:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import secrets
 import signal
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent_client.cli.failure import CommandFailed, failure_of
-from agent_client.cli.messages import MessageForm, tell, tell_as
+from agent_client.cli.messages import MessageForm, tell_as
 from agent_client.cli.option_groups import with_option_groups
 from agent_client.cli.options import ConnectionOptions, Messages  # noqa: TC001 - typer reads them
 from agent_client.cli.printing import end_by
-from agent_client.cli.service_manager import ServiceManager
 from agent_client.cli.serving.guard import LoopbackGuard, UnixGuard
 from agent_client.cli.serving.wanted import UnusableTokens, wanted_tokens
 from agent_client.cli.token_file import TokenFile
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from agent_client import TokenSource
     from agent_client.cli.serving.guard import Guard
     from agent_client.cli.serving.listeners import LoopbackPlace, Place
-    from agent_client.cli.serving.wanted import WantedToken
 
 SECRET_BYTES = 32
 """256 bits: nobody guesses it, however often they may ask."""
@@ -108,9 +103,14 @@ def serve(
         wanted = wanted_tokens(token or [], config)
     except UnusableTokens as error:
         raise typer.BadParameter(str(error), param_hint="--token / --config") from None
+    # Now, and not at the top: they take a third of a second that --help need not wait for.
+    import asyncio  # noqa: PLC0415
+
+    from agent_client.cli.serving.running import serve_until_ended  # noqa: PLC0415
+
     uids = frozenset(allow_uid or [os.geteuid()])
     with _open(place, mode, uids, secret_file) as (listener, where, guard):
-        ended_by = asyncio.run(_serve(listener, str(where), guard, wanted, connection))
+        ended_by = asyncio.run(serve_until_ended(listener, str(where), guard, wanted, connection))
     if ended_by is signal.SIGINT:
         end_by(ended_by)
 
@@ -162,65 +162,3 @@ def _open(
 
 def _hosts(place: LoopbackPlace) -> frozenset[str]:
     return frozenset({place.authority, f"localhost:{place.port}"})
-
-
-async def _serve(
-    listener: socket.socket, where: str, guard: Guard, wanted: Sequence[WantedToken], connection: ConnectionOptions
-) -> signal.Signals:
-    """Serve until a signal, and return that."""
-    from agent_client import IssuerClient  # noqa: PLC0415 - as above
-    from agent_client.cli.serving.server import TokenServer  # noqa: PLC0415
-
-    stop, ended_by = asyncio.Event(), [signal.SIGTERM]
-
-    def end(number: signal.Signals) -> None:
-        ended_by[0] = number
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end, number)
-    async with IssuerClient(**connection.arguments()) as client:
-        sources = {token.audience: client.tokens_for(**token.arguments(), keep_fresh=True) for token in wanted}
-        first = asyncio.ensure_future(_first_tokens(sources, connection.seconds))
-        if not await _before(first, stop):
-            return ended_by[0]
-        manager = ServiceManager()
-        beating = asyncio.ensure_future(_beat(manager))
-        status = f"giving out {len(sources)} {'token' if len(sources) == 1 else 'tokens'} on {where}"
-        manager.ready(status)
-        tell("note", status)
-        await TokenServer(sources, guard, connection.seconds).serve(listener, stop)
-        manager.stopping()
-        beating.cancel()
-    return ended_by[0]
-
-
-async def _first_tokens(sources: dict[str, TokenSource], seconds: float) -> None:
-    """Get every token once. One that is refused ends the command: what is asked for cannot be had."""
-
-    async def first(audience: str, source: TokenSource) -> None:
-        try:
-            await source.get(timeout=seconds)
-        except Exception as error:
-            failure = failure_of(error)
-            raise CommandFailed(failure.code, f"{audience}: {failure.message}", failure.details) from error
-
-    await asyncio.gather(*(first(audience, source) for audience, source in sources.items()))
-
-
-async def _before(task: asyncio.Future[Any], stop: asyncio.Event) -> bool:
-    """Say whether ``task`` ended before ``stop`` came; what it raises is raised."""
-    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if task.done():
-        task.result()
-        return True
-    task.cancel()
-    return False
-
-
-async def _beat(manager: ServiceManager) -> None:
-    while manager.watchdog_seconds is not None:
-        manager.alive()
-        await asyncio.sleep(manager.watchdog_seconds)

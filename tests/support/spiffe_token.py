@@ -40,6 +40,7 @@ class SpiffeToken:
         return os.environ | {
             "SPIFFE_ENDPOINT_SOCKET": self.workload.socket,
             "SPIFFE_ISSUER_ADDRESS": self.deployment.issuer.address,
+            "XDG_RUNTIME_DIR": str(self.deployment.settings.folder),  # what a test kills leaves its folder there
             **variables,
         }
 

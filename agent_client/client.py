@@ -149,7 +149,7 @@ class ClientCore(Generic[Channel]):
                 watcher = WorkloadApiWatcher(self._socket)
                 for callback in self._subscribers:
                     watcher.subscribe(callback)
-                forks.used()
+                forks.used(watcher)
                 self._watcher = watcher
                 watcher.start()
             return self._watcher
@@ -202,7 +202,7 @@ class ClientCore(Generic[Channel]):
         elif counts_against(failure, attempt.seconds):
             at_least = failure.retry_after.total_seconds() if failure.retry_after else 0.0
             if self.balancer.failed(attempt, now, at_least) and len(self.balancer.addresses) > 1:
-                _logger.warning("an address of the issuer is left out until it answers again: %s", failure)
+                _logger.warning("the issuer at %s is left out for a while: %s", attempt.address, failure.message)
         return course.pause_after(attempt, failure, now)
 
     def close(self) -> list[Channel]:
@@ -218,7 +218,7 @@ class ClientCore(Generic[Channel]):
             watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.close()
-            forks.unused()
+            forks.unused(watcher)
 
     def _identity(self, now: datetime) -> tuple[X509Context, X509Svid]:
         watcher = self.start()
@@ -238,5 +238,5 @@ class ClientCore(Generic[Channel]):
 
     def _begin_anew(self) -> None:
         """Forget the parent's connections, in the child of a fork. They are not the child's to close."""
-        forks.keep(self._watcher, self.channels)
+        forks.keep(self.channels)
         self._reset()

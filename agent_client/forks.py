@@ -1,21 +1,30 @@
 """What becomes of clients when their process forks.
 
-gRPC does not survive a fork in which it is in use, whatever its settings say. Tried with grpcio 1.85, forking while a
-client was open: with ``GRPC_ENABLE_FORK_SUPPORT=0``, calls of the child never end, not even at their deadline. Without
-it, or with ``1``, most work, but the child hangs where another thread was in a call (gRPC holds a lock then), some
-calls end with "Closed on fork", and some children abort. So a child does not touch what its parent had open, and makes
-nothing new beside it: it is told so at once (:class:`~agent_client.errors.ClientForked`). What worked without fail, in
-all three settings: a fork before any client was used, and one after all of them were closed.
+gRPC does not survive a fork in which it is in use, whatever ``GRPC_ENABLE_FORK_SUPPORT`` tells it. Tried with grpcio
+1.85 while a client was open:
 
-The parent loses nothing. Only clients of this package are seen here: a program that uses gRPC itself has to mind forks.
+- By default, one child in five crashed by itself where a thread was amid gRPC: the watcher's always is. Calls of the
+  child worked mostly, and hung where another thread was amid a call.
+- With ``1``, the fork itself hung, in parent or child, where other threads were amid calls; asyncio's always is one.
+- With ``0``, calls of the child never ended, not even at their deadline.
+- In all three, taking down in the child what the parent had open could crash it.
+
+So the watchers leave gRPC for the moment of a fork, which then harms nobody who is not amid a call; and a child does
+not touch what its parent had open, makes nothing new beside it, and is told so at once
+(:class:`~agent_client.errors.ClientForked`). A child works with a client that was made before and used by nobody, and
+with new ones where the parent had closed all of its own. The parent loses nothing.
+
+A fork amid calls of other threads is for ``GRPC_ENABLE_FORK_SUPPORT=0``: only then gRPC leaves the child alone. And
+only clients of this package are seen here: a program that uses gRPC itself has to mind forks itself.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from agent_client.errors import ClientForked
 
@@ -23,24 +32,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _lock = threading.Lock()
-_in_use = 0
+_watchers: list[Parkable] = []
 _inherited = False
+_forking = threading.local()
 _callbacks: list[weakref.WeakMethod[Callable[[], None]]] = []
-_kept: list[object] = []
 
 
-def used() -> None:
+class Parkable(Protocol):
+    """What has a thread amid gRPC."""
+
+    def park(self) -> None:
+        """Leave gRPC alone until :meth:`resume`."""
+
+    def resume(self) -> None:
+        """Go on."""
+
+
+def used(watcher: Parkable) -> None:
     """Note that a client uses gRPC from now on."""
-    global _in_use  # noqa: PLW0603 - a fork concerns the process, not one client
     with _lock:
-        _in_use += 1
+        _watchers.append(watcher)
 
 
-def unused() -> None:
+def unused(watcher: Parkable) -> None:
     """Note that a client has given back all that it had of gRPC."""
-    global _in_use  # noqa: PLW0603 - as above
     with _lock:
-        _in_use -= 1
+        _watchers.remove(watcher)
 
 
 def refuse_inherited() -> None:
@@ -67,20 +84,32 @@ def call_in_child(method: Callable[[], None]) -> None:
         _callbacks.append(weakref.WeakMethod(method))
 
 
-def keep(*inherited: object) -> None:
-    """Keep what a parent had open until the child ends: taking it down would call gRPC."""
-    _kept.extend(inherited)
+def keep(inherited: object) -> None:
+    """Never take down what a parent had open, not even when the child ends: that would call gRPC, and crash."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+
+
+def _park() -> None:
+    _forking.watchers = tuple(_watchers)
+    for watcher in _forking.watchers:
+        watcher.park()
+
+
+def _resume() -> None:
+    for watcher in _forking.watchers:
+        watcher.resume()
 
 
 def _begin_anew() -> None:
-    global _lock, _in_use, _inherited  # noqa: PLW0603 - as above
+    global _lock, _inherited  # noqa: PLW0603 - a fork concerns the process, not one client
     _lock = threading.Lock()
-    _inherited = _inherited or _in_use > 0
-    _in_use = 0
+    _inherited = _inherited or bool(_watchers)
+    keep(tuple(_watchers))
+    _watchers.clear()
     for callback in _callbacks:
         method = callback()
         if method is not None:
             method()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(before=_park, after_in_parent=_resume, after_in_child=_begin_anew)

@@ -33,6 +33,8 @@ __all__ = ["WorkloadApiError", "WorkloadApiWatcher", "X509Context", "X509Svid"]
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+PARKING_SECONDS = 1.0
+"""How long a fork waits at most for a stream to end; a cancelled one does within milliseconds."""
 _CHANNEL_OPTIONS = (
     # A connection of its own: the pauses of the process-wide pool would outlast ours.
     ("grpc.use_local_subchannel_pool", 1),
@@ -59,6 +61,8 @@ class WorkloadApiWatcher:
         self._target = socket_target(socket)
         self._news = threading.Condition()
         self._closing = threading.Event()
+        self._parked = 0
+        self._dialling = False
         self._context: X509Context | None = None
         self._error: WorkloadApiError | None = None
         self._stream: grpc.Call | None = None
@@ -109,6 +113,24 @@ class WorkloadApiWatcher:
         with self._news:
             self._subscribers.append(callback)
 
+    def park(self) -> None:
+        """Leave gRPC alone until :meth:`resume`: for a fork, which a thread amid gRPC does not go well with.
+
+        The context stays, and a stream that ends by this is no failure.
+        """
+        with self._news:
+            self._parked += 1
+            if self._stream is not None:
+                self._stream.cancel()
+            if threading.current_thread() is not self._thread:
+                self._news.wait_for(lambda: not self._dialling, PARKING_SECONDS)
+
+    def resume(self) -> None:
+        """Follow again, after :meth:`park`."""
+        with self._news:
+            self._parked -= 1
+            self._news.notify_all()
+
     def close(self) -> None:
         """Stop following and wait for the thread. The last context stays readable."""
         with self._news:
@@ -128,12 +150,22 @@ class WorkloadApiWatcher:
 
     def _follow(self) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while not self._closing.is_set():
+        while self._may_dial():
             if self._follow_one_stream():
                 pause = FIRST_PAUSE_SECONDS
+            with self._news:
+                self._dialling = False
+                self._news.notify_all()
             # Jitter: many workloads lose the same agent at the same moment.
             self._closing.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, guards nothing
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def _may_dial(self) -> bool:
+        """Wait while parked; return whether to go on."""
+        with self._news:
+            self._news.wait_for(lambda: self._closing.is_set() or not self._parked)
+            self._dialling = not self._closing.is_set()
+            return self._dialling
 
     def _follow_one_stream(self) -> bool:
         """Follow one stream to its end; return whether it brought a context."""
@@ -160,7 +192,7 @@ class WorkloadApiWatcher:
         stream: Any = stub.FetchX509SVID(workload_pb2.X509SVIDRequest(), metadata=_METADATA)
         with self._news:
             self._stream = stream
-            if self._closing.is_set():
+            if self._closing.is_set() or self._parked:
                 stream.cancel()
         answers: Iterator[workload_pb2.X509SVIDResponse] = stream
         return answers
@@ -183,7 +215,7 @@ class WorkloadApiWatcher:
     def _fail(self, error: WorkloadApiError) -> None:
         with self._news:
             self._stream = None
-            if self._closing.is_set():
+            if self._closing.is_set() or self._parked:
                 return
             changed = str(error) != str(self._error)
             self._error = error

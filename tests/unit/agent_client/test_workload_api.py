@@ -331,3 +331,29 @@ def test_closing_ends_its_thread(workload: EmbeddedWorkload) -> None:
 def test_what_is_used_of_a_private_module_is_still_there() -> None:
     assert workload_pb2.DESCRIPTOR.services_by_name["SpiffeWorkloadAPI"].methods_by_name["FetchX509SVID"]
     assert hasattr(workload_pb2_grpc, "SpiffeWorkloadAPIStub")
+
+
+def test_a_parked_watcher_leaves_its_stream_and_takes_it_up_again(
+    authority: DevelopmentAuthority,
+    workload: EmbeddedWorkload,
+    watcher: WorkloadApiWatcher,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    contexts = Contexts(watcher)
+    caplog.set_level(logging.INFO, "agent_client.workload_api")
+    watcher.park()
+    watcher.park()  # by two threads that fork
+    assert not watcher._dialling
+    serial = authority.rotate(workload).leaf.serial_number
+    watcher.resume()
+    assert watcher.current().svids[0].certificates[0].serial_number != serial
+    watcher.resume()
+    contexts.wait_for(lambda context: context.svids[0].certificates[0].serial_number == serial)
+    assert watcher.last_error is None
+    assert not caplog.records
+
+
+def test_a_parked_watcher_can_be_closed(watcher: WorkloadApiWatcher) -> None:
+    watcher.park()
+    watcher.close()
+    watcher.resume()

@@ -92,9 +92,9 @@ class Script:
             with self._lock:
                 self.under_way -= 1
 
-    def call(self) -> Call:
+    def call(self, within: float = WITHIN) -> Call:
         """Return the next call, once it has begun."""
-        return self._calls.get(timeout=WITHIN)
+        return self._calls.get(timeout=within)
 
     def no_call(self) -> bool:
         """Whether no call waits."""

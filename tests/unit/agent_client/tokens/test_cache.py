@@ -261,6 +261,15 @@ def test_a_refusal_is_not_asked_again_before_its_time(
     assert cache.look(entry, entry.refused_until) is None
 
 
+def test_what_is_kept_of_a_failure_holds_on_to_nobody(cache: TokenCache[Flight], entry: Entry[Flight]) -> None:
+    denied = PolicyDenied("no")
+    denied.__cause__ = OSError("with a trace")
+    fail(cache, entry, denied, 0.0)
+    assert entry.failure is not None
+    assert entry.failure is not denied
+    assert entry.failure.__cause__ is None
+
+
 def test_refusals_one_after_the_other_are_asked_ever_less_often(
     cache: TokenCache[Flight], entry: Entry[Flight]
 ) -> None:

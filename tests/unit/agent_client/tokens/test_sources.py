@@ -131,7 +131,7 @@ def test_an_identity_that_changes_with_each_call_ends_at_the_deadline(sources: S
         call.bring()
 
     script.on_call = bring_and_become_another
-    with pytest.raises(IssuerTimedOut, match="no token that can be used"):
+    with pytest.raises(IssuerTimedOut, match="before the deadline"):
         sources.get(sources.source(REQUEST), timeout=0.2)
 
 
@@ -243,7 +243,7 @@ def test_a_renewal_that_hangs_does_not_delay_another(sources: Sources, script: S
     asked = sources.ask(other)
     script.call().bring(token(lifetime=1.0, advised=0.0))
     asked.result(WITHIN)
-    assert script.call().request == other.request
+    assert script.call(within=WITHIN / 2).request == other.request
 
 
 def test_a_source_that_is_dropped_ends_its_renewals(sources: Sources, script: Script) -> None:

@@ -76,13 +76,14 @@ class Interrupted:
 
     def get(self) -> bool:
         """Return whether it came to its end before the interruption."""
+        before = sys.gettrace()
         sys.settrace(self._trace)
         try:
             self.source.get()
         except KeyboardInterrupt:
             return False
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
         return True
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:

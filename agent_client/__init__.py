@@ -5,8 +5,8 @@
     from agent_client import SyncIssuerClient
 
     with SyncIssuerClient() as issuer:      # addresses from SPIFFE_ENDPOINT_SOCKET and SPIFFE_ISSUER_ADDRESS
-        issued = issuer.issue_token("https://ledger.prod.example", ["ledger.read"])
-        headers = {"Authorization": f"Bearer {issued.token.reveal()}"}
+        ledger = issuer.tokens_for("https://ledger.prod.example", ["ledger.read"])
+        headers = {"Authorization": f"Bearer {ledger.get().token.reveal()}"}  # kept, and renewed in the background
 
 :class:`IssuerClient` is the same for asyncio. Errors are drawn in :mod:`agent_client.errors`; identities come from the
 SPIFFE Workload API, whose errors are :class:`WorkloadApiError`.
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     )
     from agent_client.requests import Intent, TokenRequest
     from agent_client.sync import SyncIssuerClient
+    from agent_client.tokens.aio import TokenSource
+    from agent_client.tokens.sync import SyncTokenSource
     from agent_client.workload_api_errors import (
         NoIdentityIssued,
         WorkloadApiError,
@@ -104,7 +106,9 @@ __all__ = [
     "SvidOutdated",
     "SvidRejected",
     "SyncIssuerClient",
+    "SyncTokenSource",
     "TokenRequest",
+    "TokenSource",
     "TrustBundleMissing",
     "TrustDomainRejected",
     "UnavailableScope",
@@ -123,6 +127,8 @@ _HOMES = {
     "endpoint": ("ISSUER_DNS_NAME",),
     "requests": ("Intent", "TokenRequest"),
     "sync": ("SyncIssuerClient",),
+    "tokens.aio": ("TokenSource",),
+    "tokens.sync": ("SyncTokenSource",),
     "workload_api_errors": (
         "NoIdentityIssued",
         "WorkloadApiError",

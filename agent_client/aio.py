@@ -12,12 +12,14 @@ import grpc.aio
 
 from agent_client import exchanges
 from agent_client.client import ClientCore
-from agent_client.clock import utc_now
+from agent_client.clock import elapsed, utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
-from agent_client.errors import ClientClosed, IssuerUnavailable
+from agent_client.errors import ClientClosed, IssuerRequestError
+from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
+from agent_client.tokens.aio import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.credentials import ChannelMaterial
-    from agent_client.errors import IssuerRequestError
     from agent_client.exchanges import Exchange
+    from agent_client.requests import Intent
+    from agent_client.tokens.aio import TokenSource
+    from agent_client.tokens.entry import Arrival
     from agent_client.workload_api import X509Context, X509Svid
 
 Answer = TypeVar("Answer")
@@ -40,8 +44,9 @@ class IssuerClient:
     Usable as soon as it is made; close it, or use it with ``async with``. The first call waits for the Workload API. A
     new SVID and new trust bundles are taken up by the next call, and calls under way end on the connection they have.
 
-    Each call takes ``timeout`` seconds at most, retries included. Only an issuer that is unavailable is asked again,
-    which is safe. Besides what each method names, a call raises
+    Each call takes ``timeout`` seconds at most, retries included. Only an issuer that is unavailable is asked again, or
+    whose limit was reached and that says when to come back: not before, and only if that is within the timeout. Asking
+    again is safe. Besides what each method names, a call raises
 
     - :class:`~agent_client.errors.IssuerRequestError`: a subclass says why there is no answer, and what to do;
     - :class:`~agent_client.workload_api_errors.WorkloadApiError`: there is no identity to call with;
@@ -80,6 +85,7 @@ class IssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
+        self._tokens = Tokens(self._issue_kept, self._core.timeout)
         self._first_context = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -102,14 +108,38 @@ class IssuerClient:
         bind_certificate: bool = False,
         allow_partial: bool = False,
         validate_only: bool = False,
+        intent: Intent | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - it bounds the retries too, and travels to the issuer
     ) -> IssuedToken:
         """Ask for one token; the arguments are those of :class:`~agent_client.requests.TokenRequest`.
 
         The token is checked to be the one asked for. Its signature is **not** verified.
         """
-        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only)
+        request = TokenRequest(
+            audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only, intent
+        )
         return await self._call(exchanges.issue_token(request), timeout)
+
+    def tokens_for(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        allow_partial: bool = False,
+        intent: Intent | None = None,
+        keep_fresh: bool = False,
+    ) -> TokenSource:
+        """Return a source of tokens for one API: it keeps a good one, renews it, and asks once for all who need it.
+
+        All sources of one client that ask for the same share one token. The arguments are those of
+        :class:`~agent_client.requests.TokenRequest`. What is used is renewed in the background, and with ``keep_fresh``
+        also what nobody asks for. What an intent paid for is not: each operation asks for itself.
+        """
+        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, intent=intent)
+        return self._tokens.source(request, keep_fresh=keep_fresh)
 
     async def issue_tokens(
         self,
@@ -130,6 +160,7 @@ class IssuerClient:
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
+        self._tokens.close()
         # In a thread, since the core waits for the watcher's.
         for channel in await asyncio.to_thread(self._core.close):
             await channel.close()
@@ -154,13 +185,16 @@ class IssuerClient:
 
         self._core.start(arrived)
 
+    async def _issue_kept(self, request: TokenRequest, seconds: float) -> Arrival:
+        return await self._call(exchanges.kept_token(request), max(seconds, SHORTEST_DEADLINE))
+
     async def _call(self, exchange: Exchange[Answer], timeout: float | None) -> Answer:  # noqa: ASYNC109 - as above
         end = time.monotonic() + self._core.timeout(timeout)
         attempt = 0
         while True:
             try:
                 return await self._attempt(exchange, end)
-            except IssuerUnavailable as failure:
+            except IssuerRequestError as failure:
                 pause = pause_after(failure, attempt, end - time.monotonic())
                 if pause is None:
                     raise
@@ -170,12 +204,13 @@ class IssuerClient:
     async def _attempt(self, exchange: Exchange[Answer], end: float) -> Answer:
         material = await self._material(end)
         lease = self._core.channels.lease(material)
+        sent_at = elapsed()
         try:
             response = await self._send(lease.channel, exchange, end)
         finally:
             for channel in self._core.channels.release(lease):
                 await channel.close()
-        return exchange.read(response, material.caller, utc_now())
+        return exchange.read(response, Circumstances(material.caller, sent_at, utc_now()))
 
     async def _send(self, channel: grpc.aio.Channel, exchange: Exchange[Answer], end: float) -> Message:
         method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agent_client.access_token import AccessToken
 from agent_client.errors import AnswerRejected, IssuerRequestError
 from agent_client.failures import failure_of_status
-from agent_client.token_checks import CallerIdentity, token_faults
+from agent_client.token_checks import CallerIdentity, is_bound, issue_time, token_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +37,10 @@ class IssuedToken:
         token_id: Its ``jti``; empty with ``validate_only``.
         decision_id: The decision in the issuer's record.
         application: On whose behalf; ``None`` when it names none.
+        issued_at: When its lifetime began (UTC), by the issuer's clock: its ``iat``, before ``expires_at``. With
+            ``validate_only``, when the answer arrived, by this host's clock. A lifetime is ``expires_at - issued_at``,
+            two times of one clock; this host's own clock need not agree with it.
+        certificate_bound: Whether it only works together with the certificate that this workload had then (RFC 8705).
     """
 
     token: AccessToken
@@ -48,6 +52,8 @@ class IssuedToken:
     token_id: str
     decision_id: str
     application: str | None
+    issued_at: datetime
+    certificate_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,8 @@ def issued_token(
         token_id=answer.token_id,
         decision_id=answer.decision_id,
         application=answer.application or None,
+        issued_at=now if request.validate_only else issue_time(answer.token),
+        certificate_bound=is_bound(answer.token),
     )
 
 

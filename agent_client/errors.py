@@ -22,7 +22,7 @@
     │   ├── SvidExpiresSoon
     │   └── ApprovalRequired
     ├── NotFound                     NOT_FOUND
-    ├── LimitExceeded                RESOURCE_EXHAUSTED
+    ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
     ├── IssuerUnavailable            UNAVAILABLE, after retries within the deadline
     │   └── IssuerTimedOut           DEADLINE_EXCEEDED
     ├── IssuerNotTrusted             who answered did not prove to be the issuer
@@ -38,9 +38,12 @@ That there is no identity to call with is a :class:`~agent_client.workload_api_e
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from agent_client.remedies import REMEDIES
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,12 @@ class IssuerRequestError(Exception):
         scopes: The scopes that were refused; empty when the refusal is not about scopes.
         violations: The malformed fields of the request.
         remedy: What to do, in one sentence.
-        retryable: Whether the same request may work a moment later.
+        retry_after: How long the issuer asks to be left alone with this request, more than nothing and at most an
+            hour; ``None`` where it does not say, or says anything else.
+        retryable: Whether the same request may work a moment later, or once ``retry_after`` has passed.
     """
 
-    retryable: ClassVar[bool] = False
+    _retryable: ClassVar[bool] = False
     _remedy: ClassVar[str] = "Give the issuer's operator the request id."
 
     def __init__(
@@ -77,6 +82,7 @@ class IssuerRequestError(Exception):
         request_id: str | None = None,
         scopes: tuple[str, ...] = (),
         violations: tuple[Violation, ...] = (),
+        retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -85,6 +91,12 @@ class IssuerRequestError(Exception):
         self.request_id = request_id
         self.scopes = scopes
         self.violations = violations
+        self.retry_after = retry_after
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may work a moment later, or once ``retry_after`` has passed."""
+        return self._retryable
 
     @property
     def remedy(self) -> str:
@@ -97,6 +109,7 @@ class IssuerRequestError(Exception):
             self.reason,
             self.decision_id and f"decision {self.decision_id}",
             self.request_id and f"request {self.request_id}",
+            self.retry_after and f"again in {self.retry_after.total_seconds():g} s",
         ]
         origin = ", ".join(part for part in known if part)
         return "; ".join([self.message, *faults]) + (f" ({origin})" if origin else "") + f". {self.remedy}"
@@ -187,22 +200,31 @@ class NotFound(IssuerRequestError):
 
 
 class LimitExceeded(IssuerRequestError):
-    """A limit of the issuer was reached."""
+    """A limit of the issuer was reached.
+
+    With ``retry_after``, the call waited and asked again for as long as its deadline allowed. Without, a request that
+    is too large would stay so: it is not asked again.
+    """
 
     _remedy = "Ask for less at once, or less often."
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the issuer said when to come back."""
+        return self.retry_after is not None
 
 
 class IssuerUnavailable(IssuerRequestError):
     """The issuer cannot be reached, or cannot decide right now. The call was retried until its deadline."""
 
-    retryable = True
+    _retryable = True
     _remedy = "See that the issuer runs, that its address is right, and that it accepts this workload's SVID."
 
 
 class IssuerTimedOut(IssuerUnavailable):
     """No answer before the deadline. A token may have been issued, and nobody holds it."""
 
-    retryable = False
+    _retryable = False
     _remedy = "Ask again, with a longer timeout where the network is slow."
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from agent_client import answers
 from agent_client.requests import token_request_to_proto
+from agent_client.tokens.entry import Arrival
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ Answer = TypeVar("Answer")
 _SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
 
 
+class Circumstances(NamedTuple):
+    """Of one answered call: who asked, when it was sent (seconds of ``elapsed``), when the answer came (UTC)."""
+
+    caller: CallerIdentity
+    sent_at: float
+    answered_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange(Generic[Answer]):
     """One call, whole.
@@ -32,13 +41,13 @@ class Exchange(Generic[Answer]):
         method: The RPC's path.
         message: What is sent.
         parse: Reads the response's bytes into its message.
-        read: Checks the message and makes a value of it, for the caller who asked and the time of the answer.
+        read: Checks the message and makes a value of it, under the circumstances of the call.
     """
 
     method: str
     message: Message
     parse: Callable[[bytes], Message]
-    read: Callable[[Any, CallerIdentity, datetime], Answer]
+    read: Callable[[Any, Circumstances], Answer]
 
 
 def issue_token(request: TokenRequest) -> Exchange[IssuedToken]:
@@ -47,7 +56,18 @@ def issue_token(request: TokenRequest) -> Exchange[IssuedToken]:
         f"/{_SERVICE}/IssueToken",
         token_request_to_proto(request),
         pb.IssueTokenResponse.FromString,
-        lambda answer, caller, now: answers.issued_token(answer, request, caller, now),
+        lambda answer, call: answers.issued_token(answer, request, call.caller, call.answered_at),
+    )
+
+
+def kept_token(request: TokenRequest) -> Exchange[Arrival]:
+    """Return the exchange for one token, with what it takes to keep it."""
+    exchange = issue_token(request)
+    return Exchange(
+        exchange.method,
+        exchange.message,
+        exchange.parse,
+        lambda answer, call: Arrival(exchange.read(answer, call), call.caller, call.sent_at),
     )
 
 
@@ -57,7 +77,7 @@ def issue_tokens(requests: Sequence[TokenRequest]) -> Exchange[list[IssuedToken 
         f"/{_SERVICE}/BatchIssueTokens",
         pb.BatchIssueTokensRequest(requests=[token_request_to_proto(request) for request in requests]),
         pb.BatchIssueTokensResponse.FromString,
-        lambda answer, caller, now: answers.batch_results(answer, requests, caller, now),
+        lambda answer, call: answers.batch_results(answer, requests, call.caller, call.answered_at),
     )
 
 
@@ -67,7 +87,7 @@ def list_access() -> Exchange[list[Access]]:
         f"/{_SERVICE}/ListAccess",
         pb.ListAccessRequest(),
         pb.ListAccessResponse.FromString,
-        lambda answer, _caller, _now: answers.accesses(answer),
+        lambda answer, _: answers.accesses(answer),
     )
 
 
@@ -77,7 +97,7 @@ def get_key_set() -> Exchange[KeySet]:
         f"/{_SERVICE}/GetKeySet",
         pb.GetKeySetRequest(),
         pb.GetKeySetResponse.FromString,
-        lambda answer, _caller, _now: answers.key_set(answer),
+        lambda answer, _: answers.key_set(answer),
     )
 
 

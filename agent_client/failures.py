@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from agent_client import errors
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ERROR_DOMAIN = "spiffe-issuer"
 DETAILS_KEY = "grpc-status-details-bin"
+LONGEST_RETRY_AFTER = timedelta(hours=1)
+"""More is ignored: no limit of ours takes longer, and a mistake must not silence a workload for a day."""
 _IMPOSTOR = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 """What gRPC writes into the details of UNAVAILABLE when the server's certificate is refused; a test pins both."""
 
@@ -118,6 +121,7 @@ def failure_of_status(status: Status) -> IssuerRequestError:
         request_id=info.metadata.get("requestId"),
         scopes=tuple(info.metadata.get("scopes", "").split()),
         violations=_violations(status),
+        retry_after=_retry_after(status),
     )
 
 
@@ -154,6 +158,20 @@ def _violations(status: Status) -> tuple[Violation, ...]:
         if detail.Is(BadRequest.DESCRIPTOR) and detail.Unpack(request):
             return tuple(Violation(fault.field, fault.description) for fault in request.field_violations)
     return ()
+
+
+def _retry_after(status: Status) -> timedelta | None:
+    """Return how long the issuer asks to be left alone (``google.rpc.RetryInfo``), if that is a time we would obey."""
+    for detail in status.details:
+        info = RetryInfo()
+        if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(info):
+            delay = info.retry_delay
+            # Compared before it is made a timedelta, which holds less than a Duration does.
+            if not 0 <= delay.seconds <= LONGEST_RETRY_AFTER.total_seconds():
+                return None
+            asked = timedelta(seconds=delay.seconds, microseconds=delay.nanos / 1000)
+            return asked if timedelta() < asked <= LONGEST_RETRY_AFTER else None
+    return None
 
 
 def _code_name(code: int) -> str:

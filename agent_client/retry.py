@@ -20,8 +20,9 @@ SHORTEST_DEADLINE = 0.001
 def pause_after(failure: IssuerRequestError, attempt: int, seconds_left: float) -> float | None:
     """Return how many seconds to wait before the next attempt, or ``None`` when there is to be none.
 
-    Only an issuer that is unavailable is asked again: asking twice for a token is safe, since a token that nobody holds
-    harms nobody. Where the pause would pass the deadline, there is no next attempt.
+    Asked again is an issuer that is unavailable, and one whose limit was reached and that says when to come back
+    (``retry_after``). Asking twice for a token is safe, since a token that nobody holds harms nobody. The next attempt
+    is never earlier than the issuer says. Where the pause would pass the deadline, there is none.
 
     Args:
         failure: How the last attempt ended.
@@ -32,6 +33,8 @@ def pause_after(failure: IssuerRequestError, attempt: int, seconds_left: float) 
         return None
     # Jitter: many workloads lose the same issuer at the same moment.
     pause = min(FIRST_PAUSE * 2 ** min(attempt, _DOUBLINGS), LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
+    if failure.retry_after is not None:
+        pause += failure.retry_after.total_seconds()
     return pause if pause < seconds_left else None
 
 

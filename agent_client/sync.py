@@ -9,12 +9,14 @@ import grpc
 
 from agent_client import exchanges
 from agent_client.client import ClientCore
-from agent_client.clock import utc_now
+from agent_client.clock import elapsed, utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
-from agent_client.errors import ClientClosed, IssuerUnavailable
+from agent_client.errors import ClientClosed, IssuerRequestError
+from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, pause_after
+from agent_client.tokens.sync import SyncTokens
 from agent_client.workload_api_errors import WorkloadApiError
 
 if TYPE_CHECKING:
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.credentials import ChannelMaterial
-    from agent_client.errors import IssuerRequestError
     from agent_client.exchanges import Exchange
+    from agent_client.requests import Intent
+    from agent_client.tokens.entry import Arrival
+    from agent_client.tokens.sync import SyncTokenSource
     from agent_client.workload_api import X509Svid
 
 Answer = TypeVar("Answer")
@@ -58,6 +62,7 @@ class SyncIssuerClient:
             issuer_trust_domain=issuer_trust_domain,
             timeout=timeout,
         )
+        self._tokens = SyncTokens(self._issue_kept, self._core.timeout)
 
     @property
     def svid(self) -> X509Svid:
@@ -78,14 +83,38 @@ class SyncIssuerClient:
         bind_certificate: bool = False,
         allow_partial: bool = False,
         validate_only: bool = False,
+        intent: Intent | None = None,
         timeout: float | None = None,
     ) -> IssuedToken:
         """Ask for one token; the arguments are those of :class:`~agent_client.requests.TokenRequest`.
 
         The token is checked to be the one asked for. Its signature is **not** verified.
         """
-        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only)
+        request = TokenRequest(
+            audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only, intent
+        )
         return self._call(exchanges.issue_token(request), timeout)
+
+    def tokens_for(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        allow_partial: bool = False,
+        intent: Intent | None = None,
+        keep_fresh: bool = False,
+    ) -> SyncTokenSource:
+        """Return a source of tokens for one API: it keeps a good one, renews it, and asks once for all who need it.
+
+        All sources of one client that ask for the same share one token. The arguments are those of
+        :class:`~agent_client.requests.TokenRequest`. What is used is renewed in the background, and with ``keep_fresh``
+        also what nobody asks for. What an intent paid for is not: each operation asks for itself.
+        """
+        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, intent=intent)
+        return self._tokens.source(request, keep_fresh=keep_fresh)
 
     def issue_tokens(
         self, requests: Sequence[TokenRequest], *, timeout: float | None = None
@@ -103,6 +132,7 @@ class SyncIssuerClient:
 
     def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
+        self._tokens.close()
         for channel in self._core.close():
             channel.close()
 
@@ -113,13 +143,16 @@ class SyncIssuerClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _issue_kept(self, request: TokenRequest, seconds: float) -> Arrival:
+        return self._call(exchanges.kept_token(request), max(seconds, SHORTEST_DEADLINE))
+
     def _call(self, exchange: Exchange[Answer], timeout: float | None) -> Answer:
         end = time.monotonic() + self._core.timeout(timeout)
         attempt = 0
         while True:
             try:
                 return self._attempt(exchange, end)
-            except IssuerUnavailable as failure:
+            except IssuerRequestError as failure:
                 pause = pause_after(failure, attempt, end - time.monotonic())
                 if pause is None:
                     raise
@@ -129,12 +162,13 @@ class SyncIssuerClient:
     def _attempt(self, exchange: Exchange[Answer], end: float) -> Answer:
         material = self._material(end)
         lease = self._core.channels.lease(material)
+        sent_at = elapsed()
         try:
             response = self._send(lease.channel, exchange, end)
         finally:
             for channel in self._core.channels.release(lease):
                 channel.close()
-        return exchange.read(response, material.caller, utc_now())
+        return exchange.read(response, Circumstances(material.caller, sent_at, utc_now()))
 
     def _send(self, channel: grpc.Channel, exchange: Exchange[Answer], end: float) -> Message:
         try:

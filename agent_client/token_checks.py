@@ -3,6 +3,12 @@
 What reached us came over TLS from whoever proved to be the issuer; this finds an issuer that mixes up answers, a proxy
 that serves another caller's, and clocks that disagree, before the token is used. A resource server verifies the
 signature, with the issuer's keys.
+
+**Clocks that disagree are dealt with here, once**, when the answer arrives: :data:`LEEWAY`. This is the only place of
+the client that compares a time of the issuer with this host's clock. Whoever holds a token afterwards counts the time
+that has passed since it was asked for against its lifetime, ``expires_at - issued_at``, which are two times of the
+issuer's clock; no leeway is to be added or taken off again, and a clock that is set meanwhile changes nothing. A clock
+that is behind the issuer's is no fault: a fresh token then seems to come from the future, and lives as long.
 """
 
 from __future__ import annotations
@@ -11,12 +17,11 @@ import base64
 import json
 import math
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from agent_client.requests import TokenRequest
     from issuer_api.v1 import issuer_service_pb2 as pb
@@ -24,7 +29,8 @@ if TYPE_CHECKING:
 MAX_TOKEN_BYTES = 16 * 1024
 """More does not fit into the headers that common HTTP servers accept."""
 LEEWAY = timedelta(seconds=5)
-"""How far this host's clock may be ahead of the issuer's before a fresh token counts as expired."""
+"""How long ago a token may have ended by this host's clock, on arrival, and be taken all the same: so far may the
+clock be ahead of the issuer's although the token lives but a moment. Verifiers have the same 5 s."""
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - RFC 9068 section 2.1, the header's typ and not a secret
 
 
@@ -45,7 +51,7 @@ def token_faults(
     2. With ``validate_only`` there is no token, otherwise there is one that can be read, of type ``at+jwt``.
     3. Its audience, subject and client are the ones of this request.
     4. It says of itself what the answer says of it: ``exp``, ``scope``, ``jti``, application.
-    5. It has not expired, and does not live longer than asked.
+    5. It has a lifetime, which has not ended (with ``LEEWAY``), and is no longer than asked.
     6. If bound, then to this caller's certificate; bound, when that was asked for.
 
     The signature is not verified.
@@ -63,6 +69,23 @@ def token_faults(
     yield from _answer_faults(claims, answer, request)  # 4
     yield from _lifetime_faults(claims, request, now)  # 5
     yield from _binding_faults(claims, request, caller)  # 6
+
+
+def issue_time(token: str) -> datetime:
+    """Return when a token's lifetime began, by its ``iat`` (UTC).
+
+    Raises:
+        ValueError: It does not say; never for a token that :func:`token_faults` finds no fault with.
+    """
+    issued_at = _seconds(_parts(token)[1], "iat")
+    if issued_at is None:
+        raise ValueError("the token does not say when it was issued")
+    return datetime.fromtimestamp(issued_at, UTC)
+
+
+def is_bound(token: str) -> bool:
+    """Return whether a token names a key or certificate that its presenter must have (RFC 7800)."""
+    return _parts(token)[1].get("cnf") is not None
 
 
 def _scope_faults(answer: pb.IssueTokenResponse, request: TokenRequest) -> Iterator[str]:
@@ -100,6 +123,8 @@ def _lifetime_faults(claims: dict[str, Any], request: TokenRequest, now: datetim
     if expires_at is None or issued_at is None:
         yield "its token does not say when it was issued and when it expires"
         return
+    if not 0 <= issued_at < expires_at:
+        yield "its token ends before it begins"
     if expires_at + LEEWAY.total_seconds() <= now.timestamp():
         yield "its token has expired by the clock of this host"
     if request.ttl is not None and expires_at - issued_at > math.ceil(request.ttl.total_seconds()):

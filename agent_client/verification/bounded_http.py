@@ -69,10 +69,14 @@ def checked_url(text: str) -> SplitResult:
     """
     if not _URL.fullmatch(text) or len(text) > MAX_URL_CHARACTERS:
         raise ValueError("is no URL of printable ASCII characters")
-    url = urlsplit(text)
-    if url.port == 0 or not url.hostname or url.username is not None or "#" in text:
+    try:
+        url = urlsplit(text)
+        host = url.hostname if url.port != 0 and url.username is None and "#" not in text else None
+    except ValueError:  # brackets that do not match, or a port that is no number
+        host = None
+    if not host:
         raise ValueError("is no URL of a host, with neither user nor fragment")
-    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(url.hostname)):
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
         raise ValueError("is not https, and http is for loopback only")
     return url
 

@@ -199,7 +199,7 @@ def _answer(source: KeySource) -> _Answer | str:
         fetched = source.fetch()
         max_age = None if fetched.max_age is None else fetched.max_age.total_seconds()
         return _Answer(read_key_set(fetched.jwks), max_age)
-    except Exception as error:  # noqa: BLE001 - whatever a source raises means: no keys now
+    except BaseException as error:  # noqa: BLE001 - whatever a source raises means: no keys now
         return str(error) or type(error).__name__
 
 

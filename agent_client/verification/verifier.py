@@ -26,6 +26,8 @@ MAX_LEEWAY = timedelta(minutes=1)
 KEYS_MAX_STALE = timedelta(hours=1)
 """While the issuer is away it issues nothing, so its keys are of use for as long as the longest token lives. An hour is
 long for such a token, and short for a key that the issuer would have withdrawn."""
+SHORTEST_MAX_STALE = timedelta(seconds=1)
+"""Keys are fetched again after half of it at the latest."""
 LONGEST_MAX_STALE = timedelta(days=1)
 MAX_KNOWN_HEADERS = 64
 """One for each key that signs, in the issuer's one spelling: a process sees a handful in its life."""
@@ -71,8 +73,8 @@ class TokenVerifier:
             raise ValueError("a verifier needs an issuer and an audience")
         if not timedelta() <= leeway <= MAX_LEEWAY:
             raise ValueError(f"leeway is between 0 and {MAX_LEEWAY.total_seconds():g} seconds")
-        if not timedelta() < keys_max_stale <= LONGEST_MAX_STALE:
-            raise ValueError("keys_max_stale is more than nothing and at most a day")
+        if not SHORTEST_MAX_STALE <= keys_max_stale <= LONGEST_MAX_STALE:
+            raise ValueError("keys_max_stale is between a second and a day")
         allowed = frozenset(_names(algorithms, "algorithms"))
         if not allowed or not allowed <= ALGORITHMS:
             raise ValueError(f"algorithms are of {', '.join(sorted(ALGORITHMS))}")

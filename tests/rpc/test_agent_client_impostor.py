@@ -19,12 +19,14 @@ from cryptography.x509.oid import NameOID
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
+from google.rpc.error_details_pb2 import RetryInfo
 
 from agent_client import (
     ISSUER_DNS_NAME,
     AccessDenied,
     AnswerRejected,
     ClientClosed,
+    Intent,
     IssuerFault,
     IssuerNotTrusted,
     IssuerRequestError,
@@ -58,9 +60,11 @@ class Liar(pb_grpc.IssuerServiceServicer):
     fields: dict[str, Any] = field(default_factory=dict)
     behaviour: Callable[[grpc.ServicerContext], None] = lambda _: None
     calls: int = 0
+    seen: list[pb.IssueTokenRequest] = field(default_factory=list)
 
     def IssueToken(self, request: pb.IssueTokenRequest, context: grpc.ServicerContext) -> pb.IssueTokenResponse:  # noqa: N802
         self.calls += 1
+        self.seen.append(request)
         self.behaviour(context)
         now = int(utc_now().timestamp())
         claims: dict[str, Any] = {
@@ -285,6 +289,34 @@ def test_nothing_else_is_asked_again(world: World, code: grpc.StatusCode, error:
     assert type(raised) is error
     assert raised.message == "said the server"
     assert liar.calls == 1
+
+
+def test_a_limit_is_waited_for_as_long_as_the_issuer_says(world: World) -> None:
+    def is_full_once(context: grpc.ServicerContext) -> None:
+        if limited.calls < 2:
+            aborts(grpc.StatusCode.RESOURCE_EXHAUSTED, RetryInfo(retry_delay=Duration(nanos=300_000_000)))(context)
+
+    limited = Liar(behaviour=is_full_once)
+    started = time.monotonic()
+    with world.client(world.issuer_svid(), limited) as client:
+        client.issue_token(API, ["read"])
+    assert time.monotonic() - started >= 0.3
+    assert limited.calls == 2
+
+
+def test_a_limit_that_outlasts_the_deadline_is_told_at_once(world: World) -> None:
+    limited = Liar(behaviour=aborts(grpc.StatusCode.RESOURCE_EXHAUSTED, RetryInfo(retry_delay=Duration(seconds=60))))
+    started = time.monotonic()
+    error = error_of(world, limited, timeout=20)
+    assert time.monotonic() - started < 10
+    assert (type(error), error.retry_after, limited.calls) == (LimitExceeded, timedelta(seconds=60), 1)
+
+
+def test_the_intent_reaches_the_issuer(world: World) -> None:
+    liar = Liar()
+    with world.client(world.issuer_svid(), liar) as client:
+        client.issue_token(API, ["read"], intent=Intent(ticket="CHG-1"))
+    assert liar.seen[0].intent == pb.Intent(ticket="CHG-1")
 
 
 def test_an_issuer_that_stays_unavailable_is_given_up_at_the_deadline(world: World) -> None:

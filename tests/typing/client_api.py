@@ -8,6 +8,7 @@ from typing import Any, assert_type
 from agent_client import (
     Access,
     AccessToken,
+    Intent,
     IssuedToken,
     IssuerClient,
     IssuerRequestError,
@@ -27,6 +28,7 @@ def everything_by_thread() -> str:
         assert_type(issued, IssuedToken)
         assert_type(issued.token, AccessToken)
         assert_type(issued.expires_at, datetime)
+        assert_type(issued.issued_at, datetime)
         assert_type(issued.renew_at, datetime)
         assert_type(issued.scopes, tuple[str, ...])
         assert_type(issued.application, str | None)
@@ -46,6 +48,7 @@ async def everything_by_task() -> str:
             bind_certificate=True,
             allow_partial=True,
             validate_only=False,
+            intent=Intent(ticket="CHG-1"),
             timeout=1,
         )
         assert_type(issued, IssuedToken)
@@ -76,6 +79,7 @@ def errors_are_typed(client: SyncIssuerClient) -> None:
         assert_type(error.reason, str | None)
         assert_type(error.violations, tuple[Violation, ...])
         assert_type(error.retryable, bool)
+        assert_type(error.retry_after, timedelta | None)
     except WorkloadApiError:
         pass
 

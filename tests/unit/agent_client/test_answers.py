@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,6 +40,25 @@ def test_times_are_aware_and_lists_are_tuples() -> None:
     assert issued.renew_at == NOW + timedelta(seconds=30)
     assert (issued.scopes, issued.refused_scopes) == (("read",), ("write",))
     assert (issued.application, issued.decision_id, issued.token_type) == ("payments", "decision", "Bearer")
+
+
+def test_a_lifetime_is_counted_by_the_issuers_clock() -> None:
+    """Whatever this host's clock says of it."""
+    start = int(NOW.timestamp())
+    claims = {"aud": "a", "sub": CALLER.spiffe_id, "client_id": CALLER.spiffe_id, "scope": "read", "jti": "id"}
+    parts = ({"alg": "ES256", "typ": "at+jwt"}, claims | {"iat": start, "exp": start + 60})
+    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts)
+    end = Timestamp(seconds=start + 60)
+    answer = pb.IssueTokenResponse(
+        token=".".join([*encoded, "c2ln"]), scopes=["read"], token_id="id", expire_time=end, renew_time=end
+    )
+    for clock in (NOW - timedelta(minutes=10), NOW + timedelta(seconds=50)):
+        issued = issued_token(answer, TokenRequest("a", ["read"]), CALLER, clock)
+        assert (issued.issued_at, issued.expires_at - issued.issued_at) == (NOW, timedelta(seconds=60))
+
+
+def test_a_validation_begins_when_it_arrives() -> None:
+    assert issued_token(validated(), VALIDATION, CALLER, NOW).issued_at == NOW
 
 
 def test_an_answer_as_a_dictionary_shows_no_token() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from datetime import timedelta
 
 from agent_client import errors
 
@@ -26,7 +27,16 @@ def test_the_tree_is_drawn_as_it_is() -> None:
 
 
 def test_only_an_unavailable_issuer_is_worth_asking_again() -> None:
-    assert [kind for kind in all_errors() if kind.retryable] == [errors.IssuerUnavailable]
+    assert [kind for kind in all_errors() if kind("it failed").retryable] == [errors.IssuerUnavailable]
+
+
+def test_a_limit_is_worth_asking_again_when_the_issuer_says_when() -> None:
+    assert errors.LimitExceeded("slow down", retry_after=timedelta(seconds=2)).retryable
+    assert not errors.ApprovalRequired("ask them", retry_after=timedelta(seconds=2)).retryable
+
+
+def test_text_says_when_to_come_back() -> None:
+    assert "(again in 1.5 s)" in str(errors.LimitExceeded("slow down", retry_after=timedelta(seconds=1.5)))
 
 
 def test_text_holds_all_that_a_log_line_needs() -> None:
@@ -40,6 +50,6 @@ def test_text_leaves_out_what_is_not_known() -> None:
 
 
 def test_errors_survive_a_process_pool() -> None:
-    error = errors.ScopeNotAllowed("not these", reason="SCOPE_NOT_ALLOWED", scopes=("a",))
+    error = errors.ScopeNotAllowed("not these", reason="SCOPE_NOT_ALLOWED", scopes=("a",), retry_after=timedelta(1))
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    assert (str(copy), copy.scopes) == (str(error), ("a",))
+    assert (str(copy), copy.scopes, copy.retry_after) == (str(error), ("a",), timedelta(1))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from agent_client import errors
@@ -72,6 +74,27 @@ def test_fields_of_a_bad_request_are_named() -> None:
     error = failure_of_status(status(code_pb2.INVALID_ARGUMENT, info("REQUEST_INVALID"), fault))
     assert error.violations == (errors.Violation("scopes[1]", "is empty"),)
     assert "scopes[1] is empty" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "read"),
+    [
+        (0, 1000, timedelta(microseconds=1)),
+        (3600, 0, timedelta(hours=1)),
+        (1, 500_000_000, timedelta(seconds=1.5)),
+        (0, 0, None),
+        (0, 1, None),
+        (3600, 1000, None),
+        (3601, 0, None),
+        (-1, 0, None),
+        (0, -1000, None),
+        (2**62, 0, None),
+    ],
+)
+def test_when_to_come_back_is_obeyed_up_to_an_hour(seconds: int, nanos: int, read: timedelta | None) -> None:
+    asked = RetryInfo(retry_delay=Duration(seconds=seconds, nanos=nanos))
+    for code in (code_pb2.RESOURCE_EXHAUSTED, code_pb2.UNAVAILABLE, code_pb2.FAILED_PRECONDITION):
+        assert failure_of_status(status(code, info("FROM_THE_FUTURE"), asked)).retry_after == read
 
 
 def test_a_detail_that_cannot_be_read_costs_only_itself() -> None:

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from agent_client.requests import TokenRequest
-from agent_client.token_checks import MAX_TOKEN_BYTES, CallerIdentity, token_faults
+from agent_client.token_checks import MAX_TOKEN_BYTES, CallerIdentity, issue_time, token_faults
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -77,6 +77,9 @@ def test_every_claim_is_needed(name: str) -> None:
         ("exp", str(SECONDS + 60)),
         ("exp", SECONDS + 61),
         ("iat", True),
+        ("iat", SECONDS + 60),
+        ("iat", -1),
+        ("iat", -(2**70)),
         ("iat", float(SECONDS)),
         ("jti", ""),
         ("application", "payroll"),
@@ -139,6 +142,16 @@ def test_scopes_are_those_asked_for(granted: list[str], refused: list[str], part
 @pytest.mark.parametrize(("ahead", "fine"), [(60, True), (64, True), (65, False), (66, False)])
 def test_a_token_may_have_expired_by_the_leeway_at_most(ahead: int, fine: bool) -> None:  # noqa: FBT001
     assert (faults(answer(), now=NOW + timedelta(seconds=ahead)) == []) is fine
+
+
+def test_a_clock_that_is_behind_is_no_fault() -> None:
+    assert faults(answer(), now=NOW - timedelta(hours=1)) == []
+
+
+def test_the_time_of_issue_is_read_from_the_token() -> None:
+    assert issue_time(token()) == NOW
+    with pytest.raises(ValueError, match="issued"):
+        issue_time("")
 
 
 @pytest.mark.parametrize(("asked", "fine"), [(None, True), (61, True), (60, True), (59.5, True), (59, False)])

@@ -97,6 +97,7 @@ def test_refuses_spare_bits(part: int) -> None:
 
 
 def test_refuses_what_is_larger_than_the_bound_and_takes_what_is_not() -> None:
+    assert MAX_TOKEN_BYTES == 16_384
     room = MAX_TOKEN_BYTES - len(HEADER) - 2
     whole = f"{HEADER}.{'A' * (room - 86)}.{'A' * 86}"
     assert len(whole) == MAX_TOKEN_BYTES

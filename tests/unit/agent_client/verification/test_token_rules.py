@@ -210,7 +210,8 @@ def test_takes_whole_seconds_only(claim: str, number: str) -> None:
         assert malformed(FORGE.sign(payload=payload)) == ("exp" if number == "99999999999" else claim)
 
 
-def test_takes_the_last_moment_there_is() -> None:
+def test_takes_the_first_moment_there_is_and_the_last() -> None:
+    assert verify(FORGE.token(iat=1, nbf=1)).issued_at == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
     assert verify(FORGE.token(exp=253402300799)).expires_at == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
@@ -248,7 +249,7 @@ def test_refuses_a_token_that_never_lived(lifetime: int) -> None:
             "spiffe://prod.example/a\n",
             "spiffe://prod.example/a ",
             " spiffe://prod.example/a",
-            "spiffe://a/" + "b" * 2048,
+            "spiffe://a/" + "b" * 2038,
         ),
         "spiffe://" + "a" * 256 + "/b",
     ],

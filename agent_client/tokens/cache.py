@@ -1,0 +1,191 @@
+"""What is to be done about each request: hand out, wait, ask, renew, refuse. Pure; both kinds of client drive it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING, Generic, TypeVar
+from weakref import WeakValueDictionary
+
+from agent_client.errors import IssuerNotTrusted, IssuerRequestError, IssuerUnavailable
+from agent_client.tokens.entry import LONG_AGO, Entry, again
+from agent_client.tokens.renewal import Spread, pause, schedule
+
+if TYPE_CHECKING:
+    from agent_client.answers import IssuedToken
+    from agent_client.requests import TokenRequest
+    from agent_client.token_checks import CallerIdentity
+    from agent_client.tokens.entry import Arrival
+
+Flight = TypeVar("Flight")
+NEVER = float("inf")
+REFUSALS_APART = 5.0
+"""Seconds. A token that was fetched because its predecessor was refused is kept at least this long."""
+
+
+class TokenCache(Generic[Flight]):
+    """The tokens of one client. Not thread-safe: whoever drives it holds one lock, or lives in one event loop.
+
+    An entry lives as long as a source holds it, and beyond that while something is planned for it. So there is no bound
+    to their number but the sources that the application holds and what it asked for within a token's life.
+    """
+
+    def __init__(self) -> None:
+        self._entries: WeakValueDictionary[TokenRequest, Entry[Flight]] = WeakValueDictionary()
+        self._plan: list[tuple[float, int, Entry[Flight]]] = []
+        self._order = itertools.count()
+        self._spread = Spread()
+        self._caller: CallerIdentity | None = None
+
+    def entry(self, request: TokenRequest) -> Entry[Flight]:
+        """Return the entry of a request, one for all who ask for the same.
+
+        Raises:
+            ValueError: The request is ``validate_only``, which brings no token.
+        """
+        if request.validate_only:
+            raise ValueError("a validate_only request brings no token to keep: use issue_token")
+        entry = self._entries.get(request)
+        if entry is None:
+            entry = self._entries[request] = Entry(request)
+        return entry
+
+    def look(self, entry: Entry[Flight], now: float) -> IssuedToken | Flight | None:
+        """Return what an asker gets: the token, the call to wait for, or ``None``: make the call, after ``take_off``.
+
+        1. A good token is handed out, whatever the issuer does meanwhile. Where it was not renewed, for nobody had
+           asked for it, that is due now.
+        2. A call under way is waited for.
+        3. What was refused a moment ago is refused again.
+        4. Otherwise somebody has to ask, and it is this asker.
+
+        Raises:
+            IssuerRequestError: As the last attempt did.
+        """
+        entry.used = True
+        if entry.good is not None and now < entry.good_until:  # 1
+            if entry.due_at is None and entry.flight is None and entry.renewable:
+                self._renew(entry, now)
+                entry.fresh_until = entry.good_until
+            return entry.good
+        if entry.flight is not None:  # 2
+            return entry.flight
+        if entry.failure is not None and now < entry.refused_until:  # 3
+            raise again(entry.failure)
+        return None  # 4
+
+    def take_off(self, entry: Entry[Flight], flight: Flight) -> None:
+        """Note that a call for the entry is under way. End it with ``arrived``, ``failed`` or ``abandoned``."""
+        entry.flight, entry.due_at, entry.used = flight, None, False
+        entry.fresh_until = entry.good_until
+
+    def arrived(self, entry: Entry[Flight], arrival: Arrival) -> bool:
+        """Note what the call brought; return whether this workload can use it.
+
+        It cannot when it became somebody else while the call was under way, or presents another certificate now than
+        the one that the token is bound to (RFC 8705 section 3).
+        """
+        entry.flight, entry.failure, entry.failures = None, None, 0
+        if self._caller is None:
+            self._caller = arrival.caller
+        if not self._is_ours(arrival.issued, arrival.caller):
+            return False
+        entry.good, entry.owner = arrival.issued, arrival.caller
+        renew_at, entry.good_until = schedule(arrival.issued, arrival.sent_at, self._spread.next())
+        entry.fresh_until = entry.good_until
+        if entry.renewable:
+            self._renew(entry, renew_at)
+        return True
+
+    def failed(self, entry: Entry[Flight], error: Exception, now: float) -> None:
+        """Note how the call failed.
+
+        What the issuer refused is refused for a while without asking again. What it could not answer is not, for the
+        next asker may have more luck. Nobody asks before the time that the issuer named (``RetryInfo``).
+        """
+        entry.flight, entry.failure = None, error
+        entry.failures += 1
+        left = entry.good_until - now if entry.good is not None and now < entry.good_until else None
+        named = _named_pause(error)
+        wait = max(named, pause(entry.failures, self._spread.next(), left))
+        entry.refused_until = now + (wait if _is_refusal(error) else named)
+        if left is None:
+            entry.drop()
+        if entry.renewable and (entry.keepers or left is not None):
+            self._renew(entry, now + wait)
+        else:
+            self._remember(entry, entry.refused_until)
+
+    def abandoned(self, entry: Entry[Flight]) -> None:
+        """Note that the call ended with neither: whoever waits asks anew."""
+        entry.flight, entry.fresh_until = None, LONG_AGO
+
+    def invalidate(self, entry: Entry[Flight], refused: IssuedToken, now: float) -> None:
+        """Drop a token that a resource server refused, unless another one has taken its place.
+
+        Not again within :data:`REFUSALS_APART`: a server that refuses every token would make its callers ask the issuer
+        for two tokens with each request.
+        """
+        if entry.good is refused and now >= entry.dropped_at + REFUSALS_APART:
+            entry.drop()
+            entry.dropped_at = now
+
+    def caller_changed(self, caller: CallerIdentity | None, now: float) -> None:
+        """Note who this workload is now; ``None``: nobody.
+
+        Another SPIFFE ID has none of the tokens of the one before. Another certificate has those that are not bound to
+        the one before; what is in use of the others is asked for at once.
+        """
+        self._caller = caller
+        for entry in list(self._entries.values()):
+            if entry.good is None or entry.owner is None or self._is_ours(entry.good, entry.owner):
+                continue
+            entry.drop()
+            if entry.renewable and entry.wanted and entry.flight is None:
+                self._renew(entry, now)
+
+    def due(self, now: float) -> Entry[Flight] | None:
+        """Return an entry to ask for in the background now, or ``None``. What nobody used since is left to lapse."""
+        while self._plan and self._plan[0][0] <= now:
+            at, _, entry = heapq.heappop(self._plan)
+            if at != entry.due_at:
+                continue  # another plan has taken its place
+            entry.due_at = None
+            if entry.wanted and entry.flight is None:
+                return entry
+        return None
+
+    def next_due(self) -> float:
+        """Return when :meth:`due` is to be called next."""
+        return self._plan[0][0] if self._plan else NEVER
+
+    def forget(self) -> None:
+        """Drop everything, and keep the entries for the sources that have them: this is another process now (fork)."""
+        self._plan.clear()
+        self._caller = None
+        for entry in list(self._entries.values()):
+            entry.drop()
+            entry.flight, entry.due_at, entry.failure, entry.failures = None, None, None, 0
+            entry.refused_until = LONG_AGO
+
+    def _renew(self, entry: Entry[Flight], at: float) -> None:
+        entry.due_at = at
+        entry.fresh_until = min(at, entry.good_until)
+        self._remember(entry, at)
+
+    def _remember(self, entry: Entry[Flight], until: float) -> None:
+        heapq.heappush(self._plan, (until, next(self._order), entry))
+
+    def _is_ours(self, issued: IssuedToken, owner: CallerIdentity) -> bool:
+        if self._caller is None or owner.spiffe_id != self._caller.spiffe_id:
+            return False
+        return not issued.certificate_bound or owner.certificate_sha256 == self._caller.certificate_sha256
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, IssuerRequestError) and not isinstance(error, IssuerUnavailable | IssuerNotTrusted)
+
+
+def _named_pause(error: Exception) -> float:
+    named = error.retry_after if isinstance(error, IssuerRequestError) else None
+    return named.total_seconds() if named is not None else 0.0

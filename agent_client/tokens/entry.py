@@ -1,0 +1,80 @@
+"""What one request has: a token, a reason why there is none, a call under way."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from agent_client.answers import IssuedToken
+    from agent_client.requests import TokenRequest
+    from agent_client.token_checks import CallerIdentity
+
+Flight = TypeVar("Flight")
+LONG_AGO = float("-inf")
+
+
+class Arrival(NamedTuple):
+    """A token, who asked for it, and when (seconds of :func:`~agent_client.clock.elapsed`)."""
+
+    issued: IssuedToken
+    caller: CallerIdentity
+    sent_at: float
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Entry(Generic[Flight]):
+    """The state of one request. Times are seconds of :func:`~agent_client.clock.elapsed`.
+
+    Attributes:
+        request: What is asked for.
+        keepers: Those for whom it is renewed while nobody asks, as long as they live.
+        good: The token to hand out, until ``good_until``.
+        owner: Who asked for ``good``.
+        good_until: Until when ``good`` is handed out.
+        fresh_until: Until when it is handed out without a look at anything else, ``good_until`` at the latest.
+        due_at: When the next attempt in the background is due; ``None``: none is planned.
+        used: Whether anybody asked since the last attempt began.
+        failure: How the last attempt failed, if it did.
+        failures: How many failed one after another.
+        dropped_at: When a token of it was last dropped because a resource server refused it.
+        refused_until: Until when ``failure`` is the answer, without asking the issuer.
+        flight: The call under way; the kind of client knows what it is.
+    """
+
+    request: TokenRequest
+    keepers: WeakSet[object] = field(default_factory=WeakSet, repr=False)
+    good: IssuedToken | None = field(default=None, repr=False)
+    owner: CallerIdentity | None = None
+    good_until: float = LONG_AGO
+    fresh_until: float = LONG_AGO
+    due_at: float | None = None
+    used: bool = False
+    failure: Exception | None = None
+    failures: int = 0
+    dropped_at: float = LONG_AGO
+    refused_until: float = LONG_AGO
+    flight: Flight | None = field(default=None, repr=False)
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the background may ask for it: never what one intent paid for, which is for one operation."""
+        return self.request.intent is None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether to renew it."""
+        return self.used or bool(self.keepers)
+
+    def drop(self) -> None:
+        """Hand the token out no more."""
+        self.good, self.owner, self.fresh_until, self.good_until = None, None, LONG_AGO, LONG_AGO
+
+
+def again(error: Exception) -> Exception:
+    """Return an error like ``error``, to be raised once more: one object raised by many threads mixes their traces."""
+    twin = copy.copy(error)
+    twin.__cause__ = error.__cause__
+    return twin

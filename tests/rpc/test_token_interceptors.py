@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from support.guarded_api import ISSUER, READ, WRITE, Api, KeysAway, api
 from support.minting import AUDIENCE
-from support.resource_server import ISSUER, READ, WRITE, Api, KeysAway, api
 
 from agent_client.verification import TokenVerifier, grpc_aio, grpc_sync
 from agent_client.verification.current import NoCurrentToken, current_token
@@ -260,6 +260,7 @@ def aio_server(behaviours: dict[str, Any], verifier: TokenVerifier, **options: A
     finally:
         stop[0]()
         thread.join(timeout=DEADLINE)
+        assert not thread.is_alive()
 
 
 SERVERS: dict[str, tuple[Any, dict[str, Any]]] = {

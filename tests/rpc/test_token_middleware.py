@@ -20,8 +20,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
+from support.guarded_api import READ, SETTLER, WRITE, Api, api
 from support.minting import AUDIENCE
-from support.resource_server import READ, SETTLER, WRITE, Api, api
 
 from agent_client.challenges import parse_challenges
 from agent_client.verification import VerifiedToken

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.resource_server import Api, api
+from support.guarded_api import Api, api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

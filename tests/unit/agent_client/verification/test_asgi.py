@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from support.asgi_client import Answer, ask, bearer, http_scope, websocket_scope
+from support.guarded_api import ISSUER, READ, WRITE, KeysAway
 from support.minting import AUDIENCE
-from support.resource_server import ISSUER, READ, WRITE, KeysAway
 
 from agent_client.verification import InsufficientScope, TokenVerifier
 from agent_client.verification import asgi as asgi_module
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from support.resource_server import Api
+    from support.guarded_api import Api
 
     from agent_client.verification.asgi_connections import AsgiApp, Message, Receive, Scope, Send
 

@@ -10,7 +10,7 @@ from agent_client.verification import InsufficientScope
 from agent_client.verification.current import NoCurrentToken, ServedCall, current_token, requires
 
 if TYPE_CHECKING:
-    from support.resource_server import Api
+    from support.guarded_api import Api
 
 
 def test_outside_of_a_request_there_is_no_token() -> None:

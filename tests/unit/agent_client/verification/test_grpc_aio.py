@@ -16,7 +16,7 @@ from agent_client.verification.method_scopes import MethodScopes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from support.resource_server import Api
+    from support.guarded_api import Api
 
 METHOD = "/ledger.v1.LedgerService/Feed"
 

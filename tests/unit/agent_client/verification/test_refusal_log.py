@@ -9,7 +9,7 @@ from agent_client.verification.request_errors import TokenMissing
 
 if TYPE_CHECKING:
     import pytest
-    from support.resource_server import Api
+    from support.guarded_api import Api
 
 
 def test_a_line_says_what_was_asked_by_whom_and_why(caplog: pytest.LogCaptureFixture) -> None:

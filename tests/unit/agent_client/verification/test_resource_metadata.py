@@ -8,7 +8,7 @@ import pytest
 from agent_client.verification.resource_metadata import ResourceMetadata
 
 if TYPE_CHECKING:
-    from support.resource_server import Api
+    from support.guarded_api import Api
 
 ISSUERS = ["https://issuer.prod.example"]
 

@@ -260,6 +260,7 @@ def aio_server(behaviours: dict[str, Any], verifier: TokenVerifier, **options: A
     finally:
         stop[0]()
         thread.join(timeout=DEADLINE)
+        assert not thread.is_alive()
 
 
 SERVERS: dict[str, tuple[Any, dict[str, Any]]] = {

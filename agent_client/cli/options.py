@@ -53,7 +53,10 @@ Transaction = Annotated[str | None, typer.Option(help="The transaction id.", ric
 Issuer = Annotated[
     str | None,
     typer.Option(
-        envvar=SPIFFE_ISSUER_ADDRESS, metavar="HOST:PORT", help="Where the issuer is.", rich_help_panel=_CONNECTION
+        envvar=SPIFFE_ISSUER_ADDRESS,
+        metavar="HOST:PORT[,...]",
+        help="Where the issuer is; several addresses with commas between.",
+        rich_help_panel=_CONNECTION,
     ),
 ]
 IssuerName = Annotated[

@@ -173,7 +173,7 @@ class IssuerClient:
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
-        await self._tokens.close()
+        self._tokens.close()
         for channel in self._core.close():
             await channel.close()  # without a grace, it does not suspend: none is forgotten by a cancellation
         # Whoever waits learns that the client is closed.
@@ -181,6 +181,7 @@ class IssuerClient:
         self._closing.set()
         # In a thread, since it waits for the watcher's.
         await asyncio.shield(asyncio.to_thread(self._core.stop_watching))
+        await self._tokens.ended()
 
     async def __aenter__(self) -> Self:
         self._start()

@@ -122,6 +122,8 @@ def _thumbprint_of(file: Path) -> str:
         der = base64.b64decode(match[1]) if match else b""
     except OSError as error:
         raise CommandFailed(ExitCode.USAGE, f"{file} cannot be read: {error.strerror}") from error
+    except ValueError:  # the characters of base64, and no base64
+        der = b""
     if not der:
         raise CommandFailed(ExitCode.USAGE, f"{file} holds no certificate in PEM")
     return base64.urlsafe_b64encode(sha256(der).digest()).rstrip(b"=").decode()

@@ -55,10 +55,12 @@ class Document:
     Attributes:
         members: The JSON object.
         max_age: Seconds that it may be kept; ``None`` when the answer does not say.
+        date: The answer's ``Date``, as it was written; ``None`` when it has none.
     """
 
     members: dict[str, Any]
     max_age: float | None
+    date: str | None = None
 
 
 def checked_url(text: str) -> SplitResult:
@@ -132,13 +134,13 @@ def _ask(text: str, url: SplitResult, connection: socket.socket, end: float) -> 
         if response.status != _OK:
             raise FetchFault(f"{text}: answered {response.status}, not 200", status=response.status)
         body = response.read(MAX_DOCUMENT_BYTES + 1)
-        cache_control = response.getheader("Cache-Control", "")
+        cache_control, date = response.getheader("Cache-Control", ""), response.getheader("Date")
     if len(body) > MAX_DOCUMENT_BYTES:
         raise FetchFault(f"{text}: answered more than {MAX_DOCUMENT_BYTES} bytes")
     members = strict_object(body)
     if members is None:
         raise FetchFault(f"{text}: answered what is no strict JSON object")
-    return Document(members, max_age_of(cache_control))
+    return Document(members, max_age_of(cache_control), date)
 
 
 def max_age_of(cache_control: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -137,6 +138,13 @@ def test_a_file_of_tokens_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_more_tokens_than_are_bounded_are_refused() -> None:
     with pytest.raises(UnusableTokens, match="256"):
         wanted_tokens([f"a{number} r" for number in range(257)], None)
+
+
+def test_a_unix_socket_is_refused_where_the_kernel_does_not_say_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    with pytest.raises(ValueError, match="who asks"):
+        parse_place("unix:/run/app/tokens.sock")
+    assert parse_place("127.0.0.1:8099") == LoopbackPlace("127.0.0.1", 8099)
 
 
 @pytest.mark.parametrize(

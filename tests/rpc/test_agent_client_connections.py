@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.clients import Clients, InItsLoop
-from support.deployment import SETTLER, Deployment
+from support.deployment import LEDGER, SETTLER, Deployment
 
-from agent_client import SyncIssuerClient
+from agent_client import ClientClosed, IssuerClient, SyncIssuerClient
 from agent_client.credentials import UNACKNOWLEDGED_MS
 
 if TYPE_CHECKING:
@@ -32,6 +34,24 @@ def test_a_connection_whose_packets_are_lost_is_given_up_soon(kind: type, deploy
         ]
     assert found
     assert set(found) == {UNACKNOWLEDGED_MS}
+
+
+async def test_a_close_that_is_cancelled_leaves_nothing_open(deployment: Deployment) -> None:
+    workload = deployment.authority.workload(SETTLER)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # whoever connects waits
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        client = IssuerClient(address, workload_api=workload.socket)
+        asking = asyncio.create_task(client.tokens_for(LEDGER, ["ledger.read"]).get())
+        connection, _ = await asyncio.to_thread(silent.accept)
+        with connection:
+            closing = asyncio.create_task(client.close())
+            await asyncio.sleep(0)
+            closing.cancel()
+            ended = await asyncio.gather(asking, closing, return_exceptions=True)
+        assert [type(error) for error in ended] == [ClientClosed, asyncio.CancelledError]
+        assert "workload-api" not in {thread.name for thread in threading.enumerate()}
+        with pytest.raises(ClientClosed):
+            await client.list_access()
 
 
 def connections_to(address: str) -> Iterator[socket.socket]:

@@ -14,10 +14,10 @@ import socket
 import time
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult, urlsplit
 
+from agent_client.loopback import is_loopback
 from agent_client.verification.strict_json import strict_object
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def checked_url(text: str) -> SplitResult:
         host = None
     if not host:
         raise ValueError("is no URL of a host, with neither user nor fragment")
-    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
         raise ValueError("is not https, and http is for loopback only")
     return url
 
@@ -149,13 +149,6 @@ def max_age_of(cache_control: str) -> float | None:
         return 0.0
     found = _MAX_AGE.search(cache_control)
     return float(found[1]) if found else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"  # RFC 6761 section 6.3
 
 
 def _left(end: float) -> float:

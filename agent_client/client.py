@@ -146,12 +146,7 @@ class ClientCore(Generic[Channel]):
                 raise ClientClosed("this client is closed")
             forks.refuse_inherited()
             if self._watcher is None:
-                watcher = WorkloadApiWatcher(self._socket)
-                for callback in self._subscribers:
-                    watcher.subscribe(callback)
-                forks.used(watcher)
-                self._watcher = watcher
-                watcher.start()
+                self._watcher = self._started_watcher()
             return self._watcher
 
     def svid(self, now: datetime) -> X509Svid:
@@ -219,6 +214,18 @@ class ClientCore(Generic[Channel]):
         if watcher is not None:
             watcher.close()
             forks.unused(watcher)
+
+    def _started_watcher(self) -> WorkloadApiWatcher:
+        watcher = WorkloadApiWatcher(self._socket)
+        for callback in self._subscribers:
+            watcher.subscribe(callback)
+        forks.used(watcher)
+        try:
+            watcher.start()
+        except BaseException:  # no thread is to be had now: the next call tries again
+            forks.unused(watcher)
+            raise
+        return watcher
 
     def _identity(self, now: datetime) -> tuple[X509Context, X509Svid]:
         watcher = self.start()

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from agent_client.x509_context import X509Context, X509Svid
 
 
+UNACKNOWLEDGED_MS = 5000
+"""More than any network takes that is not broken; an issuer that hangs acknowledges all the same."""
+
+
 class SpiffeIdNotGiven(WorkloadApiError):
     """The Workload API gives this process identities, and not the one that was asked for."""
 
@@ -132,4 +136,10 @@ def channel_options(endpoint: IssuerEndpoint) -> list[tuple[str, str | int]]:
         # gRPC waits 1 s after the first failed connection and up to 2 minutes later: longer than a call's deadline.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
+        # A network that lost packets for a minute would be tried again half a minute after it is back (TCP doubles its
+        # pauses), and after four minutes later than a token lives. With a keepalive, gRPC has the kernel give up a
+        # connection whose data nobody acknowledged for so long (tcp(7), TCP_USER_TIMEOUT), and dials anew.
+        ("grpc.keepalive_timeout_ms", UNACKNOWLEDGED_MS),
+        # The keepalive itself is of no use here: as seldom as servers allow it.
+        ("grpc.keepalive_time_ms", 300_000),
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from agent_client.loopback import is_loopback
 from agent_client.resource_errors import InsecureTransport
 
 if TYPE_CHECKING:
@@ -33,18 +33,9 @@ def require_private(scheme: str, host: str | None, *, insecure_http: bool) -> No
     Raises:
         InsecureTransport: The network could read the token.
     """
-    if insecure_http or scheme.lower() in _ENCRYPTED or _is_loopback(host or ""):
+    if insecure_http or scheme.lower() in _ENCRYPTED or is_loopback(host or ""):
         return
     raise InsecureTransport(
         f"the request goes to {scheme}://{host} and would show its token to the network: use https, "
         "or say insecure_http=True where the network is nobody else's"
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True  # RFC 6761 section 6.3
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warning": "bold yellow", "fault": "bold red", "skipped": "dim"}
 
 
+Audience = Annotated[str | None, typer.Option(help="Get a token for this API too, to see whether policy lets it.")]
+Scopes = Annotated[list[str] | None, typer.Option("--scope", help="With --audience: what it should allow there.")]
+IssuerUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="The issuer's `iss`: look at its metadata, keys and clock too.")
+]
+Output = Annotated[MessageForm, typer.Option(help="For people, or for programs.")]
+
+
 @with_option_groups
 def doctor(
     *,
-    audience: Annotated[
-        str | None, typer.Option(help="Get a token for this API too, to see whether policy lets it.")
-    ] = None,
-    scopes: Annotated[
-        list[str] | None, typer.Option("--scope", help="With --audience: what it should allow there.")
-    ] = None,
-    issuer_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="The issuer's `iss`: look at its metadata, keys and clock too.")
-    ] = None,
+    audience: Audience = None,
+    scopes: Scopes = None,
+    issuer_url: IssuerUrl = None,
     connection: ConnectionOptions,
-    output: Annotated[MessageForm, typer.Option(help="For people, or for programs.")] = MessageForm.TEXT,
+    output: Output = MessageForm.TEXT,
 ) -> None:
     """Walk through everything that a token needs, tell what is wrong, and how to mend it.
 

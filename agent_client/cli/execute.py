@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Never
 
 import typer
 
@@ -16,7 +16,7 @@ from agent_client.cli.handover import Handover, tell_lost, without
 from agent_client.cli.messages import MessageForm, tell_as
 from agent_client.cli.option_groups import with_option_groups
 from agent_client.cli.options import ConnectionOptions, Messages, TokenOptions  # noqa: TC001 - typer reads them
-from agent_client.cli.signals import BlockedSignals
+from agent_client.cli.signals import CAN_WAIT, BlockedSignals
 from agent_client.cli.supervisor import Hooks, OnRenewal, Supervisor
 from agent_client.cli.token_forms import DEFAULT_VARIABLE, checked_variable
 from agent_client.cli.waiting import told_when_slow
@@ -29,42 +29,47 @@ _SIGNALS = {name: signal.Signals[f"SIG{name}"] for name in ("HUP", "USR1", "USR2
 _HANDOVER = "How the program gets it"
 
 
+Command = Annotated[list[str], typer.Argument(metavar="PROGRAM [ARGUMENT]", help="What to run; write it after `--`.")]
+Env = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"The variable that holds the token. {DEFAULT_VARIABLE} where no file is asked for.",
+        rich_help_panel=_HANDOVER,
+    ),
+]
+File = Annotated[
+    Path | None,
+    typer.Option(help="Keep the token in this file, mode 0600, until the end.", rich_help_panel=_HANDOVER),
+]
+EnvFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The variable that holds the file's path; without --file, that of one in a private folder.",
+        rich_help_panel=_HANDOVER,
+    ),
+]
+Renewal = Annotated[
+    str,
+    typer.Option(
+        metavar="none|restart|signal:NAME",
+        help=f"What the program is told when there is a new token; NAME is one of {', '.join(_SIGNALS)}.",
+        rich_help_panel=_HANDOVER,
+    ),
+]
+
+
 @with_option_groups
 def execute(
     *,
-    command: Annotated[
-        list[str], typer.Argument(metavar="PROGRAM [ARGUMENT]", help="What to run; write it after `--`.")
-    ],
+    command: Command,
     token: TokenOptions,
     connection: ConnectionOptions,
-    env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"The variable that holds the token. {DEFAULT_VARIABLE} where no file is asked for.",
-            rich_help_panel=_HANDOVER,
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="Keep the token in this file, mode 0600, until the end.", rich_help_panel=_HANDOVER),
-    ] = None,
-    env_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The variable that holds the file's path; without --file, that of one in a private folder.",
-            rich_help_panel=_HANDOVER,
-        ),
-    ] = None,
-    on_renewal: Annotated[
-        str,
-        typer.Option(
-            metavar="none|restart|signal:NAME",
-            help=f"What the program is told when there is a new token; NAME is one of {', '.join(_SIGNALS)}.",
-            rich_help_panel=_HANDOVER,
-        ),
-    ] = "none",
+    env: Env = None,
+    file: File = None,
+    env_file: EnvFile = None,
+    on_renewal: Renewal = "none",
     output: Messages = MessageForm.TEXT,
 ) -> None:
     """Run a program with a token in a variable or in a file, never in its arguments.
@@ -110,13 +115,34 @@ def execute(
     child.refuse_missing(command[0], environment)
     with Handover(*variables, file) as handover:
         _refuse_impossible(token, renewal, handover)
-        if not handover.has_file and not renewal.restart and os.getpid() != 1:
-            # Process 1 has to reap, and ignores what it does not handle: there, somebody stays.
-            with connection.client() as client, told_when_slow("waiting for the Workload API and the issuer"):
-                issued = client.issue_token(**asked)
-            child.become(command, environment | handover.give(issued))
-        code = _supervise(command, environment, handover, renewal, (connection, asked, seconds))
+        # Process 1 has to reap, and ignores what it does not handle: there, somebody stays.
+        if handover.has_file or renewal.restart or os.getpid() == 1:
+            _refuse_elsewhere()
+            code = _supervise(command, environment, handover, renewal, (connection, asked, seconds))
+        else:
+            _give_way(command, environment, handover, (connection, asked))
     raise typer.Exit(code)
+
+
+def _give_way(
+    command: list[str],
+    environment: dict[str, str],
+    handover: Handover,
+    source: tuple[ConnectionOptions, dict[str, Any]],
+) -> Never:
+    connection, asked = source
+    with connection.client() as client, told_when_slow("waiting for the Workload API and the issuer"):
+        issued = client.issue_token(**asked)
+    child.become(command, environment | handover.give(issued))
+
+
+def _refuse_elsewhere() -> None:
+    if not CAN_WAIT:
+        raise CommandFailed(
+            ExitCode.CANNOT_RUN,
+            "to stay with a program takes sigtimedwait(2) and real-time signals, which this system does not have: "
+            "give the token in a variable (--env) and without --on-renewal, or keep a file fresh with `write`",
+        )
 
 
 def _supervise(

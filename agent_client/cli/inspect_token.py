@@ -7,7 +7,7 @@ import re
 import sys
 from datetime import timedelta
 from hashlib import sha256
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,27 +24,30 @@ _STANDARD_INPUT = "-"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")  # RFC 7468
 
 
+Token = Annotated[str, typer.Argument(metavar="[TOKEN|-]", help="The token; by default, standard input is read.")]
+File = Annotated[Path | None, typer.Option(help="Read it from this file.")]
+Issuer = Annotated[str | None, typer.Option(metavar="URL", help="Whose it has to be: the issuer that the API trusts.")]
+Audience = Annotated[str | None, typer.Option(help="The API that it has to be for.")]
+Scopes = Annotated[list[str] | None, typer.Option("--scope", help="What it has to allow. Repeat it for several.")]
+Certificate = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The certificate (PEM) that it is presented with.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch no keys: say what it claims, unverified.")]
+InsecureDev = Annotated[bool, typer.Option("--insecure-dev", help="The API takes tokens of the development authority.")]
+Output = Annotated[MessageForm, typer.Option(help="For people, or for programs.")]
+
+
 def inspect_token(
     *,
-    token: Annotated[
-        str, typer.Argument(metavar="[TOKEN|-]", help="The token; by default, standard input is read.")
-    ] = _STANDARD_INPUT,
-    file: Annotated[Path | None, typer.Option(help="Read it from this file.")] = None,
-    issuer: Annotated[
-        str | None, typer.Option(metavar="URL", help="Whose it has to be: the issuer that the API trusts.")
-    ] = None,
-    audience: Annotated[str | None, typer.Option(help="The API that it has to be for.")] = None,
-    scopes: Annotated[
-        list[str] | None, typer.Option("--scope", help="What it has to allow. Repeat it for several.")
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The certificate (PEM) that it is presented with.")
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch no keys: say what it claims, unverified.")] = False,
-    insecure_dev: Annotated[
-        bool, typer.Option("--insecure-dev", help="The API takes tokens of the development authority.")
-    ] = False,
-    output: Annotated[MessageForm, typer.Option(help="For people, or for programs.")] = MessageForm.TEXT,
+    token: Token = _STANDARD_INPUT,
+    file: File = None,
+    issuer: Issuer = None,
+    audience: Audience = None,
+    scopes: Scopes = None,
+    certificate: Certificate = None,
+    offline: Offline = False,
+    insecure_dev: InsecureDev = False,
+    output: Output = MessageForm.TEXT,
 ) -> None:
     """Say what a token claims, and every reason for which a resource server would refuse it.
 
@@ -75,20 +78,23 @@ def inspect_token(
     decoded = decode(token_in(_read(token, file)))
     presented = None if certificate is None else _thumbprint_of(certificate)
     expected = Expected(issuer, audience, tuple(scopes or ()), insecure_dev, presented)
-    signature = Signature.NOT_LOOKED_AT if offline else _signature(decoded, expected)
+    found = _inspected(decoded, expected, Signature.NOT_LOOKED_AT if offline else _signature(decoded, expected))
+    if output is MessageForm.JSON:
+        print_json(document(found))
+    else:
+        print_lines(lines(found))
+    if found.reasons:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _inspected(token: DecodedToken, expected: Expected, signature: Signature) -> Inspection:
     now = utc_now().timestamp()
-    found = list(reasons(decoded, expected, now))
+    found = list(reasons(token, expected, now))
     if signature.reason is not None:
         found.insert(0, signature.reason)
     if not found and signature.others is not None:
         found.append(signature.others)  # a rule of the verifier that is not among ours
-    inspection = Inspection(decoded, signature, tuple(found), expected, now)
-    if output is MessageForm.JSON:
-        print_json(document(inspection))
-    else:
-        print_lines(lines(inspection))
-    if found:
-        raise typer.Exit(ExitCode.FAILED)
+    return Inspection(token, signature, tuple(found), expected, now)
 
 
 def _read(token: str, file: Path | None) -> str:
@@ -122,6 +128,8 @@ def _thumbprint_of(file: Path) -> str:
         der = base64.b64decode(match[1]) if match else b""
     except OSError as error:
         raise CommandFailed(ExitCode.USAGE, f"{file} cannot be read: {error.strerror}") from error
+    except ValueError:  # the characters of base64, and no base64
+        der = b""
     if not der:
         raise CommandFailed(ExitCode.USAGE, f"{file} holds no certificate in PEM")
     return base64.urlsafe_b64encode(sha256(der).digest()).rstrip(b"=").decode()

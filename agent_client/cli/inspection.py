@@ -146,6 +146,6 @@ def _notes(found: Inspection) -> Iterator[str]:
 
 
 def _value(name: str, value: object, now: float) -> str:
-    if name in _TIMES and isinstance(value, int) and not isinstance(value, bool):
-        return f"{told_moment(value)} ({told_relative(value, now)})"
+    if name in _TIMES and (moment := seconds({name: value}, name)) is not None:
+        return f"{told_moment(moment)} ({told_relative(moment, now)})"
     return value if isinstance(value, str) else json.dumps(value)

@@ -16,7 +16,7 @@ from agent_client.cli.failure import failure_of
 from agent_client.cli.get import get
 from agent_client.cli.inspect_token import inspect_token
 from agent_client.cli.messages import tell_failure
-from agent_client.cli.printing import end_by
+from agent_client.cli.printing import end_by, fill_closed_streams
 from agent_client.cli.serve import serve
 from agent_client.cli.write import write
 from agent_client.settings import silence_grpc
@@ -79,6 +79,7 @@ app.command(name="completion")(completion)
 
 def main() -> NoReturn:
     """Run the command line. Whatever happens, the user gets a message and an exit code, never a traceback."""
+    fill_closed_streams()
     silence_grpc()
     prepare_completion()
     # Ctrl-C ends the process on the spot, also while it waits for a lock; what has to tidy up says otherwise.

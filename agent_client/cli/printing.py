@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_client.cli.failure import CommandFailed, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def fill_closed_streams() -> None:
+    """Put the null device where this process was started without a standard stream.
+
+    The next file or connection would get its number, and what is meant for the user would go there. Messages to a
+    closed standard error are lost; that a token is, :func:`print_result` tells by its exit code.
+    """
+    for number in range(3):
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)
+    # They are None where they were closed.
+    sys.stdin = sys.stdin or Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def print_result(text: str) -> None:
@@ -22,6 +40,8 @@ def print_result(text: str) -> None:
     Raises:
         CommandFailed: Standard output cannot be written, for example to a full disk.
     """
+    if sys.stdout is None:
+        raise CommandFailed(ExitCode.NOT_WRITTEN, "standard output cannot be written: it is closed")
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

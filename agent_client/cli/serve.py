@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import signal
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,30 +30,38 @@ SECRET_BYTES = 32
 """256 bits: nobody guesses it, however often they may ask."""
 
 
+Listen = Annotated[
+    str, typer.Option(metavar="unix:/PATH|127.0.0.1:PORT", help="Where. A port needs --secret-file too.")
+]
+Tokens = Annotated[
+    list[str] | None,
+    typer.Option("--token", metavar="'AUDIENCE SCOPE...'", help="A token to give out. Repeat it for several."),
+]
+Config = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="More of them, with all that can be asked for; see below.")
+]
+AllowUid = Annotated[
+    list[int] | None,
+    typer.Option(help="A user that may ask on the UNIX socket, instead of its own. Repeat it for several."),
+]
+SocketMode = Annotated[
+    str | None,
+    typer.Option(metavar="OCTAL", help="The socket's permissions: 0600, or 0666 where --allow-uid says who."),
+]
+SecretFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Where to put the secret of this start, mode 0600.")
+]
+
+
 @with_option_groups
 def serve(
     *,
-    listen: Annotated[
-        str, typer.Option(metavar="unix:/PATH|127.0.0.1:PORT", help="Where. A port needs --secret-file too.")
-    ],
-    token: Annotated[
-        list[str] | None,
-        typer.Option(metavar="'AUDIENCE SCOPE...'", help="A token to give out. Repeat it for several."),
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="More of them, with all that can be asked for; see below.")
-    ] = None,
-    allow_uid: Annotated[
-        list[int] | None,
-        typer.Option(help="A user that may ask on the UNIX socket, instead of its own. Repeat it for several."),
-    ] = None,
-    socket_mode: Annotated[
-        str | None,
-        typer.Option(metavar="OCTAL", help="The socket's permissions: 0600, or 0666 where --allow-uid says who."),
-    ] = None,
-    secret_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to put the secret of this start, mode 0600.")
-    ] = None,
+    listen: Listen,
+    token: Tokens = None,
+    config: Config = None,
+    allow_uid: AllowUid = None,
+    socket_mode: SocketMode = None,
+    secret_file: SecretFile = None,
     connection: ConnectionOptions,
     output: Messages = MessageForm.TEXT,
 ) -> None:

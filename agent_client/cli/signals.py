@@ -27,8 +27,10 @@ FROM_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal
 """What the kernel sends to every process of a terminal's foreground group: the child has had it as we have."""
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
 """What ends a process that does nothing about it."""
-NEWS = signal.SIGRTMAX
+NEWS: int = getattr(signal, "SIGRTMAX", 0)
 """A thread of ours has something to say. A real-time signal, since nobody sends those by accident."""
+CAN_WAIT = hasattr(signal, "sigtimedwait") and NEWS > 0
+"""Whether this system has what :class:`BlockedSignals` needs. macOS has neither."""
 
 
 class Arrived(NamedTuple):

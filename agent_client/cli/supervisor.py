@@ -150,6 +150,8 @@ class Supervisor:
     def _kill_overdue(self) -> None:
         if self._child is not None and self._kill_at is not None and time.monotonic() >= self._kill_at:
             os.kill(self._child, signal.SIGKILL)
+            # Not at once again: one that waits for a disk or a network file system ends when that answers.
+            self._kill_at = time.monotonic() + RESTART_GRACE_SECONDS
 
     def _ended(self) -> int | None:
         """Reap every process that has ended, ours and, as process 1, everybody's; return what to exit with, if so."""

@@ -27,8 +27,5 @@ def told_relative(moment: float, now: float) -> str:
 
 
 def told_moment(seconds: float) -> str:
-    """Return a moment as a date and time in UTC; the number itself where the calendar has no such time."""
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)
+    """Return a moment as a date and time in UTC. The calendar has to have it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -62,8 +62,8 @@ def as_json(issued: IssuedToken, now: datetime) -> str:
 
 
 def seconds_left(issued: IssuedToken, now: datetime) -> int:
-    """Return how many whole seconds a token has left, at least 0."""
-    return max(int((issued.expires_at - now).total_seconds()), 0)
+    """Return how many whole seconds a token has left: at least 0, and by no clock more than it lives."""
+    return max(int(min(issued.expires_at - now, issued.expires_at - issued.issued_at).total_seconds()), 0)
 
 
 def shell_export(issued: IssuedToken, variable: str) -> str:

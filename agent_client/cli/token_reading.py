@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import stat
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT_BYTES = 64 * 1024
 """Four times the largest token (token_checks.MAX_TOKEN_BYTES): room for the JSON around one."""
+_LAST_MOMENT = 253402300799  # 9999-12-31T23:59:59Z; arithmetic with more may overflow
 _TOKEN = re.compile(r"[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 _HEADER = re.compile(r"(?:authorization:\s*)?bearer\s+(?P<token>\S+)", re.IGNORECASE)
 _EXPORT = re.compile(r"export [A-Za-z_][A-Za-z0-9_]*='?(?P<token>[^\s']+)'?")
@@ -72,9 +72,10 @@ def has_expired(path: Path, now: datetime) -> bool:
 
 
 def seconds(claims: dict[str, Any], name: str) -> int | None:
-    """Return a claim that is a time in whole seconds; ``None`` when it is not."""
+    """Return a claim that is a time in whole seconds; ``None`` when it is not, or is beyond what a calendar has."""
     value = claims.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_time = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_MOMENT
+    return value if is_time else None
 
 
 def _in_json(text: str) -> str:
@@ -93,6 +94,7 @@ def _in_json(text: str) -> str:
 def _json_part(part: str) -> dict[str, Any]:
     try:
         value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (ValueError, RecursionError, binascii.Error):
+        json.dumps(value, allow_nan=False)  # what cannot be written as JSON again was none
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

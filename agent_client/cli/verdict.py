@@ -93,10 +93,11 @@ def _party_reasons(claims: dict[str, Any], expected: Expected) -> Iterator[str]:
 
 
 def _time_reasons(claims: dict[str, Any], now: float) -> Iterator[str]:
+    for name in ("exp", "nbf", "iat"):
+        if name in claims and seconds(claims, name) is None:
+            yield f"its {name} is no time"
     expires_at = seconds(claims, "exp")
-    if "exp" in claims and expires_at is None:
-        yield "its exp is no time"
-    elif expires_at is not None and now >= expires_at + LEEWAY_SECONDS:
+    if expires_at is not None and now >= expires_at + LEEWAY_SECONDS:
         yield f"it expired {told_duration(now - expires_at)} ago"
     for name in ("nbf", "iat"):
         begins_at = seconds(claims, name)

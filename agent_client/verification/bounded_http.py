@@ -14,10 +14,10 @@ import socket
 import time
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult, urlsplit
 
+from agent_client.loopback import is_loopback
 from agent_client.verification.strict_json import strict_object
 
 if TYPE_CHECKING:
@@ -55,10 +55,12 @@ class Document:
     Attributes:
         members: The JSON object.
         max_age: Seconds that it may be kept; ``None`` when the answer does not say.
+        date: The answer's ``Date``, as it was written; ``None`` when it has none.
     """
 
     members: dict[str, Any]
     max_age: float | None
+    date: str | None = None
 
 
 def checked_url(text: str) -> SplitResult:
@@ -76,7 +78,7 @@ def checked_url(text: str) -> SplitResult:
         host = None
     if not host:
         raise ValueError("is no URL of a host, with neither user nor fragment")
-    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
         raise ValueError("is not https, and http is for loopback only")
     return url
 
@@ -132,13 +134,13 @@ def _ask(text: str, url: SplitResult, connection: socket.socket, end: float) -> 
         if response.status != _OK:
             raise FetchFault(f"{text}: answered {response.status}, not 200", status=response.status)
         body = response.read(MAX_DOCUMENT_BYTES + 1)
-        cache_control = response.getheader("Cache-Control", "")
+        cache_control, date = response.getheader("Cache-Control", ""), response.getheader("Date")
     if len(body) > MAX_DOCUMENT_BYTES:
         raise FetchFault(f"{text}: answered more than {MAX_DOCUMENT_BYTES} bytes")
     members = strict_object(body)
     if members is None:
         raise FetchFault(f"{text}: answered what is no strict JSON object")
-    return Document(members, max_age_of(cache_control))
+    return Document(members, max_age_of(cache_control), date)
 
 
 def max_age_of(cache_control: str) -> float | None:
@@ -147,13 +149,6 @@ def max_age_of(cache_control: str) -> float | None:
         return 0.0
     found = _MAX_AGE.search(cache_control)
     return float(found[1]) if found else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"  # RFC 6761 section 6.3
 
 
 def _left(end: float) -> float:

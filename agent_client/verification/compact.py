@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agent_client.token_checks import MAX_TOKEN_BYTES
 from agent_client.verification.base64url import base64url_decoded
 from agent_client.verification.errors import RejectionReason, TokenRejected
 from agent_client.verification.strict_json import strict_object
@@ -16,8 +17,6 @@ from agent_client.verification.strict_json import strict_object
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_TOKEN_BYTES = 16 * 1024
-"""More does not fit into the headers that common HTTP servers accept."""
 KEY_ID = re.compile(r"[\x21-\x7e]{1,256}")
 """A ``kid``. Ours is a thumbprint of 43 characters; others use certificate fingerprints and names."""
 

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 import weakref
 from concurrent.futures import Future, wait
 from datetime import timedelta
 from threading import BoundedSemaphore, Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple
 
+from agent_client.clock import elapsed
 from agent_client.verification.errors import KeysUnavailable, RejectionReason, TokenRejected
 from agent_client.verification.key_cache import Advice, KeyCache
 from agent_client.verification.key_set import read_key_set
@@ -43,10 +43,10 @@ class KeyStore:
     Args:
         source: Where keys come from.
         max_stale: Seconds since their fetch after which keys are gone.
-        monotonic: The clock that keys age by, in seconds.
+        monotonic: The clock that keys age by, in seconds; also while the host is suspended.
     """
 
-    def __init__(self, source: KeySource, max_stale: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: KeySource, max_stale: float, *, monotonic: Callable[[], float] = elapsed) -> None:
         self._source = source
         self._monotonic = monotonic
         self._lock = Lock()  # over all that follows, but for `_cache.fresh`

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from agent_client.loopback import is_loopback
 from agent_client.verification.public_paths import is_plain
 
 if TYPE_CHECKING:
@@ -96,17 +96,10 @@ class ResourceMetadata:
 
 def _refuse_unfit(resource: str) -> None:
     parts = urlsplit(resource)
-    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+    secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     if not secure or not parts.hostname:
         raise ValueError(f"the resource is an https URL (RFC 9728 section 1.2), which {resource!r} is not")
     if "?" in resource or "#" in resource or "@" in parts.netloc:
         raise ValueError("the resource has no query, no fragment and no user")
     if parts.path and not is_plain(parts.path):
         raise ValueError("the path of the resource is of plain segments, without dots and %")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

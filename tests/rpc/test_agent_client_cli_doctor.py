@@ -156,9 +156,9 @@ def test_a_token_that_policy_refuses_is_told_with_its_reason(spiffe_token: Spiff
 
 def test_another_url_than_the_issuers_is_told(spiffe_token: SpiffeToken) -> None:
     url = spiffe_token.deployment.issuer.url.replace("127.0.0.1", "localhost")
-    for wrong in (url, f"http://127.0.0.1:{_free_port()}", "no url"):
+    for wrong in (url, f"http://127.0.0.1:{_free_port()}", "no url", "http://127.0.0.1:nope"):
         code, found = examine(spiffe_token, "--issuer-url", wrong)
-        assert (code, found["metadata"][0]) == (1, "fault")
+        assert (code, found["metadata"][0], found["clock"][0]) == (1, "fault", "skipped" if wrong != url else "ok")
 
 
 def test_a_wrong_command_line_is_told(spiffe_token: SpiffeToken) -> None:

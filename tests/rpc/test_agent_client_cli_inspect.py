@@ -128,6 +128,16 @@ def test_a_binding_is_told(spiffe_token: SpiffeToken, tmp_path: Path) -> None:
         assert look(spiffe_token, bound, "--audience", LEDGER, "--certificate", str(tmp_path / name))[0] == codes
 
 
+@pytest.mark.parametrize("pem", ["", "A", "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n"])
+def test_a_file_that_holds_no_certificate_is_told(
+    spiffe_token: SpiffeToken, token: str, tmp_path: Path, pem: str
+) -> None:
+    (tmp_path / "pem").write_text(pem)
+    ended = spiffe_token.run("inspect", "--offline", "--certificate", str(tmp_path / "pem"), given=token)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "holds no certificate in PEM" in ended.stderr
+
+
 @pytest.mark.parametrize(
     "text", ["no token", "a.b", "e30.e30", "a.b.c.d", "{}", "Bearer", "\x1b[31m.e30.x", "W10.W10.x"]
 )

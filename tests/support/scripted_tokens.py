@@ -116,7 +116,7 @@ def seconds(given: float | None) -> float:
 class InThreads:
     """Sources for threads."""
 
-    MANY = 2000  # beyond, starting threads takes the kernel ever longer
+    MANY = 500  # as many as a large server has; 10,000 at once is for tasks, see below
 
     def __init__(self, script: Script) -> None:
         self.tokens = SyncTokens(script.issue, seconds, lambda: script.caller)

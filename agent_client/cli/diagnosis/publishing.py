@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
+import time
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from agent_client.cli.diagnosis.finding import Finding, fault, ok, skipped, warning
 from agent_client.cli.telling_times import told_duration
@@ -59,18 +59,16 @@ def clock_finding(now: datetime, theirs: datetime | None, whose: str) -> Finding
 
 
 def date_of(issuer_url: str) -> datetime | None:
-    """Return the time that the issuer's HTTP listener tells with its answers (RFC 9110 section 6.6.1)."""
-    url = urlsplit(issuer_url)
-    kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=_FETCH_SECONDS)
+    """Return the time that the issuer's HTTP listener tells with its metadata (RFC 9110 section 6.6.1)."""
+    from agent_client.verification.bounded_http import FetchFault, checked_url, fetch_object  # noqa: PLC0415 - as above
+    from agent_client.verification.metadata_keys import metadata_urls  # noqa: PLC0415
+
     try:
-        connection.request("GET", "/livez")
-        date = connection.getresponse().headers.get("Date")
+        where, _ = metadata_urls(checked_url(issuer_url))
+        date = fetch_object(where, ssl.create_default_context(), time.monotonic() + _FETCH_SECONDS).date
         return None if date is None else parsedate_to_datetime(date).astimezone(UTC)
-    except (OSError, HTTPException, ValueError):
+    except (FetchFault, ValueError, OverflowError):
         return None
-    finally:
-        connection.close()
 
 
 def key_ids(jwks: Mapping[str, Any]) -> set[str]:

@@ -57,9 +57,11 @@ def parse_place(text: str) -> Place:
     """Return the place that ``unix:/PATH`` or ``127.0.0.1:PORT`` names.
 
     Raises:
-        ValueError: It is neither, or other hosts could reach it.
+        ValueError: It is neither, or other hosts could reach it, or this system does not say who asks on a UNIX socket.
     """
     if text.startswith("unix:"):
+        if not hasattr(socket, "SO_PEERCRED"):
+            raise ValueError("on a UNIX socket this system does not say who asks (SO_PEERCRED): use 127.0.0.1:PORT")
         path = Path(text.removeprefix("unix:").removeprefix("//"))
         if not path.is_absolute():
             raise ValueError(f"{text!r} is no absolute path: write it as in unix:/run/app/tokens.sock")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from agent_client import errors
 from agent_client.cli.failure import EXIT_CODES, ExitCode
 from agent_client.cli.main import HELP
 from agent_client.cli.messages import plain
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GET = ["get", "--audience", "https://api.test", "--scope", "read"]
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("SPIFFE_")}
@@ -92,3 +96,58 @@ def test_what_a_terminal_would_obey_is_replaced() -> None:
 def test_the_help_names_every_exit_code_that_there_is() -> None:
     listed = {line.split()[0] for line in HELP.partition("Exit codes")[2].splitlines() if line[4:5].isdigit()}
     assert listed == {"0", *(str(int(code)) for code in ExitCode)}
+
+
+def with_closed(streams: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it by a shell that closes streams, as in ``>&-``."""
+    program = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "agent_client", *arguments]
+    return subprocess.run(program, check=False, capture_output=True, text=True, env=QUIET, timeout=60, input="a.b.c")
+
+
+def test_a_closed_standard_output_is_told() -> None:
+    ended = with_closed(">&-", "completion", "bash")
+    assert (ended.returncode, ended.stdout) == (ExitCode.NOT_WRITTEN, "")
+    assert ended.stderr == "error: standard output cannot be written: it is closed\n"
+
+
+def test_a_closed_standard_error_changes_nothing_but_that() -> None:
+    refused, done = with_closed("2>&-", *GET), with_closed("2>&-", "inspect", "--offline")
+    assert (refused.returncode, refused.stdout) == (ExitCode.USAGE, "")
+    assert (done.returncode, done.stdout.partition(",")[0]) == (ExitCode.FAILED, "REFUSED")
+
+
+def test_a_closed_standard_input_is_an_empty_one() -> None:
+    ended = with_closed("<&-", "inspect", "--offline")
+    assert (ended.returncode, ended.stdout) == (ExitCode.USAGE, "")
+    assert "there is no token: standard input is empty" in ended.stderr
+
+
+ON_MACOS = """
+import signal
+
+for missing in ("SIGRTMAX", "SIGRTMIN", "sigtimedwait"):
+    delattr(signal, missing)
+from agent_client.cli.main import main
+
+main()
+"""
+
+
+def test_a_system_without_real_time_signals_has_all_but_staying_with_a_program(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", ON_MACOS, *arguments],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=QUIET,
+            timeout=60,
+        )
+
+    assert run("--help").returncode == 0
+    asked = ("--audience", "https://api.test", "--scope", "read")
+    for staying in (("--file", str(tmp_path / "token")), ("--on-renewal", "restart")):
+        ended = run("exec", *asked, *staying, "--", "true")
+        assert (ended.returncode, ended.stdout) == (ExitCode.CANNOT_RUN, "")
+        assert "give the token in a variable" in ended.stderr
+    assert "SPIFFE_ISSUER_ADDRESS" in run("exec", *asked, "--", "true").stderr  # it goes on to ask the issuer

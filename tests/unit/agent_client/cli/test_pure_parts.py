@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from agent_client.cli.diagnosis.finding import Level
 from agent_client.cli.diagnosis.naming import dns_name_finding
 from agent_client.cli.diagnosis.publishing import clock_finding
+from agent_client.cli.inspection import Inspection, Signature, document, lines
 from agent_client.cli.service_manager import ServiceManager
 from agent_client.cli.serving.listeners import LoopbackPlace, UnixPlace, parse_place
 from agent_client.cli.serving.wanted import UnusableTokens, WantedToken, wanted_tokens
@@ -33,7 +37,7 @@ def test_durations_are_told_in_two_units(seconds: float, told: str) -> None:
 def test_moments_are_told_from_now() -> None:
     assert (told_relative(10, 7), told_relative(7, 10)) == ("in 3 s", "3 s ago")
     assert told_moment(0) == "1970-01-01 00:00:00Z"
-    assert told_moment(10**18) == str(10**18)
+    assert told_moment(253402300799) == "9999-12-31 23:59:59Z"
 
 
 @pytest.mark.parametrize(
@@ -136,6 +140,13 @@ def test_more_tokens_than_are_bounded_are_refused() -> None:
         wanted_tokens([f"a{number} r" for number in range(257)], None)
 
 
+def test_a_unix_socket_is_refused_where_the_kernel_does_not_say_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_PEERCRED")
+    with pytest.raises(ValueError, match="who asks"):
+        parse_place("unix:/run/app/tokens.sock")
+    assert parse_place("127.0.0.1:8099") == LoopbackPlace("127.0.0.1", 8099)
+
+
 @pytest.mark.parametrize(
     ("variables", "seconds"),
     [
@@ -174,3 +185,30 @@ def test_alg_none_and_extra_header_members_are_told() -> None:
     told = "\n".join(reasons(token, Expected(), NOW.timestamp()))
     for reason in ("alg is 'none'", "jku", "typ is missing", "names no key", "it lacks iss, sub"):
         assert reason in told
+
+
+HOSTILE_NUMBERS = ["1" + "0" * 400, "-1" + "0" * 400, "253402300800", "-1", "1.5", "true", '"1"', "null"]
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("number", HOSTILE_NUMBERS)
+def test_a_time_that_is_none_is_told_and_breaks_nothing(claim: str, number: str) -> None:
+    found = inspection_of(f'{{"{claim}": {number}}}')
+    assert f"its {claim} is no time" in found.reasons
+    assert json.loads(json.dumps(document(found), allow_nan=False))["reasons"] == list(found.reasons)
+    assert any(line.lstrip().startswith(claim) for line in lines(found))
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
+def test_claims_that_are_no_json_are_not_read(number: str) -> None:
+    assert decode(token_of(f'{{"exp": {number}}}')).claims == {}
+
+
+def token_of(claims: str) -> str:
+    header, payload = (base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in ("{}", claims))
+    return f"{header}.{payload}.AAAA"
+
+
+def inspection_of(claims: str) -> Inspection:
+    token, now = decode(token_of(claims).replace("e30.", "eyJhbGciOiJub25lIn0.", 1)), NOW.timestamp()
+    return Inspection(token, Signature.NOT_LOOKED_AT, tuple(reasons(token, Expected(), now)), Expected(), now)

@@ -46,6 +46,11 @@ def test_files_hold_the_token_a_header_or_all_that_is_known() -> None:
     assert (told["access_token"], told["expires_in"], told["scope"]) == ("a.b.c", 90, "read write")
 
 
+def test_a_clock_that_is_behind_makes_no_token_live_longer() -> None:
+    assert seconds_left(issued(), NOW - timedelta(hours=1)) == 90
+    assert json.loads(in_form(FileForm.JSON, issued(), NOW - timedelta(hours=1)))["expires_in"] == 90
+
+
 def test_seconds_left_are_whole_and_never_negative() -> None:
     assert [seconds_left(issued(), NOW + timedelta(seconds=s)) for s in (89.5, 90, 1000)] == [0, 0, 0]
 

@@ -7,7 +7,8 @@ import re
 import pytest
 from support.forging import OMIT, Forge, as_json, encoded, fixed_forge
 
-from agent_client.verification.compact import MAX_TOKEN_BYTES, Header, parse_compact, read_header
+from agent_client.token_checks import MAX_TOKEN_BYTES
+from agent_client.verification.compact import Header, parse_compact, read_header
 from agent_client.verification.errors import RejectionReason, TokenRejected
 
 FORGE = fixed_forge()

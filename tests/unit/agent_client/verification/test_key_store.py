@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from threading import Event, Lock
@@ -348,3 +349,13 @@ def test_a_forked_child_fetches_for_itself(store: KeyStore, source: Source, mome
 
 def _ignoring(store: KeyStore) -> None:
     store.get(KNOWN)
+
+
+def test_keys_age_while_the_host_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, read = Source(), time.clock_gettime
+    store = KeyStore(source, HOUR)
+    store.get(KNOWN)
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: read(clock) + 2 * HOUR)  # time.monotonic stood still
+    source.fault = OSError("away")
+    with pytest.raises(KeysUnavailable, match="away"):
+        store.get(KNOWN)

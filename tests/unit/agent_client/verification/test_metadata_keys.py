@@ -287,7 +287,8 @@ def test_refuses_who_is_not_trusted(secure: tuple[KeyServer, Path]) -> None:
 def test_refuses_a_certificate_of_another_name(secure: tuple[KeyServer, Path]) -> None:
     server, certificate = secure
     with pytest.raises(FetchFault, match="certificate"):
-        MetadataKeys(server.issuer.replace("127.0.0.1", "localhost"), ca_file=certificate).fetch()
+        MetadataKeys(server.issuer.replace("127.0.0.1", "127.1"), ca_file=certificate).fetch()
+    assert server.requests == []
 
 
 def test_an_https_issuer_cannot_send_us_to_plain_http(secure: tuple[KeyServer, Path]) -> None:

@@ -126,7 +126,7 @@ class App:
             identity = await self._identity(stack)
             roles = self._roles()
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
-            issuance = self._issuance(policies, self._facts(store, stack), signer, ledger)
+            issuance = self._issuance(policies, self._facts(store, stack), signer, keeping)
             server = self._rpc_server(issuance, admin, roles, policies=policies, signer=signer, identity=identity)
             port = server.bind()
             http = self._public_http(signer)
@@ -266,7 +266,7 @@ class App:
         return keeping
 
     def _issuance(
-        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, ledger: GroupCommit
+        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, keeping: LedgerKeeping
     ) -> Issuance:
         return Issuance(
             profile=TokenProfile(issuer=self._config.issuer.url, development=self._insecure_dev),
@@ -274,7 +274,8 @@ class App:
             facts=facts,
             signer=signer,
             ids=self._ids,
-            ledger=ledger,
+            ledger=keeping.ledger,
+            revocations=keeping.revocations,
         )
 
     def _rpc_server(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
     from issuer.core.reports import Denials, ExceptionUse, Granted, Top
+    from issuer.core.revocations import Revocations
 
 
 class Clock(Protocol):
@@ -115,19 +116,33 @@ class FactBook(Protocol):
         ...
 
 
+class EpochMoved(Exception):
+    """What was to be written was decided from revocations that are not the ones that hold now. Nothing was written."""
+
+
 class Ledger(Protocol):
     """What was decided and done, kept before anybody is answered."""
 
-    async def write(self, *entries: Entry, within: float | None = None) -> None:
+    async def write(self, *entries: Entry, within: float | None = None, epoch: int | None = None) -> None:
         """Return when the entries are durable, all of them or none.
 
         Args:
             entries: At least one.
             within: Seconds that the caller has left; ``None`` for no bound but the configured one.
+            epoch: That of the revocations from which they were decided; ``None`` when they depend on none.
 
         Raises:
+            EpochMoved: Other revocations hold by now: decide again.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It is then not known whether they are kept.
         """
+        ...
+
+
+class RevocationBook(Protocol):
+    """The revocations that hold."""
+
+    def current(self) -> Revocations:
+        """Return those that a decision has to be made from; the same object until one of them changes."""
         ...
 
 

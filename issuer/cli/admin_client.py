@@ -43,5 +43,5 @@ class AdminClient(SyncIssuerClient):
         return response
 
 
-def _as_it_is(message: Answer, _caller: object, _now: object) -> Answer:
+def _as_it_is(message: Answer, _circumstances: object) -> Answer:
     return message

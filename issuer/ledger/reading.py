@@ -11,10 +11,12 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.record import PERSONAL, DecisionRecord
+from issuer.core.revocation import Lift
+from issuer.core.revocation_text import revocation_from_text
 from issuer.ledger.decision_filter import decision_conditions
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import postgres_database, postgres_name
-from issuer.ledger.schema import INTERNED, VERSION, decision, personal, policy, text, version_of
+from issuer.ledger.schema import INTERNED, VERSION, decision, personal, policy, revocation, text, version_of
 from issuer.ledger.sqlite_store import sqlite_url
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from issuer.core.revocation import Revocation
     from issuer.ports import DecisionsWanted
 
 ROWS_AT_ONCE: Final = 2_000
@@ -133,6 +136,19 @@ class LedgerReader:
         with self.connected() as connection:
             found = connection.scalar(select(policy.c.files).where(policy.c.digest == digest))
             return None if found is None else bytes(found)
+
+    def revocation(self, revocation_id: str) -> Revocation | None:
+        """Return a revocation, whether it still matters or not; ``None`` when it is not in this ledger.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        with self.connected() as connection:
+            row = connection.execute(select(revocation).where(revocation.c.id == revocation_id)).first()
+        if row is None:
+            return None
+        lifted = None if row.lifted_time is None else Lift(row.lifted_time, row.lifted_by)
+        return revocation_from_text(row.detail, time=row.time, actor=row.actor, version=row.version, lifted=lifted)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:

@@ -145,10 +145,23 @@ class LedgerReader:
         """
         with self.connected() as connection:
             row = connection.execute(select(revocation).where(revocation.c.id == revocation_id)).first()
-        if row is None:
-            return None
-        lifted = None if row.lifted_time is None else Lift(row.lifted_time, row.lifted_by)
-        return revocation_from_text(row.detail, time=row.time, actor=row.actor, version=row.version, lifted=lifted)
+        return None if row is None else revocation_from_row(row)
+
+    def revocations(self, limit: int, before: str | None = None) -> list[Revocation]:
+        """Return revocations, the newest first; their ids sort by time.
+
+        Args:
+            limit: How many, at most :data:`MAX_LISTED`.
+            before: Only those with a lower id: the last one of the page before.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        query = select(revocation).order_by(revocation.c.id.desc()).limit(min(limit, MAX_LISTED))
+        if before is not None:
+            query = query.where(revocation.c.id < before)
+        with self.connected() as connection:
+            return [revocation_from_row(row) for row in connection.execute(query)]
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -170,6 +183,12 @@ class LedgerReader:
             raise LedgerFault(f"{self._name}: there is no ledger here")
         if found != VERSION:
             raise LedgerFault(f"{self._name}: its tables are of version {found}, and this program reads {VERSION}")
+
+
+def revocation_from_row(row: Any) -> Revocation:  # noqa: ANN401 - a row of the table, however it was read
+    """Return the revocation that a row holds."""
+    lifted = None if row.lifted_time is None else Lift(row.lifted_time, row.lifted_by or "")
+    return revocation_from_text(row.detail, time=row.time, actor=row.actor, version=row.version, lifted=lifted)
 
 
 class Texts:

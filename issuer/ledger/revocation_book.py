@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.instants import microseconds
-from issuer.core.revocation import Lift
-from issuer.core.revocation_text import revocation_from_text
 from issuer.core.revocations import Revocations
+from issuer.ledger.reading import revocation_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +73,7 @@ class LedgerRevocations:
 
     def learn(self, rows: Iterable[RevocationRow], now: datetime) -> None:
         """Take what changed, in the order of its versions."""
-        news = [_revocation(row) for row in rows]
+        news = [revocation_from_row(row) for row in rows]
         if not news:
             return
         for revocation in news:
@@ -103,8 +102,3 @@ class LedgerRevocations:
         if self._new_tokens >= SWEPT_AFTER:
             self._new_tokens = 0
             self._tokens = {name: each for name, each in self._tokens.items() if each[0] * 1_000_000 > now}
-
-
-def _revocation(row: RevocationRow) -> Revocation:
-    lifted = None if row.lifted_time is None else Lift(row.lifted_time, row.lifted_by or "")
-    return revocation_from_text(row.detail, time=row.time, actor=row.actor, version=row.version, lifted=lifted)

@@ -188,7 +188,7 @@ async def test_two_issuers_under_load_agree_on_what_was_before_a_revocation(data
     await asyncio.gather(*writers)
     known = books[0].get(made.id)
     assert known is not None
-    seqs = dict(ask(database, "SELECT token_id, seq FROM decision"))
-    assert all(int(str(seqs[token_id])) <= known.decisions for token_id in written)
+    seqs = {token_id: int(str(seq)) for token_id, seq in ask(database, "SELECT token_id, seq FROM decision")}
+    assert all(seqs[token_id] <= known.decisions for token_id in written)
     for each in ledgers:
         await each.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_REVOCATIONS: Final = 5_000
 """So many by attributes may hold at once; all of them are indexed anew, in about 15 ms, when one changes."""
 MAX_REQUEST_ID: Final = 128
+BY_HOLDER: Final = "by its holder"
 LISTED: Final = 100
 """So many tokens and identities are named; the rest is counted."""
 MAX_TRIES: Final = 5
@@ -116,6 +117,35 @@ class Revoking:
                 continue
             return self._revocations.get(revocation_id) or known
         raise _overtaken()
+
+    async def revoke_own(self, token_id: str, asked: Asked) -> bool:
+        """Revoke a token of the caller; return whether it was one, and alive. Only the log may tell that.
+
+        Raises:
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE. It may be revoked all the same: repeat it.
+        """
+        if self._revocations.is_token_revoked(token_id):
+            return False
+        found = await self._tokens.issued(token_id)
+        actor, now = str(asked.caller.spiffe_id), microseconds(asked.now)
+        if found is None or found[1].caller != actor:
+            return False
+        expires_at = found[1].expires_at
+        if expires_at is None or expires_at * 1_000_000 <= now:
+            return False
+        revocation = Revocation(
+            id=self._ids.decision_id(asked.now),
+            selector=Selector(token=token_id),
+            time=now,
+            actor=actor,
+            why=BY_HOLDER,
+            stops_issuance=False,
+            tokens_hit=1,
+            identities_hit=1,
+            expires_at=expires_at,
+        )
+        await self._ledger.write(entry_of(revocation), within=asked.within)
+        return True
 
     async def list(self, size: int, before: str | None, *, stopping: int | None) -> Sequence[Revocation]:
         """Return revocations, the newest first.

@@ -15,8 +15,10 @@ from issuer_api.v1 import issuer_service_pb2 as pb
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from issuer.introspection import Introspection
     from issuer.issuance import Issuance, IssuedToken
     from issuer.ports import Signer
+    from issuer.revoking import Revoking
     from issuer.rpc.call import VerifiedCall
 
 
@@ -27,11 +29,23 @@ class IssuerMethods:
         issuance: The request path.
         signer: Whose public keys GetKeySet returns.
         key_set_max_age: How long a verifier may keep the key set.
+        introspection: Tells whether tokens are good.
+        revoking: Revokes them.
     """
 
-    def __init__(self, *, issuance: Issuance, signer: Signer, key_set_max_age: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        issuance: Issuance,
+        signer: Signer,
+        key_set_max_age: timedelta,
+        introspection: Introspection,
+        revoking: Revoking,
+    ) -> None:
         self._issuance = issuance
         self._signer = signer
+        self._introspection = introspection
+        self._revoking = revoking
         self._key_set_max_age = Duration(seconds=int(key_set_max_age.total_seconds()))
 
     async def issue_token(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> pb.IssueTokenResponse:
@@ -62,6 +76,27 @@ class IssuerMethods:
         """Return the public keys."""
         jwks = self._signer.public_keys().jwks.decode()
         return pb.GetKeySetResponse(jwks=jwks, max_age=self._key_set_max_age)
+
+    async def revoke_token(self, message: pb.RevokeTokenRequest, call: VerifiedCall) -> pb.RevokeTokenResponse:
+        """Revoke a token of the caller; whatever came of it, the answer is the same."""
+        token_id = messages.named_token(message, self._introspection)
+        if token_id is not None:
+            call.log_fields["revoked"] = await self._revoking.revoke_own(token_id, call.asked)
+            call.log_fields["token_id"] = token_id
+        return pb.RevokeTokenResponse()
+
+    async def introspect_token(
+        self, message: pb.IntrospectTokenRequest, call: VerifiedCall
+    ) -> pb.IntrospectTokenResponse:
+        """Tell a server whether a token is good now."""
+        messages.check_token_text(message.token)
+        token, why_not = await self._introspection.introspect(message.token, call.asked)
+        call.log_fields["active"] = token is not None
+        if token is None:
+            call.log_fields["inactive"] = why_not
+            return pb.IntrospectTokenResponse(active=False)
+        call.log_fields["token_id"] = token.token_id
+        return messages.introspected_to_proto(token)
 
 
 def _wanted(message: pb.IssueTokenRequest) -> Wanted:

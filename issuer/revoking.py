@@ -82,7 +82,7 @@ class Revoking:
                 return known, hits
             revocation = replace(revocation, tokens_hit=hits.tokens, identities_hit=hits.identities)
             if wanted.selector.token is not None:
-                revocation = replace(revocation, expires_at=_expiry(hits))
+                revocation = _of_one_token(revocation, hits)
             elif len(self._revocations.by_attributes) >= MAX_REVOCATIONS:
                 raise AdminRefused(Reason.TOO_MANY_REVOCATIONS, f"{MAX_REVOCATIONS} revocations hold already")
             if wanted.dry_run:
@@ -135,7 +135,7 @@ class Revoking:
             return False
         revocation = Revocation(
             id=self._ids.decision_id(asked.now),
-            selector=Selector(token=token_id),
+            selector=Selector(token=token_id, audience=found[1].audience),
             time=now,
             actor=actor,
             why=BY_HOLDER,
@@ -199,10 +199,13 @@ def _revocation(wanted: Revoke, asked: Asked) -> Revocation:
     )
 
 
-def _expiry(hits: Hits) -> int:
+def _of_one_token(revocation: Revocation, hits: Hits) -> Revocation:
+    """Note what is known of the token, so that only the servers of its audience need to be told."""
     if not hits.newest:
         raise InvalidTokenRequest((FieldViolation("selector.token_id", "no token with this id is alive"),))
-    return hits.newest[0].expires_at
+    token = hits.newest[0]
+    selector = replace(revocation.selector, audience=token.audience)
+    return replace(revocation, selector=selector, expires_at=token.expires_at)
 
 
 def _content(revocation: Revocation) -> tuple[object, ...]:

@@ -205,7 +205,7 @@ async def test_what_is_revoked_while_it_is_decided_is_decided_again_and_denied(t
         made = revoking(Selector(audience=AUDIENCE))
         await ledger.write(made)
         with pytest.raises(PolicyDenied) as denied:
-            await issue(issuance(tmp_path, ledger, revocations=OneBehind(book, 1)))  # type: ignore[arg-type]  # nothing else is asked
+            await issue(issuance(tmp_path, ledger, revocations=OneBehind(book, 1)))
     assert denied.value.reason is Reason.REVOKED
     assert decisions(tmp_path) == [(2, "REVOKED", None, None, None)]
     assert (made.id,) in rows(tmp_path / "ledger.sqlite3", "SELECT value FROM text"), "the record names it"
@@ -217,7 +217,7 @@ async def test_decisions_that_are_always_overtaken_end_without_a_token(tmp_path:
         await ledger.write(revoking(Selector(audience="https://another")))
         behind = OneBehind(book, 100)
         with pytest.raises(TemporarilyUnavailable) as refused:
-            await issue(issuance(tmp_path, ledger, revocations=behind))  # type: ignore[arg-type]  # as above
+            await issue(issuance(tmp_path, ledger, revocations=behind))
     assert refused.value.reason is Reason.LEDGER_UNAVAILABLE
     assert behind.left == 100 - MAX_TRIES
     assert decisions(tmp_path) == []

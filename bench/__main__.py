@@ -21,6 +21,7 @@ from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
+from bench.bench_telemetry import measure_pieces, measure_telemetry
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
@@ -67,6 +68,7 @@ class Part(StrEnum):
     POLICY = "policy"
     RELOAD = "reload"
     LEDGER = "ledger"
+    TELEMETRY = "telemetry"
 
 
 def main(
@@ -93,6 +95,8 @@ def main(
         document["reload"] = _measure_reload(console, runs, seconds)
     if Part.LEDGER in parts:
         document["ledger"] = _measure_ledger(console, runs, seconds, rows)
+    if Part.TELEMETRY in parts:
+        document["telemetry"] = _measure_telemetry(console, runs, seconds)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
@@ -162,6 +166,16 @@ def _measure_ledger(console: Console, runs: int, seconds: float, rows: int) -> d
     return {"fsync_ms": fsync * 1e3, "written": written, "rows": rows, "read": read}
 
 
+def _measure_telemetry(console: Console, runs: int, seconds: float) -> dict[str, object]:
+    pieces = measure_pieces()
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_telemetry(console, Path(name), runs=runs, seconds=seconds)
+    columns = ["telemetry", "callers", "tokens_s", "p50_ms", "p99_ms", "cpu_us", "of_without"]
+    console.print(_listing("IssueToken with its decision in SQLite, told to nobody and to others", rows, columns))
+    console.print(_listing("Piece by piece, in one process", pieces, ["piece", "us"]))
+    return {"served": rows, "pieces": pieces}
+
+
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",
                    "decide_p99_us", "ratio_to_smallest"]  # fmt: skip
@@ -171,7 +185,8 @@ def _listing(title: str, rows: list[dict[str, object]], columns: list[str]) -> T
     shown = Table(title=title, title_justify="left")
     for column in columns:
         shown.add_column(
-            column.replace("_", " "), justify="left" if column in {"engine", "ledger", "asked"} else "right"
+            column.replace("_", " "),
+            justify="left" if column in {"engine", "ledger", "asked", "telemetry", "piece"} else "right",
         )
     for row in rows:
         shown.add_row(*(str(row.get(column, "")) for column in columns))

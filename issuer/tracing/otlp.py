@@ -51,9 +51,10 @@ def export_request(
 def _add_call(scope: ScopeSpans, call: TracedCall, *, identities: bool) -> None:
     # Wall time is read once for a call; the rest is counted from there, so that no step ends before it begins.
     epoch = int(call.trace.began_at.timestamp() * 1e6) * 1000 - call.trace.began
+    ids = os.urandom(8 * (len(call.trace.steps) + 1))
     span = scope.spans.add(
         trace_id=call.trace_id,
-        span_id=os.urandom(8),
+        span_id=ids[:8],
         parent_span_id=call.parent.span_id if call.parent else b"",
         name=call.method,
         kind=Span.SPAN_KIND_SERVER,
@@ -65,11 +66,11 @@ def _add_call(scope: ScopeSpans, call: TracedCall, *, identities: bool) -> None:
     failed = call.code in SERVER_ERRORS
     if failed:
         span.status.CopyFrom(_ERROR)
-    for step, began, ended, last in _steps(call):
+    for position, (step, began, ended, last) in enumerate(_steps(call), 1):
         inner = scope.spans.add(
             trace_id=call.trace_id,
-            span_id=os.urandom(8),
-            parent_span_id=span.span_id,
+            span_id=ids[8 * position : 8 * position + 8],
+            parent_span_id=ids[:8],
             name=step.value,
             kind=Span.SPAN_KIND_INTERNAL,
             start_time_unix_nano=epoch + began,

@@ -109,7 +109,6 @@ class TelemetryKeeping:
             timeout=section.timeout,
             max_queue=section.max_queue,
             ca_file=section.ca_file,
-            identities=section.identities,
         )
         resource = {"service.name": "spiffe-issuer", "service.version": version("spiffe-issuer")}
         try:
@@ -119,7 +118,7 @@ class TelemetryKeeping:
                 f"[tracing] ca_file: {section.ca_file} cannot be used: {error.strerror or error}"
             ) from None
         stack.push_async_callback(asyncio.to_thread, export.close)
-        self._tracer = Tracer(section.ratio, section.trusted_callers, export.send)
+        self._tracer = Tracer(section.ratio, section.trusted_callers, export.send, identities=section.identities)
         self._watch_export(export)
 
     def _risk_of(self, audience: str, scopes: Sequence[str]) -> str:

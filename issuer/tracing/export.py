@@ -48,14 +48,12 @@ class ExportSettings:
         timeout: For a batch, from connecting to the last byte of the answer.
         max_queue: How many calls may wait.
         ca_file: PEM of the authorities that its certificate may come from; the system's when ``None``.
-        identities: Whether spans tell who called, and for which API.
     """
 
     endpoint: str
     timeout: timedelta
     max_queue: int
     ca_file: Path | None
-    identities: bool
 
 
 class _NotTaken(Exception):
@@ -137,7 +135,7 @@ class TraceExport:
         parts = []
         for start in range(0, len(calls), CALLS_AT_A_TIME):
             few = calls[start : start + CALLS_AT_A_TIME]
-            parts.append(export_request(few, self._resource, identities=self._settings.identities).SerializeToString())
+            parts.append(export_request(few, self._resource).SerializeToString())
             time.sleep(GIVE_WAY_SECONDS)
         return b"".join(parts)
 

@@ -14,7 +14,6 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from issuer.observing import Step
-from issuer.tracing.attributes import SERVER_ERRORS, call_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,15 +27,12 @@ _PARENT_IS_REMOTE: Final = 0x200
 _ERROR: Final = Status(code=Status.STATUS_CODE_ERROR)
 
 
-def export_request(
-    calls: Iterable[TracedCall], resource: Mapping[str, Value], *, identities: bool
-) -> ExportTraceServiceRequest:
+def export_request(calls: Iterable[TracedCall], resource: Mapping[str, Value]) -> ExportTraceServiceRequest:
     """Return the message that a collector takes.
 
     Args:
         calls: What happened.
         resource: What this issuer is.
-        identities: Whether spans tell who called, and for which API.
     """
     request = ExportTraceServiceRequest()
     spans = request.resource_spans.add()
@@ -44,11 +40,11 @@ def export_request(
     scope: ScopeSpans = spans.scope_spans.add()
     scope.scope.name = "spiffe-issuer"
     for call in calls:
-        _add_call(scope, call, identities=identities)
+        _add_call(scope, call)
     return request
 
 
-def _add_call(scope: ScopeSpans, call: TracedCall, *, identities: bool) -> None:
+def _add_call(scope: ScopeSpans, call: TracedCall) -> None:
     # Wall time is read once for a call; the rest is counted from there, so that no step ends before it begins.
     epoch = int(call.trace.began_at.timestamp() * 1e6) * 1000 - call.trace.began
     ids = os.urandom(8 * (len(call.trace.steps) + 1))
@@ -60,11 +56,10 @@ def _add_call(scope: ScopeSpans, call: TracedCall, *, identities: bool) -> None:
         kind=Span.SPAN_KIND_SERVER,
         start_time_unix_nano=epoch + call.trace.began,
         end_time_unix_nano=epoch + call.ended,
-        attributes=_attributes(call_attributes(call.method, call.code, call.fields, identities=identities)),
+        attributes=_attributes(call.attributes),
         flags=_SAMPLED | _KNOWS_WHETHER_REMOTE | (_PARENT_IS_REMOTE if call.parent else 0),
     )
-    failed = call.code in SERVER_ERRORS
-    if failed:
+    if call.is_error:
         span.status.CopyFrom(_ERROR)
     for position, (step, began, ended, last) in enumerate(_steps(call), 1):
         inner = scope.spans.add(
@@ -77,18 +72,18 @@ def _add_call(scope: ScopeSpans, call: TracedCall, *, identities: bool) -> None:
             end_time_unix_nano=epoch + ended,
             flags=_SAMPLED | _KNOWS_WHETHER_REMOTE,
         )
-        if failed and last:  # the step in which the call ended
+        if call.is_error and last:  # the step in which the call ended
             inner.status.CopyFrom(_ERROR)
 
 
 def _steps(call: TracedCall) -> Iterator[tuple[Step, int, int, bool]]:
     """Yield each step with its begin, its end, and whether it was the last one."""
-    steps = call.trace.steps
-    for position, (step, began) in enumerate(steps):
+    steps, times = call.trace.steps, call.trace.times
+    for position, (step, began) in enumerate(zip(steps, times, strict=True)):
         last = position == len(steps) - 1
         if step is Step.METHOD and not last:  # a method that names its own steps
             continue
-        yield step, began, call.ended if last else steps[position + 1][1], last
+        yield step, began, call.ended if last else times[position + 1], last
 
 
 def _attributes(values: Mapping[str, Value]) -> list[KeyValue]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from issuer.core.errors import IssuerError
 from issuer.core.spiffe_id import SpiffeId
 from issuer.observing import UNTRACED, Step
+from issuer.tracing.attributes import SERVER_ERRORS, call_attributes
 from issuer.tracing.context import parent_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from issuer.core.patterns import WorkloadPattern
     from issuer.observing import Metadata, Trace
+    from issuer.tracing.attributes import Value
     from issuer.tracing.context import Parent
 
 MAX_STEPS: Final = 128
@@ -28,22 +30,26 @@ _OF_THE_WHOLE_CALL: Final = (Step.RECORD, Step.RELEASE)
 class RecordedTrace:
     """The moments of one call, on the clock that never jumps."""
 
-    __slots__ = ("began", "began_at", "is_drawn", "parent", "steps")
+    __slots__ = ("began", "began_at", "is_drawn", "parent", "steps", "times")
 
     def __init__(self, began_at: datetime, parent: Parent | None, *, is_drawn: bool) -> None:
         self.began = time.perf_counter_ns()
         self.began_at = began_at
         self.parent = parent
         self.is_drawn = is_drawn
-        self.steps: list[tuple[Step, int]] = []
+        # Two flat lists: a tuple for each step would be one more object for the garbage collector to go through.
+        self.steps: list[Step] = []
+        self.times: list[int] = []
 
     def at(self, step: Step) -> None:
         """Note that a step begins."""
         noted = len(self.steps)
-        if noted < MAX_STEPS or step in _OF_THE_WHOLE_CALL:
-            self.steps.append((step, time.perf_counter_ns()))
-        elif noted == MAX_STEPS:
-            self.steps.append((Step.MORE, time.perf_counter_ns()))
+        if noted >= MAX_STEPS and step not in _OF_THE_WHOLE_CALL:
+            if noted > MAX_STEPS:
+                return
+            step = Step.MORE
+        self.steps.append(step)
+        self.times.append(time.perf_counter_ns())
 
 
 class TracedCall(NamedTuple):
@@ -55,8 +61,8 @@ class TracedCall(NamedTuple):
         trace: When it began, and when its steps did.
         ended: When it ended, on the same clock as the steps.
         method: The full name.
-        code: The name of the gRPC status.
-        fields: What its log line tells.
+        is_error: The issuer could not do its work.
+        attributes: What its span tells.
     """
 
     trace_id: bytes
@@ -64,8 +70,8 @@ class TracedCall(NamedTuple):
     trace: RecordedTrace
     ended: int
     method: str
-    code: str
-    fields: Mapping[str, object]
+    is_error: bool
+    attributes: Mapping[str, Value]
 
 
 class Tracer:
@@ -78,12 +84,21 @@ class Tracer:
         ratio: The part of calls that is traced, from 0 to 1, of those that nobody who may has chosen.
         trusted: Whose `traceparent` counts.
         send: Takes a call; must not wait.
+        identities: Whether spans tell who called, and for which API.
     """
 
-    def __init__(self, ratio: float, trusted: Sequence[WorkloadPattern], send: Callable[[TracedCall], None]) -> None:
+    def __init__(
+        self,
+        ratio: float,
+        trusted: Sequence[WorkloadPattern],
+        send: Callable[[TracedCall], None],
+        *,
+        identities: bool = False,
+    ) -> None:
         self._ratio = ratio
         self._trusted = tuple(trusted)
         self._send = send
+        self._identities = identities
 
     def began(self, metadata: Metadata, now: datetime) -> Trace:
         """Begin to note the steps of a call, if it may come to be traced."""
@@ -102,7 +117,9 @@ class Tracer:
         if not (parent.is_sampled if parent else trace.is_drawn):
             return None
         trace_id = parent.trace_id if parent else os.urandom(16)
-        self._send(TracedCall(trace_id, parent, trace, time.perf_counter_ns(), method, code, fields))
+        ended = time.perf_counter_ns()
+        attributes = call_attributes(method, code, fields, identities=self._identities)
+        self._send(TracedCall(trace_id, parent, trace, ended, method, code in SERVER_ERRORS, attributes))
         return trace_id.hex()
 
     def _is_trusted(self, caller: object) -> bool:

@@ -13,6 +13,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from support.collector import Collector, attributes, children, takes
 from support.deployment import ISSUER_ID, LEDGER, READER, REQUEST, SETTLER, Deployment, reason_of
 from support.eventually import eventually
+from support.https import write_certificate
 from support.scraping import free_port, scraped, value
 
 from issuer_api.v1 import issuer_service_pb2 as pb
@@ -300,6 +301,19 @@ def test_an_issuer_serves_without_any_collector(tmp_path: Path) -> None:
         with Deployment(tmp_path, options=options) as deployment, deployment.stub() as stub:
             assert stub.IssueToken(REQUEST, timeout=10).token
             assert "refused" in deployment.issuer.wait_for("traces_away")["error"]
+
+
+def test_a_collector_is_known_by_its_certificate(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    with Collector((certificate, key)) as collector:
+        with traced(tmp_path, collector, ca_file=str(certificate)) as deployment, deployment.stub() as stub:
+            stub.IssueToken(REQUEST, timeout=10)
+            calls(collector)
+        (elsewhere := tmp_path / "elsewhere").mkdir()
+        with traced(elsewhere, collector) as deployment, deployment.stub() as stub:
+            stub.IssueToken(REQUEST, timeout=10)
+            assert "CERTIFICATE_VERIFY_FAILED" in deployment.issuer.wait_for("traces_away")["error"]
+        assert len([span for span in collector.spans if span.name == ISSUE]) == 1
 
 
 def test_authorities_that_cannot_be_read_are_told_at_the_start(tmp_path: Path) -> None:

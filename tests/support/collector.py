@@ -70,7 +70,7 @@ class Collector:
 
     @property
     def spans(self) -> list[Span]:
-        found = []
+        found: list[Span] = []
         for body in list(self.bodies):
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
                 for scope in resource.scope_spans:
@@ -97,7 +97,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 
 def attributes(span: Span) -> dict[str, object]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes}
+    return {each.key: getattr(each.value, each.value.WhichOneof("value") or "") for each in span.attributes}
 
 
 def children(spans: list[Span], parent: Span) -> list[Span]:

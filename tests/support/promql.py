@@ -40,7 +40,7 @@ def uses_of(expression: str) -> Uses:
     def visit(node: Any) -> bool:
         if isinstance(node, promql_parser.VectorSelector):
             matched = {matcher.name: matcher.value for matcher in node.matchers.matchers}
-            found.selectors.append((matched.pop("__name__", node.name), matched))
+            found.selectors.append((matched.pop("__name__", node.name or ""), matched))
         elif isinstance(node, promql_parser.AggregateExpr) and node.modifier:
             found.labels.update(node.modifier.labels)
         elif isinstance(node, promql_parser.BinaryExpr) and node.modifier:

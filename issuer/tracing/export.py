@@ -74,6 +74,7 @@ class TraceExport:
         self._resource = resource
         self._log = log
         self._waiting: deque[TracedCall] = deque()
+        self._batch = min(CALLS_AT_ONCE, settings.max_queue)
         self._wake = threading.Event()
         self._closing = False
         self._away: str | None = None
@@ -99,7 +100,7 @@ class TraceExport:
             self.no_room += 1
             return
         self._waiting.append(call)
-        if waiting + 1 == CALLS_AT_ONCE:
+        if waiting + 1 == self._batch:
             self._wake.set()
 
     def close(self) -> None:
@@ -112,10 +113,17 @@ class TraceExport:
 
     def _run(self) -> None:
         while not (self._closing and not self._waiting):
-            self._wake.wait(EXPORT_SECONDS)
+            is_full = self._wake.wait(EXPORT_SECONDS)
             self._wake.clear()
-            while self._waiting:
-                self._send_batch([self._waiting.popleft() for _ in range(min(CALLS_AT_ONCE, len(self._waiting)))])
+            if not is_full:  # nobody was in a hurry for a second: whatever there is
+                self._send_some()
+            while len(self._waiting) >= self._batch or (self._closing and self._waiting):
+                self._send_some()
+
+    def _send_some(self) -> None:
+        calls = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+        if calls:
+            self._send_batch(calls)
 
     def _send_batch(self, calls: list[TracedCall]) -> None:
         try:

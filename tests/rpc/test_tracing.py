@@ -262,9 +262,11 @@ def test_a_collector_that_misbehaves_touches_no_request(
                 stub.IssueToken(REQUEST, timeout=10)
                 slowest = max(slowest, time.monotonic() - started)
         port = deployment.metrics_port  # type: ignore[attr-defined]
-        eventually(lambda: value(scraped(port), "issuer_traces_dropped_total", cause="not_taken"))
+        eventually(lambda: value(scraped(port), "issuer_traces_dropped_total") == 100)
         seen = scraped(port)
-        assert value(seen, "issuer_traces_dropped_total", cause="no_room") > 0, "the queue is bounded"
+        assert value(seen, "issuer_traces_dropped_total", cause="not_taken") >= 5
+        if misbehave is not refuses:  # which is quick enough to keep the queue empty
+            assert value(seen, "issuer_traces_dropped_total", cause="no_room") > 0, "the queue is bounded"
         assert value(seen, "issuer_tokens_issued_total") == 100
         assert deployment.issuer.wait_for("traces_away")["level"] == "warning"
         collector.answer = takes

@@ -26,7 +26,6 @@ from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
-from issuer.metrics.metrics import MetricsListenerFault
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
@@ -44,7 +43,7 @@ from issuer.settings_of_parts import http_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
-from issuer.telemetry_keeping import TelemetryKeeping, TracingFault
+from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
 from issuer.watching import look, watch
 
@@ -70,7 +69,7 @@ class StartupError(Exception):
     """The issuer cannot start. The message says what is wrong and what to do, for a person."""
 
 
-STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse)
+STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse, *TELEMETRY_FAULTS)
 """What :meth:`App.run` raises when the issuer cannot start; each has a message for a person."""
 
 
@@ -119,7 +118,7 @@ class App:
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
-            self._open_telemetry(policies, stack)
+            self._telemetry.open(policies, self._config.keys.file, stack)
             feeder = self._folder_feeder(store, policies)
             keeping = await self._open_ledger(signer, stack)
             ledger = keeping.ledger
@@ -265,13 +264,6 @@ class App:
         stack.push_async_callback(keeping.close)
         self._telemetry.watch_ledger(keeping.ledger, keeping.copy)
         return keeping
-
-    def _open_telemetry(self, policies: DirectoryPolicyBook, stack: AsyncExitStack) -> None:
-        try:
-            self._telemetry.open(policies, stack)
-        except (MetricsListenerFault, TracingFault) as error:
-            raise StartupError(str(error)) from error
-        self._telemetry.watch_key(self._config.keys.file)
 
     def _issuance(
         self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, keeping: LedgerKeeping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.policy import RiskTier
-from issuer.metrics.metrics import Metrics
+from issuer.metrics.metrics import Metrics, MetricsListenerFault
 from issuer.observing import UNTRACED
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class TracingFault(Exception):
     """Traces cannot be sent. The message says why, for a person."""
 
 
+TELEMETRY_FAULTS = (MetricsListenerFault, TracingFault)
+"""What :meth:`TelemetryKeeping.open` raises; each has a message for a person."""
+
+
 class TelemetryKeeping:
     """Opens what tells others about the issuer, and connects it to what it tells of.
 
@@ -70,11 +74,12 @@ class TelemetryKeeping:
         self._refused_fact_files = 0
         self.metrics = Metrics(self._risk_of)
 
-    def open(self, policies: DirectoryPolicyBook, stack: AsyncExitStack) -> None:
+    def open(self, policies: DirectoryPolicyBook, key_file: Path, stack: AsyncExitStack) -> None:
         """Listen for scrapes, and be ready to trace.
 
         Args:
             policies: The policy, for what metrics say of it and of risk.
+            key_file: That of the signing key, for its age.
             stack: Ends both.
 
         Raises:
@@ -86,6 +91,7 @@ class TelemetryKeeping:
             stack.callback(self.metrics.serve(self._listen))
         self._watch_build()
         self._watch_policy(policies)
+        self._watch_key(key_file)
         if self._tracing.endpoint is not None:
             self._open_tracing(self._tracing.endpoint, stack)
 
@@ -171,7 +177,7 @@ class TelemetryKeeping:
             lambda: copy.missed if copy else 0,
         )
 
-    def watch_key(self, file: Path) -> None:
+    def _watch_key(self, file: Path) -> None:
         """Show how old the signing key is: since its file was last written."""
         written = file.stat().st_mtime
         self.metrics.gauges.one(

@@ -31,7 +31,7 @@ EXPORT_SECONDS: Final = 1.0
 CALLS_AT_ONCE: Final = 64
 """In one message: at ten spans each some 60 KB."""
 CALLS_AT_A_TIME: Final = 8
-"""Encoded without giving way: about 0.2 ms, in which no request is answered, since a thread holds the interpreter."""
+"""Encoded without giving way: about 0.3 ms, in which no request is answered, since a thread holds the interpreter."""
 GIVE_WAY_SECONDS: Final = 0.001
 MAX_ANSWER_BYTES: Final = 16 * 1024
 """A collector answers with nothing, or with how many spans it rejected."""

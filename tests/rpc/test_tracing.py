@@ -265,7 +265,7 @@ def test_a_collector_that_misbehaves_touches_no_request(
         eventually(lambda: value(scraped(port), "issuer_traces_dropped_total") == 100)
         seen = scraped(port)
         assert value(seen, "issuer_traces_dropped_total", cause="not_taken") >= 5
-        if misbehave is not refuses:  # which is quick enough to keep the queue empty
+        if misbehave in {hangs, drips}:  # the others are over quickly, and the queue is empty again
             assert value(seen, "issuer_traces_dropped_total", cause="no_room") > 0, "the queue is bounded"
         assert value(seen, "issuer_tokens_issued_total") == 100
         assert deployment.issuer.wait_for("traces_away")["level"] == "warning"

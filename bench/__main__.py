@@ -23,6 +23,7 @@ from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
+from bench.bench_telemetry import measure_pieces, measure_telemetry
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
@@ -70,6 +71,7 @@ class Part(StrEnum):
     RELOAD = "reload"
     LEDGER = "ledger"
     CLIENT = "client"
+    TELEMETRY = "telemetry"
     REVOCATION = "revocation"
 
 
@@ -99,6 +101,8 @@ def main(
         document["ledger"] = _measure_ledger(console, runs, seconds, rows)
     if Part.CLIENT in parts:
         document["client"] = _measure_client(console)
+    if Part.TELEMETRY in parts:
+        document["telemetry"] = _measure_telemetry(console, runs, seconds)
     if Part.REVOCATION in parts:
         with tempfile.TemporaryDirectory() as name:
             document["revocation"] = _told(console, measure_revocation(Path(name)))
@@ -183,6 +187,18 @@ def _measure_client(console: Console) -> list[dict[str, object]]:
     return rows
 
 
+def _measure_telemetry(console: Console, runs: int, seconds: float) -> dict[str, object]:
+    pieces = measure_pieces()
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_telemetry(console, Path(name), runs=runs, seconds=seconds)
+    columns = ["telemetry", "callers", "tokens_s", "p50_ms", "p99_ms", "cpu_us", "of_without"]
+    console.print(_listing("IssueToken with its decision in SQLite, told to nobody and to others", rows, columns))
+    console.print(_listing("Piece by piece, in one process", pieces, ["piece", "us"]))
+    return {"served": rows, "pieces": pieces}
+
+
+_TEXTS = frozenset({"asked", "engine", "ledger", "measured", "piece", "reference", "telemetry"})
+"""The columns that hold words."""
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",
                    "decide_p99_us", "ratio_to_smallest"]  # fmt: skip
@@ -193,7 +209,7 @@ def _listing(title: str, rows: list[dict[str, object]], columns: list[str]) -> T
     for column in columns:
         shown.add_column(
             column.replace("_", " "),
-            justify="left" if column in {"engine", "ledger", "asked", "measured", "reference"} else "right",
+            justify="left" if column in _TEXTS else "right",
         )
     for row in rows:
         shown.add_row(*(str(row.get(column, "")) for column in columns))

@@ -26,7 +26,6 @@ from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
-from issuer.metrics.metrics import Metrics, MetricsListenerFault
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
@@ -44,6 +43,7 @@ from issuer.settings_of_parts import http_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
+from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
 from issuer.watching import look, watch
 
@@ -69,7 +69,7 @@ class StartupError(Exception):
     """The issuer cannot start. The message says what is wrong and what to do, for a person."""
 
 
-STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse)
+STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse, *TELEMETRY_FAULTS)
 """What :meth:`App.run` raises when the issuer cannot start; each has a message for a person."""
 
 
@@ -88,6 +88,7 @@ class App:
         self._log = log
         self._clock = SystemClock()
         self._ids = RandomIds()
+        self._telemetry = TelemetryKeeping(config.metrics, config.tracing, clock=self._clock, log=log)
         self._stop = asyncio.Event()
         self._readiness_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,6 +118,7 @@ class App:
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
+            self._telemetry.open(policies, self._config.keys.file, stack)
             feeder = self._folder_feeder(store, policies)
             keeping = await self._open_ledger(signer, stack)
             ledger = keeping.ledger
@@ -126,6 +128,7 @@ class App:
                 ledger=ledger,
                 on_change=lambda: self._read_facts(feeder, policies),
                 log=self._log,
+                observer=self._telemetry.metrics,
             )
             await _begun(rollout)
             self._on_signals(rollout, keeping.copy)
@@ -192,6 +195,7 @@ class App:
     def _report_facts(self, feeder: FolderFeeder, faults: list[str]) -> None:
         for fault in faults:
             self._log.error("facts_refused", error=fault)
+        self._telemetry.fact_files_read(len(faults))
         self._log.info("facts_read", folder=str(feeder.folder), refused_files=len(faults))
 
     def _facts(self, store: FactStore, stack: AsyncExitStack) -> Facts:
@@ -205,6 +209,7 @@ class App:
         ]
         for source in sources:
             stack.push_async_callback(source.close)
+        self._telemetry.watch_facts(store, sources)
         return Facts(store, sources)
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
@@ -227,6 +232,7 @@ class App:
         except (WorkloadApiError, NoUsableSvid) as error:
             raise StartupError(str(error)) from error
         self._check_development_mode(identity)
+        self._telemetry.watch_identity(identity, is_connected=lambda: watcher.last_error is None)
         return identity
 
     def _check_development_mode(self, identity: SpireIdentity) -> None:
@@ -240,10 +246,7 @@ class App:
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
     async def _open_ledger(self, signer: KeyFileSigner, stack: AsyncExitStack) -> LedgerKeeping:
-        metrics = Metrics()
         try:
-            if self._config.metrics.listen is not None:
-                stack.callback(metrics.serve(self._config.metrics.listen))
             keeping = LedgerKeeping(
                 self._config.ledger,
                 self._config.decision_log,
@@ -253,16 +256,13 @@ class App:
                 ids=self._ids,
                 log=self._log,
                 on_change=self._readiness_changed.set,
-                observer=metrics,
+                observer=self._telemetry.metrics,
             )
             await keeping.open()
-        except MetricsListenerFault as error:
-            raise StartupError(str(error)) from error
         except (LedgerFault, OSError) as error:
             raise StartupError(f"the ledger cannot be opened: {error}") from error
         stack.push_async_callback(keeping.close)
-        ledger, copy = keeping.ledger, keeping.copy
-        metrics.watch(lambda: ledger.waiting, lambda: ledger.fault is None, lambda: copy.missed if copy else 0)
+        self._telemetry.watch_ledger(keeping.ledger, keeping.copy)
         return keeping
 
     def _issuance(
@@ -321,7 +321,14 @@ class App:
             decisions=DecisionMethods(decisions),
             reports=ReportMethods(decisions, policies),
             revocations=RevocationMethods(revoking),
-            pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, log=self._log),
+            pipeline=Pipeline(
+                clock=self._clock,
+                ids=self._ids,
+                verifier=verifier,
+                roles=roles,
+                log=self._log,
+                observer=self._telemetry,
+            ),
             identity=identity,
             log=self._log,
         )
@@ -338,6 +345,7 @@ class App:
         """Follow the issuer's own SVID and the ledger: serving while both are good. Returns when told to stop."""
         changed = self._readiness_changed
         identity.subscribe(threadsafe(changed.set))
+        self._telemetry.watch_readiness(identity, ledger)
         was_serving: bool | None = None
         while not self._stop.is_set():
             changed.clear()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from issuer.core.duration import parse_duration
 from issuer.core.errors import IssuerError
 from issuer.core.nearest import nearest
+from issuer.core.patterns import PatternError, WorkloadPattern, parse_pattern
 from issuer.core.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:
@@ -67,6 +68,16 @@ def _file(value: object, info: ValidationInfo) -> object:
 
 def _file_or_stdout(value: object, info: ValidationInfo) -> object:
     return value if value == "-" else str(_file(value, info)) if isinstance(value, str) else value
+
+
+def _outside_url(url: str) -> str:
+    """Return the URL of something that the issuer speaks to, which plain HTTP must not reach over a network."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+        raise ValueError("must be an https URL (http only for a loopback address)")
+    if not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be a URL with a host and without user, query and fragment")
+    return url
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
@@ -144,12 +155,7 @@ class AuthzenSection(_Section):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
-            raise ValueError("must be an https URL (http only for a loopback address)")
-        if not parts.hostname or parts.query or parts.fragment or parts.username:
-            raise ValueError("must be a URL with a host and without user, query and fragment")
-        return url
+        return _outside_url(url)
 
 
 class FactsSection(_Section):
@@ -224,6 +230,30 @@ class MetricsSection(_Section):
     listen: Listen | None = None
 
 
+def _pattern(value: object) -> object:
+    try:
+        return parse_pattern(value) if isinstance(value, str) else value
+    except PatternError as error:
+        raise ValueError(error.message) from None
+
+
+class TracingSection(_Section):
+    """``[tracing]``: where traces go, of which calls, and what they tell."""
+
+    endpoint: str | None = None
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    trusted_callers: tuple[Annotated[WorkloadPattern, BeforeValidator(_pattern)], ...] = ()
+    identities: bool = False
+    timeout: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=5)
+    max_queue: Annotated[int, Field(ge=1, le=100_000)] = 2048
+    ca_file: FilePath | None = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, endpoint: str | None) -> str | None:
+        return None if endpoint is None else _outside_url(endpoint)
+
+
 class LogSection(_Section):
     """``[log]``: how the log is written."""
 
@@ -245,6 +275,7 @@ class Config(_Section):
     metrics: MetricsSection = MetricsSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
+    tracing: TracingSection = TracingSection()
 
 
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:

@@ -6,7 +6,7 @@ What comes before (TLS, verification of the SVID, parsing) is in ``rpc/pipeline.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from issuer.core.facts_needed import facts_needed
 from issuer.core.record import Minted, record_decision, record_failure
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
+from issuer.observing import UNTRACED, Step
 from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from issuer.core.revocations import Revocations
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
+    from issuer.observing import Trace
     from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, TokenIds
 
 LogFields = dict[str, "str | int | float | bool | list[str] | None"]
@@ -87,12 +89,14 @@ class Asked:
         peer: The network address that they call from, for the record only.
         now: The time of the request, read once.
         within: Seconds until the caller no longer waits; ``None`` when it did not say.
+        trace: Is told of each step.
     """
 
     caller: Caller
     peer: str
     now: datetime
     within: float | None = None
+    trace: Trace = field(default=UNTRACED, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +187,14 @@ class Issuance:
             revocations = self._revocations.current()  # 1
             prepared = await self._prepare_all(asked, listed, revocations, log_fields)
             within = None if give_up is None else max(give_up - clock(), 0.0)
+            asked.trace.at(Step.RECORD)
             try:
                 await self._ledger.write(
                     *(each.record for each in prepared), within=within, epoch=revocations.epoch
                 )  # 7
             except EpochMoved:
                 continue
+            asked.trace.at(Step.RELEASE)
             return [each.outcome for each in prepared]
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations change too fast; nothing was issued")
 
@@ -213,7 +219,9 @@ class Issuance:
         try:
             log_fields |= {"audience": request.audience, "scopes": list(request.scopes)}
             policy = self._policies.current()  # 1
+            asked.trace.at(Step.FETCH_FACTS)
             facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
+            asked.trace.at(Step.DECIDE)
             decision = decide(policy, asked.caller, request, facts, asked.now, revocations=revocations)  # 3
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
@@ -231,6 +239,7 @@ class Issuance:
         )
         if isinstance(decision, Denial):
             return _Prepared(record(), _refusal(decision, decision_id))
+        asked.trace.at(Step.BUILD_CLAIMS)
         claims = build_claims(decision, asked.caller, self._profile, self._ids.token_id(), asked.now)  # 4
         try:
             token = None if wanted.validate_only else self._mint(claims, decision, request, asked)  # 5, 6
@@ -257,6 +266,7 @@ class Issuance:
 
     def _mint(self, claims: Claims, grant: Grant, request: TokenRequest, asked: Asked) -> Token:
         to_sign = signing_input(self._signer.algorithm, self._signer.key_id, claims.payload())
+        asked.trace.at(Step.CHECK_CLAIMS)
         check_claims(
             to_sign,
             grant=grant,
@@ -266,6 +276,7 @@ class Issuance:
             token_id=claims.token_id,
             now=asked.now,
         )
+        asked.trace.at(Step.SIGN)
         return compact_token(to_sign, self._signer.sign(to_sign))
 
 

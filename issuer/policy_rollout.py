@@ -12,6 +12,7 @@ from issuer.core.errors import AdminRefused, IssuerError, Reason, TemporarilyUna
 from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import POLICY_IN_FORCE, Event, KeptPolicy, detail
 from issuer.core.policy_faults import PolicyInvalid
+from issuer.observing import UNOBSERVED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.core.generations import Generation, PolicyStatus
+    from issuer.observing import PolicyObserver
     from issuer.policy_files.directory import DirectoryPolicyBook
     from issuer.ports import Clock, Ledger
 
@@ -54,6 +56,7 @@ class PolicyRollout:
         ledger: Is told of every change before it takes effect.
         on_change: Runs after another policy was put in force.
         log: Is told of every change and every refusal.
+        observer: The same, for metrics.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class PolicyRollout:
         ledger: Ledger,
         on_change: Callable[[], Awaitable[None]],
         log: FilteringBoundLogger,
+        observer: PolicyObserver = UNOBSERVED,
     ) -> None:
         self._book = book
         self._clock = clock
@@ -71,6 +75,7 @@ class PolicyRollout:
         self._changing = asyncio.Lock()  # of two loads at once the older could be put in force last
         self._on_change = on_change
         self._log = log
+        self._observer = observer
 
     def status(self) -> PolicyStatus:
         """Return which policy is in force, and which are kept."""
@@ -116,6 +121,7 @@ class PolicyRollout:
                 self._refused(error.message, now)
                 raise
             self._book.put_in_force(generation)
+        self._observer.policy_changed()
         self._log.info("policy_reloaded", digest=generation.policy.digest)
         await self._on_change()
         return generation
@@ -134,6 +140,7 @@ class PolicyRollout:
                 raise AdminRefused(Reason.POLICY_UNKNOWN, "no policy with this digest is kept") from None
             await self._tell(generation, actor=actor, how="rollback")
             self._book.roll_back(digest)
+        self._observer.policy_changed()
         self._log.warning("policy_rolled_back", digest=digest)
         await self._on_change()
         return generation
@@ -146,4 +153,5 @@ class PolicyRollout:
 
     def _refused(self, fault: str, now: datetime) -> None:
         self._book.refuse(fault, now)
+        self._observer.policy_refused()
         self._log.error("policy_reload_refused", error=fault, digest=self._book.current().digest)

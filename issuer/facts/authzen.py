@@ -147,6 +147,11 @@ class AuthzenSource:
         # The one who asked first may have done so under an earlier policy.
         return fact if fact is not None and counts_as(fact, fact_type, now) else None
 
+    @property
+    def is_away(self) -> bool:
+        """Whether its last answer could not be used."""
+        return self._away is not None
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()

@@ -1,20 +1,30 @@
-"""The metrics of the issuer, in Prometheus' text format on a listener of their own; docs/OPERATING.md lists them."""
+"""The metrics of the issuer, in Prometheus' text format on a listener of their own; docs/OPERATING.md lists them.
+
+Names and labels follow OpenTelemetry's conventions as Prometheus spells them. No label is something that a caller
+chooses, and none names a caller, an audience or a token: what is counted stays few, whoever calls.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
 
 from issuer.core.record import DecisionRecord, Outcome
+from issuer.metrics.state import Gauges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from issuer.core.ledger_entries import Entry
 
-_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+CALL_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+"""Those of OpenTelemetry's `rpc.server.call.duration`, and three below them: a token takes a few milliseconds."""
+STATUS_CODE_LABEL: Final = "rpc_response_status_code"
+"""`rpc.response.status_code` in the conventions' 1.44.0, and `rpc.status_code` in what comes after it."""
+_COMMIT_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 _ENTRIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
+_REFUSED_IDENTITY = "UNAUTHENTICATED"
 
 
 class MetricsListenerFault(Exception):
@@ -22,36 +32,59 @@ class MetricsListenerFault(Exception):
 
 
 class Metrics:
-    """What happened since the start; an :class:`~issuer.ledger.group_commit.Observer` of the ledger."""
+    """What happened since the start.
 
-    def __init__(self) -> None:
+    Args:
+        risk_of: Returns the highest risk tier among scopes of an audience; ``""`` when policy no longer knows them.
+    """
+
+    def __init__(self, risk_of: Callable[[str, Sequence[str]], str] = lambda _audience, _scopes: "") -> None:
         self.registry = CollectorRegistry()
-        self._decisions = Counter(
-            "issuer_decisions", "Decisions that are durable.", ("outcome", "reason"), registry=self.registry
+        ProcessCollector(registry=self.registry)
+        self.gauges = Gauges(self.registry)
+        self._risk_of = risk_of
+        self._calls = Histogram(
+            "rpc_server_call_duration_seconds",
+            "How long calls took, by method and status. A stream counts when it ends.",
+            ("rpc_system_name", "rpc_method", STATUS_CODE_LABEL),
+            buckets=CALL_SECONDS,
+            registry=self.registry,
+        )
+        self._identities = self._counter(
+            "issuer_svid_verify_failures", "Calls refused since the caller's X.509-SVID was not accepted.", "reason"
+        )
+        self._decisions = self._counter(
+            "issuer_decisions", "Decisions that are durable.", "outcome", "reason", "grant_type", "trust_domain"
+        )
+        self._tokens = self._counter(
+            "issuer_tokens_issued",
+            "Tokens whose record is durable, by the highest risk tier among their scopes.",
+            "grant_type",
+            "risk",
+            "trust_domain",
         )
         self._commit = Histogram(
             "issuer_ledger_commit_duration_seconds",
             "How long commits of the ledger took.",
-            buckets=_SECONDS,
+            buckets=_COMMIT_SECONDS,
             registry=self.registry,
         )
         self._batch = Histogram(
             "issuer_ledger_commit_entries", "Entries that shared a commit.", buckets=_ENTRIES, registry=self.registry
         )
-        self._refused = Counter(
-            "issuer_ledger_refused_requests", "Requests refused because of the ledger.", registry=self.registry
-        )
-        self._failed = Counter("issuer_ledger_failed_commits", "Commits that failed.", registry=self.registry)
+        self._refused = self._counter("issuer_ledger_refused_requests", "Requests refused because of the ledger.")
+        self._failed = self._counter("issuer_ledger_failed_commits", "Commits that failed.")
+        self._policy_changes = self._counter("issuer_policy_changes", "Policies put in force, the first not counted.")
+        self._policy_failures = self._counter("issuer_policy_reload_failures", "Policies that were refused.")
 
-    def watch(self, waiting: Callable[[], int], healthy: Callable[[], bool], missed: Callable[[], int]) -> None:
-        """Show, when somebody looks, how many entries wait, whether all can be written, and what the copy misses."""
-        gauges = (
-            ("issuer_ledger_waiting_entries", "Entries that wait for the next commit.", waiting),
-            ("issuer_ledger_writable", "1 while the ledger, and a required copy, can be written.", healthy),
-            ("issuer_ledger_copy_missed_entries", "Entries that are in the ledger and not in its copy.", missed),
-        )
-        for name, text, value in gauges:
-            Gauge(name, text, registry=self.registry).set_function(value)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def call_ended(self, method: str, code: str, seconds: float, fields: Mapping[str, object]) -> None:
+        """Count a call; see :meth:`issuer.observing.CallObserver.ended`. ``method`` is one that the issuer serves."""
+        self._calls.labels("grpc", method, code).observe(seconds)
+        if code == _REFUSED_IDENTITY:
+            self._identities.labels(fields.get("reason", "")).inc()
 
     def committed(self, entries: Sequence[Entry], seconds: float) -> None:
         """Count a batch that is durable."""
@@ -59,7 +92,15 @@ class Metrics:
         self._batch.observe(len(entries))
         for entry in entries:
             if isinstance(entry, DecisionRecord):
-                self._decisions.labels(Outcome(entry.outcome).name.lower(), entry.reason).inc()
+                self._decided(entry)
+
+    def _decided(self, record: DecisionRecord) -> None:
+        trust_domain = record.caller.split("/", 3)[2]
+        outcome = Outcome(record.outcome).name.lower()
+        self._decisions.labels(outcome, record.reason, record.grant_type, trust_domain).inc()
+        if record.token_id:
+            risk = self._risk_of(record.audience, record.scopes.split(" "))
+            self._tokens.labels(record.grant_type, risk, trust_domain).inc()
 
     def refused(self) -> None:
         """Count a request that was refused because of the ledger."""
@@ -68,6 +109,14 @@ class Metrics:
     def failed(self) -> None:
         """Count a commit that failed."""
         self._failed.inc()
+
+    def policy_changed(self) -> None:
+        """Count a policy that was put in force."""
+        self._policy_changes.inc()
+
+    def policy_refused(self) -> None:
+        """Count a policy that was not put in force."""
+        self._policy_failures.inc()
 
     def serve(self, listen: str) -> Callable[[], None]:
         """Answer `GET /metrics` from a thread; return what ends that.

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from issuer.core.caller import Caller
     from issuer.issuance import Asked, LogFields
+    from issuer.observing import Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Call:
         leaf_pem: The client certificate as PEM; ``None`` when none was presented.
         intermediates_pem: The rest of the presented chain as concatenated PEM; ``None`` when there is none.
         within: Seconds until the caller no longer waits; ``None`` when it did not say.
+        metadata: Asked for what came beside the message; for traces alone, never for a decision.
     """
 
     method: str
@@ -29,6 +31,7 @@ class Call:
     leaf_pem: bytes | None
     intermediates_pem: bytes | None
     within: float | None = None
+    metadata: Metadata = field(default=tuple, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

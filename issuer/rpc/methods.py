@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from issuer.core.errors import InvalidTokenRequest, IssuerError
 from issuer.issuance import Wanted
+from issuer.observing import Step
 from issuer.rpc import messages
 from issuer.rpc.status import status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
@@ -56,6 +57,7 @@ class IssuerMethods:
 
     async def issue_token(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> pb.IssueTokenResponse:
         """Decide, mint, sign, record, answer."""
+        call.asked.trace.at(Step.PARSE_REQUEST)
         [outcome] = await self._issuance.issue_tokens(call.asked, [_wanted(message)], call.log_fields)
         if isinstance(outcome, Exception):
             raise outcome
@@ -65,10 +67,12 @@ class IssuerMethods:
         self, message: pb.BatchIssueTokensRequest, call: VerifiedCall
     ) -> pb.BatchIssueTokensResponse:
         """Answer each item as IssueToken would have; a refused item does not touch the others."""
+        call.asked.trace.at(Step.PARSE_REQUEST)
         wanted = map(_wanted, messages.batch_items(message))
         outcomes = await self._issuance.issue_tokens(call.asked, wanted, call.log_fields)
         results = [_batch_result(outcome, call) for outcome in outcomes]
         call.log_fields.clear()
+        call.log_fields["caller"] = str(call.caller.spiffe_id)
         call.log_fields["items"] = len(results)
         call.log_fields["items_refused"] = sum(result.HasField("error") for result in results)
         return pb.BatchIssueTokensResponse(results=results)

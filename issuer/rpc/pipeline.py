@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from google.rpc import code_pb2
 
 from issuer.core.errors import CallerNotVerified, IssuerError, Reason, RpcNotAllowed
 from issuer.issuance import Asked
+from issuer.observing import UNOBSERVED, Step
 from issuer.rpc.call import VerifiedCall
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from issuer.core.verdicts import CallerVerifier
     from issuer.issuance import LogFields
+    from issuer.observing import CallObserver, Trace
     from issuer.ports import Clock, TokenIds
     from issuer.rpc.call import Call
     from issuer.rpc.roles import Roles
@@ -48,6 +50,17 @@ class RpcFailed(Exception):
         self.status = status
 
 
+class _Running(NamedTuple):
+    """A call in the pipeline; ``fields`` are those of its log line."""
+
+    call: Call
+    now: datetime
+    request_id: str
+    fields: LogFields
+    started: float
+    trace: Trace
+
+
 class Pipeline:
     """Runs a method for a call.
 
@@ -56,17 +69,25 @@ class Pipeline:
     3. Verify the caller's SVID, whatever TLS thought of it, and that it has the role that the method needs.
     4. Run the method.
     5. Turn a refusal into its status, and anything else into INTERNAL with a fixed text.
-    6. Write one log line, whatever the outcome.
+    6. Write one log line and tell the observer, whatever the outcome.
     """
 
     def __init__(
-        self, *, clock: Clock, ids: TokenIds, verifier: CallerVerifier, roles: Roles, log: FilteringBoundLogger
+        self,
+        *,
+        clock: Clock,
+        ids: TokenIds,
+        verifier: CallerVerifier,
+        roles: Roles,
+        log: FilteringBoundLogger,
+        observer: CallObserver = UNOBSERVED,
     ) -> None:
         self._clock = clock
         self._ids = ids
         self._verifier = verifier
         self._roles = roles
         self._log = log
+        self._observer = observer
 
     async def answer(
         self, method: Callable[[Request, VerifiedCall], Awaitable[Response]], message: Request, call: Call
@@ -76,23 +97,20 @@ class Pipeline:
         Raises:
             RpcFailed: With the status that the caller receives.
         """
-        started = time.perf_counter()
-        now = self._clock.now()
-        request_id = self._ids.decision_id(now)
-        fields: LogFields = {}
+        running = self._begin(call)
         try:
-            verified = self._verify(call, now, request_id, fields)
+            verified = self._verify(running)
             response = await method(message, verified)
         except asyncio.CancelledError:
-            self._write(call, request_id, fields, started, code_pb2.CANCELLED)
+            self._write(running, code_pb2.CANCELLED)
             raise
         except IssuerError as error:
-            fields.setdefault("error", error.message)
-            raise self._failed(error, call, request_id, fields, started) from None
+            running.fields.setdefault("error", error.message)
+            raise self._failed(error, running) from None
         except Exception:  # noqa: BLE001 - the last line of defence: whatever it was, the caller learns INTERNAL
-            self._log.exception("rpc_fault", method=call.method, request_id=request_id)
-            raise self._failed(internal_error(), call, request_id, fields, started) from None
-        self._write(call, request_id, fields, started, code_pb2.OK)
+            self._log.exception("rpc_fault", method=call.method, request_id=running.request_id)
+            raise self._failed(internal_error(), running) from None
+        self._write(running, code_pb2.OK)
         return response
 
     async def answers(
@@ -105,13 +123,12 @@ class Pipeline:
         Raises:
             RpcFailed: With the status that the caller receives.
         """
-        started = time.perf_counter()
-        now = self._clock.now()
-        request_id = self._ids.decision_id(now)
-        fields: LogFields = {"answers": 0}
+        running = self._begin(call)
+        fields, request_id = running.fields, running.request_id
+        fields["answers"] = 0
         code = code_pb2.CANCELLED
         try:
-            verified = self._verify(call, now, request_id, fields)
+            verified = self._verify(running)
             told = 0
             async for response in method(message, verified):
                 self._check_still_valid(verified)
@@ -130,37 +147,41 @@ class Pipeline:
             code = code_pb2.INTERNAL
             raise RpcFailed(status_from_error(internal_error(), request_id)) from None
         finally:
-            self._write(call, request_id, fields, started, code)
+            self._write(running, code)
 
     def _check_still_valid(self, call: VerifiedCall) -> None:
         if self._clock.now() >= call.caller.not_after:
             raise CallerNotVerified(Reason.SVID_EXPIRED, "the SVID expired while the stream was open")
 
-    def _verify(self, call: Call, now: datetime, request_id: str, fields: LogFields) -> VerifiedCall:
+    def _begin(self, call: Call) -> _Running:
+        started = time.perf_counter()
+        now = self._clock.now()
+        trace = self._observer.began(call.metadata, now)
+        return _Running(call, now, self._ids.decision_id(now), {}, started, trace)
+
+    def _verify(self, running: _Running) -> VerifiedCall:
+        call, trace = running.call, running.trace
+        trace.at(Step.VERIFY_CALLER)
         kind = RPC_RULES.get(call.method, CallerKind.TLS_PEER)
         if kind is CallerKind.TLS_PEER:
             raise RpcNotAllowed
-        caller = self._verifier.verify(call.leaf_pem, call.intermediates_pem, now)
-        fields["caller"] = str(caller.spiffe_id)
+        caller = self._verifier.verify(call.leaf_pem, call.intermediates_pem, running.now)
+        running.fields["caller"] = str(caller.spiffe_id)
         self._roles.check(caller, kind)
-        asked = Asked(caller, peer_address(call.peer), now, call.within)
-        return VerifiedCall(asked=asked, request_id=request_id, log_fields=fields)
+        asked = Asked(caller, peer_address(call.peer), running.now, call.within, trace)
+        trace.at(Step.METHOD)
+        return VerifiedCall(asked=asked, request_id=running.request_id, log_fields=running.fields)
 
-    def _failed(self, error: IssuerError, call: Call, request_id: str, fields: LogFields, started: float) -> RpcFailed:
-        fields["reason"] = error.reason.value
-        self._write(call, request_id, fields, started, STATUS_CODES[error.reason])
-        return RpcFailed(status_from_error(error, request_id))
+    def _failed(self, error: IssuerError, running: _Running) -> RpcFailed:
+        running.fields["reason"] = error.reason.value
+        self._write(running, STATUS_CODES[error.reason])
+        return RpcFailed(status_from_error(error, running.request_id))
 
-    def _write(
-        self, call: Call, request_id: str, fields: LogFields, started: float, code: code_pb2.Code.ValueType
-    ) -> None:
+    def _write(self, running: _Running, code: code_pb2.Code.ValueType) -> None:
+        call, fields = running.call, running.fields
+        seconds, name = time.perf_counter() - running.started, code_pb2.Code.Name(code)
+        fields["request_id"] = running.request_id
+        if (trace_id := self._observer.ended(running.trace, call.method, name, seconds, fields)) is not None:
+            fields["trace_id"] = trace_id
         write = self._log.error if code in _OUR_FAULTS else self._log.info
-        write(
-            "rpc",
-            method=call.method,
-            code=code_pb2.Code.Name(code),
-            request_id=request_id,
-            peer=call.peer,
-            duration_ms=round((time.perf_counter() - started) * 1000, 3),
-            **fields,
-        )
+        write("rpc", method=call.method, code=name, peer=call.peer, duration_ms=round(seconds * 1000, 3), **fields)

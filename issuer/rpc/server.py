@@ -218,6 +218,7 @@ def call_from_context(method: str, context: grpc.aio.ServicerContext[Any, Any]) 
         leaf_pem=_first(auth.get("x509_pem_cert")),
         intermediates_pem=_first(auth.get("x509_pem_cert_chain")),
         within=context.time_remaining(),
+        metadata=context.invocation_metadata,
     )
 
 

@@ -34,7 +34,9 @@ class _Snapshot:
     """One coherent view: everything in it came in the same message of the Workload API."""
 
     own_id: SpiffeId
+    not_before: datetime
     not_after: datetime
+    read_at: datetime
     tls: TlsMaterial
     bundles: Bundles
     version: int
@@ -110,6 +112,14 @@ class SpireIdentity:
         """Return the last moment at which the issuer can serve with the SVID it has."""
         return self._snapshot.not_after
 
+    def svid_issued_at(self) -> datetime:
+        """Return the first moment at which the issuer's SVID is valid; SPIRE sets it a few seconds back."""
+        return self._snapshot.not_before
+
+    def updated_at(self) -> datetime:
+        """Return when the Workload API last told anything; each time it tells the SVID and all bundles."""
+        return self._snapshot.read_at
+
     def tls_material(self) -> TlsMaterial:
         """Return what to present and accept in a handshake."""
         return self._snapshot.tls
@@ -147,7 +157,15 @@ class SpireIdentity:
             private_key=svid.private_key_pem(),
             roots=_pem(bundles, allowed),
         )
-        return _Snapshot(own_id, svid.not_after, tls, bundles, version)
+        return _Snapshot(
+            own_id=own_id,
+            not_before=svid.certificates[0].not_valid_before_utc,
+            not_after=svid.not_after,
+            read_at=self._clock.now(),
+            tls=tls,
+            bundles=bundles,
+            version=version,
+        )
 
     def _pick(self, context: X509Context) -> X509Svid:
         for svid in context.svids:

@@ -131,3 +131,35 @@ def test_refuses_a_file_that_is_not_text(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     (fault,) = faults_of(path)
     assert "cannot be read" in fault
+
+
+def test_traces_are_configured(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, MINIMAL), {}).tracing.endpoint is None
+    text = MINIMAL + (
+        '[tracing]\nendpoint = "https://collector.example/v1/traces"\nratio = 0.5\nidentities = true\n'
+        'trusted_callers = ["spiffe://prod.example/ns/gateway/sa/*"]\ntimeout = "2s"\n'
+        'max_queue = 10\nca_file = "ca.pem"\n'
+    )
+    tracing = load_config(write(tmp_path, text), {"ISSUER_TRACING_RATIO": "0.25"}).tracing
+    assert (tracing.endpoint, tracing.ratio, tracing.identities) == ("https://collector.example/v1/traces", 0.25, True)
+    assert [pattern.text for pattern in tracing.trusted_callers] == ["spiffe://prod.example/ns/gateway/sa/*"]
+    assert (tracing.timeout, tracing.max_queue, tracing.ca_file) == (timedelta(seconds=2), 10, tmp_path / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ('endpoint = "http://collector.example/v1/traces"', "must be an https URL"),
+        ('endpoint = "https://user@collector.example/"', "without user"),
+        ("ratio = 1.5", "less than or equal to 1"),
+        ("ratio = -0.1", "greater than or equal to 0"),
+        ('trusted_callers = ["spiffe://*/a"]', "the trust domain is always literal"),
+        ('trusted_callers = [""]', "a workload begins with"),
+        ("max_queue = 0", "greater than or equal to 1"),
+        ('timeout = "2m"', "less than or equal to"),
+    ],
+)
+def test_faults_of_tracing_are_told(tmp_path: Path, setting: str, fault: str) -> None:
+    (told,) = faults_of(write(tmp_path, f"{MINIMAL}[tracing]\n{setting}\n"))
+    assert "[tracing]" in told
+    assert fault in told

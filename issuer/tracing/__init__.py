@@ -1,0 +1,1 @@
+"""Traces of calls, by OTLP to a collector. Imported only when they are configured."""

@@ -173,17 +173,15 @@ class IssuerClient:
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
-        channels = self._core.close()
-        try:
-            await self._tokens.close()
-        finally:  # whoever cancels this does not keep the rest open
-            for channel in channels:
-                await channel.close()  # without a grace, it does not suspend
-            # Whoever waits learns that the client is closed.
-            self._first_context.set()
-            self._closing.set()
-            # In a thread, since it waits for the watcher's.
-            await asyncio.shield(asyncio.to_thread(self._core.stop_watching))
+        self._tokens.close()
+        for channel in self._core.close():
+            await channel.close()  # without a grace, it does not suspend: none is forgotten by a cancellation
+        # Whoever waits learns that the client is closed.
+        self._first_context.set()
+        self._closing.set()
+        # In a thread, since it waits for the watcher's.
+        await asyncio.shield(asyncio.to_thread(self._core.stop_watching))
+        await self._tokens.ended()
 
     async def __aenter__(self) -> Self:
         self._start()

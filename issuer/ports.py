@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from issuer.core.caller import Caller
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.recorded_tokens import Hits, RecordedToken, RevokedToken
     from issuer.core.reports import Denials, ExceptionUse, Granted, Top
+    from issuer.core.revocation import Issued, Revocation, Selector
+    from issuer.core.revocations import Revocations
 
 
 class Clock(Protocol):
@@ -115,19 +118,93 @@ class FactBook(Protocol):
         ...
 
 
+class EpochMoved(Exception):
+    """What was to be written was decided from revocations that are not the ones that hold now. Nothing was written."""
+
+
 class Ledger(Protocol):
     """What was decided and done, kept before anybody is answered."""
 
-    async def write(self, *entries: Entry, within: float | None = None) -> None:
+    async def write(self, *entries: Entry, within: float | None = None, epoch: int | None = None) -> None:
         """Return when the entries are durable, all of them or none.
 
         Args:
             entries: At least one.
             within: Seconds that the caller has left; ``None`` for no bound but the configured one.
+            epoch: That of the revocations from which they were decided; ``None`` when they depend on none.
 
         Raises:
+            EpochMoved: Other revocations hold by now: decide again.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It is then not known whether they are kept.
         """
+        ...
+
+
+class RevocationBook(Protocol):
+    """The revocations that hold, as far as this issuer knows; the ledger knows whether that is all."""
+
+    @property
+    def version(self) -> int:
+        """The number of the last change."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The number of the last change that decisions depend on."""
+        ...
+
+    def current(self) -> Revocations:
+        """Return those that a decision has to be made from; the same object until one of them changes."""
+        ...
+
+    @property
+    def by_attributes(self) -> Sequence[Revocation]:
+        """Those that hit more than one token and can still hit one, the oldest first."""
+        ...
+
+    def get(self, revocation_id: str) -> Revocation | None:
+        """Return one of :attr:`by_attributes`."""
+        ...
+
+    def is_token_revoked(self, token_id: str) -> bool:
+        """Return whether this very token was revoked, as long as it would be alive."""
+        ...
+
+    def killing(self, issued: Issued, seq: int) -> Revocation | None:
+        """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
+        ...
+
+    def tokens_after(self, version: int) -> Sequence[RevokedToken]:
+        """Return the single tokens that were revoked after a version and may not have expired, in that order."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` whenever there is something new, until the returned function is called."""
+        ...
+
+
+class TokenBook(Protocol):
+    """The tokens that the ledger knows of. Reading them holds up no decision.
+
+    Every method raises TemporarilyUnavailable, LEDGER_UNAVAILABLE, when that cannot be read in time.
+    """
+
+    async def hits(self, selector: Selector, now: int, listed: int) -> Hits:
+        """Return which living tokens a selector hits.
+
+        Args:
+            selector: Of which. Its key is not looked at: the ledger does not tell which key signed.
+            now: Unix seconds.
+            listed: How many to name at most, of tokens and of identities.
+        """
+        ...
+
+    async def issued(self, token_id: str) -> RecordedToken | None:
+        """Return what is recorded of a token; ``None`` when it is not in the ledger."""
+        ...
+
+    async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
+        """Return revocations, the newest first, of single tokens too; those before an id where one is given."""
         ...
 
 

@@ -179,24 +179,28 @@ class Tokens:
         self._cache.caller_changed(self._caller(), elapsed())
         self._see_to_renewals()
 
-    async def close(self) -> None:
-        """End the renewals and the calls under way, and wait for that. Whoever waits for one of them is told."""
+    def close(self) -> None:
+        """End the renewals and the calls under way. Whoever waits for one of them learns that the client is closed."""
         self._closed = True
-        ending: list[asyncio.Task[Any]] = [*self._flights, *([self._renewer] if self._renewer else ())]
-        for task in ending:
+        for task in self._tasks():
             task.cancel()
         self._cache.forget()
         self._tell_news()
-        if ending:
-            await asyncio.wait(ending)
+
+    async def ended(self) -> None:
+        """Wait for all that was under way. To be called after :meth:`close`."""
+        if tasks := self._tasks():
+            await asyncio.wait(tasks)
 
     def forget(self) -> None:
         """Begin anew, in the child of a fork: its loop is gone, and its identity may be another."""
-        for task in (*self._flights, *([self._renewer] if self._renewer else ())):
-            forks.keep(task)  # their end would call gRPC
-            task._log_destroy_pending = False  # noqa: SLF001 - they cannot end, which asyncio would report at exit
+        for task in self._tasks():
+            forks.keep(task)
         self._reset_tasks()
         self._cache.forget()
+
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        return [*self._flights, *([self._renewer] if self._renewer else ())]
 
     def _refuse_closed(self) -> None:
         if self._closed:

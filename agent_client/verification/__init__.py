@@ -14,6 +14,7 @@ Errors are drawn in :mod:`agent_client.verification.errors`; the rules a token h
 
 from __future__ import annotations
 
+from agent_client.verification.current import NoCurrentToken, current_token, requires
 from agent_client.verification.errors import (
     ApplicationRejected,
     InsufficientScope,
@@ -24,20 +25,30 @@ from agent_client.verification.errors import (
 )
 from agent_client.verification.key_sources import FetchedKeys, IssuerKeys, KeySource
 from agent_client.verification.metadata_keys import MetadataKeys
+from agent_client.verification.request_errors import AuthorizationMalformed, MethodNotListed, StepUpNeeded, TokenMissing
+from agent_client.verification.resource_metadata import ResourceMetadata
 from agent_client.verification.verified_token import VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
 __all__ = [
     "ApplicationRejected",
+    "AuthorizationMalformed",
     "FetchedKeys",
     "InsufficientScope",
     "IssuerKeys",
     "KeySource",
     "KeysUnavailable",
     "MetadataKeys",
+    "MethodNotListed",
+    "NoCurrentToken",
     "RejectionReason",
+    "ResourceMetadata",
+    "StepUpNeeded",
+    "TokenMissing",
     "TokenRejected",
     "TokenVerifier",
     "VerificationError",
     "VerifiedToken",
+    "current_token",
+    "requires",
 ]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 if TYPE_CHECKING:
@@ -65,10 +64,16 @@ def es256_key(key_id: str, key: EllipticCurvePublicKey) -> VerificationKey:
         # halves of zero and beyond the group's order.
         if len(raw) != 2 * P256_BYTES:
             raise ValueError("an ES256 signature has 64 bytes")
-        r, s = int.from_bytes(raw[:P256_BYTES]), int.from_bytes(raw[P256_BYTES:])
-        key.verify(encode_dss_signature(r, s), signed, _ECDSA)
+        halves = _der_integer(raw[:P256_BYTES]) + _der_integer(raw[P256_BYTES:])
+        key.verify(b"\x30%c%b" % (len(halves), halves), signed, _ECDSA)
 
     return VerificationKey(key_id, "ES256", verify)
+
+
+def _der_integer(magnitude: bytes) -> bytes:
+    """Return a number in DER (X.690 section 8.3): no zeros in front but for one that keeps it positive."""
+    digits = magnitude.lstrip(b"\0") or b"\0"
+    return b"\x02%c%b" % (len(digits), digits) if digits[0] < 0x80 else b"\x02%c\0%b" % (len(digits) + 1, digits)  # noqa: PLR2004 - the sign bit
 
 
 def rs256_key(key_id: str, key: RSAPublicKey) -> VerificationKey:

@@ -28,7 +28,6 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
@@ -42,6 +41,7 @@ from agent_client.verification.verified_token import VerifiedToken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from datetime import datetime
 
     from agent_client.verification.algorithms import VerificationKey
     from agent_client.verification.compact import Header, UnverifiedToken
@@ -146,8 +146,7 @@ def verified_token(
 def _read_claims(claims: dict[str, Any]) -> VerifiedToken:
     """Read rule 7's claims into a value. They are the issuer's, and nothing is compared yet."""
     subject = _spiffe_id(claims, "sub")
-    issued_at, expires_at = _seconds(claims, "iat"), _seconds(claims, "exp")
-    if expires_at <= issued_at:
+    if _seconds(claims, "exp") <= _seconds(claims, "iat"):
         raise _malformed("exp")
     if "nbf" in claims:
         _seconds(claims, "nbf")
@@ -157,8 +156,6 @@ def _read_claims(claims: dict[str, Any]) -> VerifiedToken:
         _client_id(claims),
         _audience(claims),
         _scopes(claims),
-        datetime.fromtimestamp(issued_at, UTC),
-        datetime.fromtimestamp(expires_at, UTC),
         _name(claims, "jti"),
         _name(claims, "application") if "application" in claims else None,
         _thumbprint(claims),
@@ -234,7 +231,7 @@ def _client_id(claims: dict[str, Any]) -> str:
     if "act" not in claims:
         if claims.get("client_id") != claims["sub"]:  # RFC 9068 section 2.2, for client credentials
             raise _malformed("client_id")
-        return _text(claims, "client_id")
+        return str(claims["sub"])
     if not isinstance(claims["act"], dict):
         raise _malformed("act")
     return _spiffe_id(claims, "client_id")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_client.verification.errors import InsufficientScope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedToken:
-    """What a verified token says. It does not hold the token.
+class VerifiedToken(NamedTuple):
+    """What a verified token says. It does not hold the token. A named tuple, because one is made for every token.
 
     Only :class:`~agent_client.verification.verifier.TokenVerifier` makes one; whoever makes one by hand, in a test say,
     vouches for it.
@@ -25,8 +23,6 @@ class VerifiedToken:
         client_id: The SPIFFE ID of who asked for the token; the subject, unless the claims have ``act``.
         audience: The ``aud``, the one that was expected.
         scopes: What the token allows; empty when it has no ``scope``.
-        issued_at: The ``iat`` (UTC).
-        expires_at: The ``exp`` (UTC). Leeway may have accepted it a moment later.
         token_id: The ``jti``, the token's identity: its text is none, for a signature can be written in two ways.
         application: On whose behalf the caller acts, as policy allowed it to claim; ``None`` when of nobody.
         certificate_thumbprint: The ``cnf.x5t#S256``, which is the presented certificate's; ``None`` when not bound.
@@ -39,13 +35,24 @@ class VerifiedToken:
     client_id: str
     audience: str
     scopes: tuple[str, ...]
-    issued_at: datetime
-    expires_at: datetime
     token_id: str
     application: str | None
     certificate_thumbprint: str | None
     development: bool
-    claims: Mapping[str, Any] = field(repr=False)
+    claims: Mapping[str, Any]
+
+    @property
+    def issued_at(self) -> datetime:
+        """The ``iat`` (UTC)."""
+        return datetime.fromtimestamp(self.claims["iat"], UTC)
+
+    @property
+    def expires_at(self) -> datetime:
+        """The ``exp`` (UTC). Leeway may have accepted it a moment later."""
+        return datetime.fromtimestamp(self.claims["exp"], UTC)
+
+    def __repr__(self) -> str:
+        return f"VerifiedToken(subject={self.subject!r}, audience={self.audience!r}, token_id={self.token_id!r})"
 
     def require(self, *scopes: str) -> None:
         """Return if the token has every one of these scopes.

@@ -12,11 +12,23 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from issuer.core.condition import Truth
-from issuer.core.decide import Allowed, Inputs, Obstacle, find_rules, limits_on, select, with_reason
+from issuer.core.decide import (
+    Allowed,
+    Inputs,
+    Obstacle,
+    find_rules,
+    grant_or_denial,
+    limits_on,
+    select,
+    unless_revoked,
+    with_reason,
+)
+from issuer.core.decision import Denial
 from issuer.core.errors import Reason
 from issuer.core.evaluation import Evaluator
 from issuer.core.facts_needed import NO_FACTS, facts_needed
 from issuer.core.lifetime import policy_limits, shortest
+from issuer.core.revocations import NOTHING_REVOKED
 from issuer.core.token_request import TokenRequest
 
 if TYPE_CHECKING:
@@ -28,6 +40,7 @@ if TYPE_CHECKING:
     from issuer.core.decide import Rules
     from issuer.core.facts import FactKey, Facts
     from issuer.core.policy import GrantRule, LimitRule, Policy, RiskTier
+    from issuer.core.revocations import Revocations
 
 INLINE = "condition"
 """What a condition without a name is called: its text is not the caller's to see."""
@@ -69,12 +82,17 @@ class Access:
     scopes: tuple[AccessScope, ...]
 
 
-def list_access(policy: Policy, caller: Caller, facts: Facts, now: datetime) -> tuple[Access, ...]:
-    """Return what ``policy`` lets the caller ask for at ``now``, sorted by audience, application and scope."""
+def list_access(
+    policy: Policy, caller: Caller, facts: Facts, now: datetime, *, revocations: Revocations = NOTHING_REVOKED
+) -> tuple[Access, ...]:
+    """Return what ``policy`` lets the caller ask for at ``now``, sorted by audience, application and scope.
+
+    What a revocation stops is not listed.
+    """
     return tuple(
         access
         for audience in _audiences(policy, caller)
-        for access in _of_audience(policy, caller, audience, facts, now)
+        for access in _of_audience(policy, caller, audience, facts, now, revocations=revocations)
     )
 
 
@@ -94,22 +112,31 @@ def _every_scope(policy: Policy, audience: str) -> TokenRequest:
     return TokenRequest(audience, tuple(by_tier.values()))
 
 
-def _of_audience(policy: Policy, caller: Caller, audience: str, facts: Facts, now: datetime) -> Iterator[Access]:
+def _of_audience(
+    policy: Policy, caller: Caller, audience: str, facts: Facts, now: datetime, *, revocations: Revocations
+) -> Iterator[Access]:
     first_scope = next(iter(policy.audiences[audience].scopes))
-    rules, _ = find_rules(_inputs(policy, caller, TokenRequest(audience, (first_scope,)), facts, now))
+    rules, _ = find_rules(
+        _inputs(policy, caller, TokenRequest(audience, (first_scope,)), facts, now, revocations=revocations)
+    )
     grants = [grant for grant, obstacles in rules.grants if not obstacles]
     applications: list[str | None] = [*sorted({grant.application for grant in grants if grant.application is not None})]
     for application in applications or [None]:
         serving = [grant for grant in grants if grant.application in (None, application)]
         names = sorted({scope for grant in serving for scope in grant.scopes})
         requests = (TokenRequest(audience, (name,), application=application) for name in names)
-        listed = (_scope(_inputs(policy, caller, request, facts, now), rules, serving) for request in requests)
+        listed = (
+            _scope(_inputs(policy, caller, request, facts, now, revocations=revocations), rules, serving)
+            for request in requests
+        )
         if scopes := tuple(scope for scope in listed if scope is not None):
             yield Access(audience, application, scopes)
 
 
-def _inputs(policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> Inputs:
-    return Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now))
+def _inputs(
+    policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime, *, revocations: Revocations
+) -> Inputs:
+    return Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now), revocations)
 
 
 def _scope(inputs: Inputs, rules: Rules, serving: Iterable[GrantRule]) -> AccessScope | None:
@@ -117,6 +144,8 @@ def _scope(inputs: Inputs, rules: Rules, serving: Iterable[GrantRule]) -> Access
     available = isinstance(outcome, Allowed)
     reason = None if isinstance(outcome, Allowed) else with_reason(inputs, rules, outcome).reason
     if not available and reason not in _WITHIN_REACH:
+        return None
+    if isinstance(outcome, Allowed) and _is_revoked(inputs, outcome):
         return None
     name = inputs.request.scopes[0]
     giving = outcome.by_scope[name] if isinstance(outcome, Allowed) else [g for g in serving if name in g.scopes]
@@ -127,6 +156,13 @@ def _scope(inputs: Inputs, rules: Rules, serving: Iterable[GrantRule]) -> Access
         missing=() if available else _missing(inputs, rules, giving, name),
         unmet=() if available else _unmet(inputs, rules, giving, name),
     )
+
+
+def _is_revoked(inputs: Inputs, allowed: Allowed) -> bool:
+    if inputs.revocations.is_empty:
+        return False
+    answer = unless_revoked(inputs, grant_or_denial(inputs, allowed))
+    return isinstance(answer, Denial) and answer.reason is Reason.REVOKED
 
 
 def _terms(inputs: Inputs, name: str, giving: Iterable[GrantRule], limits: list[LimitRule]) -> AccessScope:

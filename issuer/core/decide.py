@@ -2,7 +2,7 @@
 
 The rules, in order:
 
- 1. Deny by default. Only rule 13 grants, and every rule before it can only take away.
+ 1. Deny by default. Only rule 13 grants, and every other can only take away.
  2. The candidates are the rules whose workloads include the caller and that name the audience. An unknown audience has
     none, so it is refused exactly as one that is not allowed: the answer does not tell which audiences exist. Rules in
     audit mode are left out here and weighed apart: they change :class:`~issuer.core.decision.Shadow`, never the answer.
@@ -29,6 +29,8 @@ The rules, in order:
     ``allow_partial`` a scope whose token alone would be so short is left out.
 13. What is left is granted. The token is bound to the caller's certificate when the caller asks for that or when the
     risk tier of one of its scopes demands it.
+14. A token that a revocation hits is not issued while that stops issuance. No other grant or scope takes its place:
+    what was revoked does not come back by another way.
 
 What the caller of :func:`decide` must still do: verify the caller, fetch what
 :func:`~issuer.core.facts_needed.facts_needed` names, record the decision, check the finished claims.
@@ -44,8 +46,11 @@ from issuer.core.condition import Truth
 from issuer.core.decision import Denial, Grant, LifetimeBound, Shadow
 from issuer.core.errors import Reason
 from issuer.core.evaluation import Evaluator
+from issuer.core.instants import microseconds
 from issuer.core.lifetime import Limit, policy_limits, request_limit, shortest, svid_limit
 from issuer.core.policy import Mode
+from issuer.core.revocation import Issued
+from issuer.core.revocations import NOTHING_REVOKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     from issuer.core.condition import Condition
     from issuer.core.facts import Facts
     from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
+    from issuer.core.revocations import Revocations
     from issuer.core.token_request import TokenRequest
 
 MAX_RULE_IDS = 16
@@ -93,6 +99,7 @@ class Inputs:
     request: TokenRequest
     now: datetime
     evaluator: Evaluator
+    revocations: Revocations = NOTHING_REVOKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +140,26 @@ class Refused:
     rule_ids: Sequence[str]
 
 
-def decide(policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> Grant | Denial:
+def decide(
+    policy: Policy,
+    caller: Caller,
+    request: TokenRequest,
+    facts: Facts,
+    now: datetime,
+    *,
+    revocations: Revocations = NOTHING_REVOKED,
+) -> Grant | Denial:
     """Return what ``policy`` says to ``request`` at ``now`` (timezone-aware).
 
     ``caller`` is trusted to be verified: only its ID and the end of its SVID are read. ``facts`` may hold more than is
     needed, and may lack what is: that is then missing.
     """
-    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now))
+    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now), revocations)
     enforced, with_audited = find_rules(inputs)
     answer = _answer(inputs, enforced)
-    if with_audited is None:
-        return answer
-    return replace(answer, shadow=_shadow(answer, _answer(inputs, with_audited)))
+    if with_audited is not None:
+        answer = replace(answer, shadow=_shadow(answer, _answer(inputs, with_audited)))
+    return unless_revoked(inputs, answer)
 
 
 def find_rules(inputs: Inputs) -> tuple[Rules, Rules | None]:
@@ -180,7 +195,7 @@ def _answer(inputs: Inputs, rules: Rules) -> Grant | Denial:
     outcome = select(inputs, rules, Obstacle.NONE)
     if isinstance(outcome, Refused):
         return _denial(inputs, with_reason(inputs, rules, outcome))
-    return _grant_or_too_short(inputs, outcome)
+    return grant_or_denial(inputs, outcome)
 
 
 def select(inputs: Inputs, rules: Rules, ignored: int) -> Allowed | Refused:
@@ -265,7 +280,7 @@ def with_reason(inputs: Inputs, rules: Rules, refused: Refused) -> Refused:
     return refused
 
 
-def _grant_or_too_short(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
+def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
     """Apply rules 11 to 13."""
     allowed = without_too_short(inputs, allowed)
     bound = is_bound(inputs, allowed.by_scope)
@@ -290,6 +305,25 @@ def _grant_or_too_short(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
     )
+
+
+def unless_revoked(inputs: Inputs, answer: Grant | Denial) -> Grant | Denial:
+    """Apply rule 14."""
+    revocations = inputs.revocations
+    if revocations.is_empty or isinstance(answer, Denial):
+        return answer
+    token = Issued(
+        caller=inputs.caller.spiffe_id,
+        audience=answer.audience,
+        application=answer.application or "",
+        rules=answer.rule_ids,
+        policy=inputs.policy.digest,
+        key=revocations.key_id,
+        time=microseconds(inputs.now),
+    )
+    if (stop := revocations.stopping(token)) is None:
+        return answer
+    return replace(_denial(inputs, Refused(Reason.REVOKED, (), (stop.id,))), shadow=answer.shadow)
 
 
 def without_too_short(inputs: Inputs, allowed: Allowed) -> Allowed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from issuer.core.errors import Reason
 from issuer.core.explain import explain_decision
 from issuer.core.replay import NotReplayable, recorded
 
@@ -23,6 +24,8 @@ def changes_for(denials: Denials, policy: Policy | None) -> tuple[str, ...]:
         return ("the policy that decided is not kept",)
     if denials.erased:
         return ("the intent was erased",)
+    if denials.reason == Reason.REVOKED:
+        return (f"the revocation {denials.newest.rules} would have to be lifted",)
     try:
         inputs = recorded(denials.newest)
     except NotReplayable as why:

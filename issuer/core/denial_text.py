@@ -19,6 +19,7 @@ _TEXTS = {
     Reason.FACT_MISSING: "policy needs to know more than it does; ListAccess names what is missing",
     Reason.CONDITION_NOT_MET: "a condition of the policy is not met now",
     Reason.APPROVAL_REQUIRED: "somebody has to approve this first",
+    Reason.REVOKED: "this was revoked; the issuer's operator knows why and can lift it",
     Reason.REQUEST_INVALID: "the lifetime asked for is below the shortest that this issuer gives",
     Reason.SVID_EXPIRES_SOON: "the caller's SVID expires too soon: ask again once it was rotated",
 }

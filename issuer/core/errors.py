@@ -76,12 +76,16 @@ class Reason(StrEnum):
     FACT_MISSING = "FACT_MISSING"
     CONDITION_NOT_MET = "CONDITION_NOT_MET"
     APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
+    REVOKED = "REVOKED"
 
-    # The administration of policy and facts.
+    # The administration of policy, facts and revocations.
     POLICY_INVALID = "POLICY_INVALID"
     POLICY_UNKNOWN = "POLICY_UNKNOWN"
     TOO_MANY_FACTS = "TOO_MANY_FACTS"
     TOO_MANY_WATCHES = "TOO_MANY_WATCHES"
+    TOO_MANY_REVOCATIONS = "TOO_MANY_REVOCATIONS"
+    REVOCATION_UNKNOWN = "REVOCATION_UNKNOWN"
+    REVOCATION_FINAL = "REVOCATION_FINAL"
 
     # The issuer itself. All fail closed and are safe to retry.
     IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"

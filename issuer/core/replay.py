@@ -7,7 +7,7 @@ would change.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,20 +16,23 @@ from uuid import UUID
 from issuer.core.caller import Caller
 from issuer.core.decide import decide
 from issuer.core.decision import Grant
-from issuer.core.errors import IssuerError
+from issuer.core.errors import IssuerError, Reason
 from issuer.core.fact_text import facts_from_text
 from issuer.core.instants import moment
 from issuer.core.record import Flag, Outcome, record_decision
+from issuer.core.revocations import NOTHING_REVOKED, Revocations
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import GrantType, Intent, TokenRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from issuer.core.decision import Denial
     from issuer.core.facts import Facts
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.revocation import Revocation
 
 DECIDED: Final = (
     "outcome",
@@ -61,12 +64,14 @@ class Recorded:
         request: For what.
         facts: What was known.
         now: When.
+        revocations: What stopped it, as it was then; nothing when nothing did.
     """
 
     caller: Caller
     request: TokenRequest
     facts: Facts
     now: datetime
+    revocations: Revocations = NOTHING_REVOKED
 
 
 class Change(StrEnum):
@@ -92,11 +97,21 @@ class Told(NamedTuple):
     bound: bool
 
 
-def recorded(record: DecisionRecord) -> Recorded:
+def _no_revocation(_revocation_id: str) -> Revocation | None:
+    return None
+
+
+def recorded(record: DecisionRecord, revocation_of: Callable[[str], Revocation | None] = _no_revocation) -> Recorded:
     """Return what a decision was made from.
 
+    Args:
+        record: What was recorded.
+        revocation_of: Finds a revocation by its id. A refusal with the reason REVOKED names the one that stopped it; of
+            revocations that did not, nothing is recorded.
+
     Raises:
-        NotReplayable: Nothing was decided: the request could not be read, or the policy was away.
+        NotReplayable: Nothing was decided: the request could not be read, or the policy was away. Or it was stopped by
+            a revocation that is not there.
     """
     if not record.policy:
         raise NotReplayable("nothing was decided")
@@ -116,7 +131,17 @@ def recorded(record: DecisionRecord) -> Recorded:
     except (IssuerError, ValueError, TypeError) as error:
         raise NotReplayable(f"cannot be read: {error}") from None
     caller = Caller(spiffe_id, bytes.fromhex(sha256), int(serial, 16), moment(int(not_after)))
-    return Recorded(caller, request, facts_from_text(record.facts), moment(record.time))
+    stopped_by = _stopped_by(record, revocation_of)
+    return Recorded(caller, request, facts_from_text(record.facts), moment(record.time), stopped_by)
+
+
+def _stopped_by(record: DecisionRecord, revocation_of: Callable[[str], Revocation | None]) -> Revocations:
+    if record.reason != Reason.REVOKED:
+        return NOTHING_REVOKED
+    if (found := revocation_of(record.rules)) is None:
+        raise NotReplayable("the revocation that stopped it is not there")
+    # As it was then: not lifted yet, and if it is that of a key, of the key that was in use.
+    return Revocations([replace(found, lifted=None)], key_id=found.selector.key or "")
 
 
 def differing_fields(record: DecisionRecord, inputs: Recorded, policy: Policy) -> tuple[str, ...]:
@@ -128,7 +153,7 @@ def differing_fields(record: DecisionRecord, inputs: Recorded, policy: Policy) -
         policy: The one that decided it.
     """
     again = record_decision(
-        decide(policy, inputs.caller, inputs.request, inputs.facts, inputs.now),
+        _decided_again(policy, inputs),
         decision_id=str(UUID(bytes=record.decision_id)),
         caller=inputs.caller,
         peer=record.peer,
@@ -151,7 +176,7 @@ def told_before(record: DecisionRecord) -> Told:
 
 def told_by(policy: Policy, inputs: Recorded) -> Told:
     """Return what a policy would have answered."""
-    return _told(decide(policy, inputs.caller, inputs.request, inputs.facts, inputs.now))
+    return _told(_decided_again(policy, inputs))
 
 
 def change(before: Told, after: Told) -> Change:
@@ -167,6 +192,10 @@ def change(before: Told, after: Told) -> Change:
     if before.scopes != after.scopes:
         return Change.OTHER_SCOPES
     return Change.OTHER_LIFETIME if before.lifetime != after.lifetime else Change.OTHER_TERMS
+
+
+def _decided_again(policy: Policy, inputs: Recorded) -> Grant | Denial:
+    return decide(policy, inputs.caller, inputs.request, inputs.facts, inputs.now, revocations=inputs.revocations)
 
 
 def _told(decision: Grant | Denial) -> Told:

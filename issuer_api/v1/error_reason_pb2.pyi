@@ -114,6 +114,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. A feeder told more facts than one feeder may have; none of the call was taken."""
     ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 72
     """RESOURCE_EXHAUSTED. This caller has as many streams of decisions open as one may have."""
+    ERROR_REASON_REVOKED: _ErrorReason.ValueType  # 73
+    """PERMISSION_DENIED. A revocation stops tokens like this one until it is lifted."""
+    ERROR_REASON_TOO_MANY_REVOCATIONS: _ErrorReason.ValueType  # 74
+    """RESOURCE_EXHAUSTED. As many revocations hold as may; lift those that are not needed any more."""
+    ERROR_REASON_REVOCATION_UNKNOWN: _ErrorReason.ValueType  # 75
+    """NOT_FOUND. There is no revocation with this id, or it does not matter any more."""
+    ERROR_REASON_REVOCATION_FINAL: _ErrorReason.ValueType  # 76
+    """FAILED_PRECONDITION. This revocation cannot be lifted: it stops nothing, or it is that of a key."""
     ERROR_REASON_IDENTITY_UNAVAILABLE: _ErrorReason.ValueType  # 80
     """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
     ERROR_REASON_POLICY_NOT_LOADED: _ErrorReason.ValueType  # 81
@@ -232,6 +240,14 @@ ERROR_REASON_TOO_MANY_FACTS: ErrorReason.ValueType  # 71
 """RESOURCE_EXHAUSTED. A feeder told more facts than one feeder may have; none of the call was taken."""
 ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 72
 """RESOURCE_EXHAUSTED. This caller has as many streams of decisions open as one may have."""
+ERROR_REASON_REVOKED: ErrorReason.ValueType  # 73
+"""PERMISSION_DENIED. A revocation stops tokens like this one until it is lifted."""
+ERROR_REASON_TOO_MANY_REVOCATIONS: ErrorReason.ValueType  # 74
+"""RESOURCE_EXHAUSTED. As many revocations hold as may; lift those that are not needed any more."""
+ERROR_REASON_REVOCATION_UNKNOWN: ErrorReason.ValueType  # 75
+"""NOT_FOUND. There is no revocation with this id, or it does not matter any more."""
+ERROR_REASON_REVOCATION_FINAL: ErrorReason.ValueType  # 76
+"""FAILED_PRECONDITION. This revocation cannot be lifted: it stops nothing, or it is that of a key."""
 ERROR_REASON_IDENTITY_UNAVAILABLE: ErrorReason.ValueType  # 80
 """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
 ERROR_REASON_POLICY_NOT_LOADED: ErrorReason.ValueType  # 81

@@ -21,7 +21,7 @@ Environment = dict[str, str]
 
 @pytest.fixture
 def tls(tmp_path: Path) -> Environment:
-    certificate, key = write_certificate(tmp_path)
+    certificate, key = write_certificate(tmp_path, dns_names=("localhost",))
     return {"TLS_CERTIFICATE": str(certificate), "TLS_KEY": str(key)}
 
 

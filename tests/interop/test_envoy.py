@@ -119,7 +119,7 @@ def test_refuses_a_method_that_the_scope_does_not_stand_for(envoy: str, publishe
 
 
 def test_reads_the_keys_by_https_where_the_issuer_is_certified(api: str, tmp_path: Path) -> None:
-    files = write_certificate(tmp_path)
+    files = write_certificate(tmp_path, dns_names=("localhost",))
     with (
         published_issuer("", tmp_path / "signing.pem", files) as published,
         running_envoy(configuration(published.issuer, api, ca=files[0]), tmp_path) as envoy,
@@ -128,9 +128,9 @@ def test_reads_the_keys_by_https_where_the_issuer_is_certified(api: str, tmp_pat
 
 
 def test_lets_nobody_in_where_the_issuers_web_server_is_certified_by_others(api: str, tmp_path: Path) -> None:
-    files = write_certificate(tmp_path)
+    files = write_certificate(tmp_path, dns_names=("localhost",))
     (tmp_path / "other").mkdir()
-    others, _ = write_certificate(tmp_path / "other")
+    others, _ = write_certificate(tmp_path / "other", dns_names=("localhost",))
     with published_issuer("", tmp_path / "signing.pem", files) as published:
         trusting_others = configuration(published.issuer, api, ca=files[0]).replace(str(files[0]), str(others))
         with running_envoy(trusting_others, tmp_path) as envoy:

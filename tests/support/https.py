@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def write_certificate(folder: Path, *, password: bytes | None = None) -> tuple[Path, Path]:
-    """Write ``tls.crt`` and ``tls.key`` for this machine, self-signed and new every time; return both paths."""
+def write_certificate(
+    folder: Path, *, password: bytes | None = None, dns_names: tuple[str, ...] = ()
+) -> tuple[Path, Path]:
+    """Write ``tls.crt`` and ``tls.key`` for 127.0.0.1, self-signed and new every time; return both paths."""
     key = generate_private_key(SECP256R1())
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), *map(x509.DNSName, dns_names)])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     certificate = (
         x509.CertificateBuilder()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from agent_client.access_token import AccessToken
 from agent_client.answers import IssuedToken
 from agent_client.requests import TokenRequest
 from agent_client.token_checks import CallerIdentity
 from agent_client.tokens.entry import Arrival
+
+if TYPE_CHECKING:
+    from agent_client.tokens.cache import TokenCache
+    from agent_client.tokens.entry import Entry
 
 AUDIENCE = "https://ledger.dev.test"
 SETTLER = CallerIdentity("spiffe://dev.test/settler", b"1" * 32)
@@ -46,3 +51,24 @@ def arrival(issued: IssuedToken, sent_at: float, caller: CallerIdentity = SETTLE
 def request_number(number: int) -> TokenRequest:
     """Return one of many requests, no two of which share a token."""
     return TokenRequest(f"{AUDIENCE}/{number}", ["ledger.read"])
+
+
+class Keeper:
+    """Stands for a source with keep_fresh."""
+
+
+class Flight:
+    """Stands for a call."""
+
+
+def fetch(cache: TokenCache[Flight], entry: Entry[Flight], now: float = 0.0, **of_token: Any) -> IssuedToken:
+    """Fetch a token as the settler, and return it."""
+    issued = token(**of_token)
+    cache.take_off(entry, Flight())
+    assert cache.arrived(entry, arrival(issued, now), SETTLER, now)
+    return issued
+
+
+def fail(cache: TokenCache[Flight], entry: Entry[Flight], error: Exception, now: float) -> None:
+    cache.take_off(entry, Flight())
+    cache.failed(entry, error, now)

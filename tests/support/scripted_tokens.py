@@ -206,7 +206,8 @@ class InALoop:
         asyncio.run_coroutine_threadsafe(act(), self.loop).result(WITHIN)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.tokens.close(), self.loop).result(WITHIN)
+        self.do(self.tokens.close)
+        asyncio.run_coroutine_threadsafe(self.tokens.ended(), self.loop).result(WITHIN)
 
     def tasks(self) -> int:
         """Return how many tasks there are besides the one that looks."""

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 from hypothesis import given
 from hypothesis import strategies as st
 from support.forging import P256_ORDER, Forge, fixed_forge, rsa_key
 
-from agent_client.verification.algorithms import VerificationKey, es256_key, rs256_key
+from agent_client.verification.algorithms import VerificationKey, _der_integer, es256_key, rs256_key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -51,6 +52,12 @@ def test_refuses_halves_out_of_range(half: int) -> None:
     assert not es256().verifies(half.to_bytes(32) + signature[32:], SIGNED)
     assert not es256().verifies(signature[:32] + half.to_bytes(32), SIGNED)
     assert not es256().verifies(half.to_bytes(32) * 2, SIGNED)
+
+
+@given(st.integers(0, 2**256 - 1))
+def test_writes_halves_as_the_library_does(half: int) -> None:
+    written = _der_integer(half.to_bytes(32))
+    assert encode_dss_signature(half, half)[2:] == written * 2
 
 
 @given(st.binary(max_size=140))

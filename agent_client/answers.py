@@ -170,7 +170,7 @@ def _item(
     try:
         return issued_token(result.response, request, caller, now)
     except AnswerRejected as error:
-        return error
+        return error.with_traceback(None)  # whose frames have the answer, and with it a token
 
 
 def accesses(answer: pb.ListAccessResponse) -> list[Access]:

@@ -160,7 +160,8 @@ class SyncIssuerClient:
             except IssuerRequestError as failure:
                 pause = self._core.failed(course, attempt, failure)
                 if pause is None:
-                    raise course.verdict(failure) from failure.__cause__
+                    # Without the frames below: they have the issuer's answer, and what shows locals would show a token.
+                    raise course.verdict(failure).with_traceback(None) from failure.__cause__
             self._core.closing.wait(pause)
 
     def _attempt(self, exchange: Exchange[Answer], course: Course, attempt: Attempt) -> Answer:

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agent_client.clock import utc_now
+from agent_client.clock import elapsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,7 @@ class Follower:
         self._post = post
         self._closing = threading.Event()
         self._lost: tuple[type[Exception], str] | None = None
+        self._ends_at = 0.0
         self._thread = threading.Thread(target=self._follow, name="token-follower", daemon=True)
 
     def start(self) -> None:
@@ -73,7 +74,7 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - whatever it is, the command's thread tells it
             self._tell(Lost(error))
             return
-        self._tell(known)
+        self._take(known)
         while not self._once and not self._closing.is_set():
             known = self._next(known)
 
@@ -81,7 +82,7 @@ class Follower:
         """Return the next token, or the known one when there was no next for a while."""
         try:
             found = self._source.wait_for_next(known, LOOK_EVERY_SECONDS)
-            if found is None and known.expires_at <= utc_now():
+            if found is None and elapsed() >= self._ends_at:
                 found = self._source.get(timeout=self._seconds)  # raises why there is none
         except Exception as error:  # noqa: BLE001 - as above
             self._lose(error)
@@ -90,8 +91,13 @@ class Follower:
         if found is None or found is known:
             return known
         self._lost = None
-        self._tell(found)
+        self._take(found)
         return found
+
+    def _take(self, issued: IssuedToken) -> None:
+        # By the time that goes by: this host's time of day may be another than the issuer's.
+        self._ends_at = elapsed() + (issued.expires_at - issued.issued_at).total_seconds()
+        self._tell(issued)
 
     def _lose(self, error: Exception) -> None:
         # Without the ids of decision and request, which differ with each attempt.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agent_client.cli.failure import CommandFailed
@@ -9,8 +10,6 @@ from agent_client.cli.messages import tell
 from agent_client.cli.token_forms import in_form
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from agent_client import IssuedToken
     from agent_client.cli.token_file import TokenFile
     from agent_client.cli.token_forms import FileForm
@@ -19,6 +18,7 @@ RETRY_SECONDS = 5.0
 """How often a file that could not be written is tried again: a disk that was full is seldom empty sooner."""
 LONGEST_SECONDS = 30.0
 """How long not to look at the clock: it may be set, and a suspended machine does not count the time it sleeps."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class KeptFile:
@@ -35,7 +35,8 @@ class KeptFile:
         self._form = form
         self._keep_expired = keep_expired
         self._held: IssuedToken | None = None
-        self._pending: IssuedToken | None = None
+        self._until = _NEVER
+        self._pending: tuple[IssuedToken, datetime] | None = None
 
     @property
     def held(self) -> IssuedToken | None:
@@ -48,9 +49,8 @@ class KeptFile:
         Raises:
             CommandFailed: It cannot be written; what the file held it holds still.
         """
-        self._pending = issued
-        self._file.replace(in_form(self._form, issued, now) + "\n")
-        self._held, self._pending = issued, None
+        # Since it came just now, it lives no longer than its life from now on, by however much this clock is behind.
+        self._write(issued, min(issued.expires_at, now + (issued.expires_at - issued.issued_at)), now)
 
     def renew(self, issued: IssuedToken, now: datetime) -> bool:
         """Write the next token, and return whether that worked. If not, it is told, and :meth:`tend` tries again."""
@@ -64,26 +64,31 @@ class KeptFile:
     def tend(self, now: datetime) -> float:
         """Do what is due: try again to write, take away a token that has ended. Return seconds until the next time."""
         if self._pending is not None:
-            self._try_pending(self._pending, now)
-        if self._held is not None and self._held.expires_at <= now and not self._keep_expired:
+            self._try_pending(*self._pending, now)
+        if self._held is not None and self._until <= now and not self._keep_expired:
             self._take_away()
         if self._pending is not None:
             return RETRY_SECONDS
         if self._held is None:
             return LONGEST_SECONDS
-        return min(max((self._held.expires_at - now).total_seconds(), 0.05), LONGEST_SECONDS)
+        return min(max((self._until - now).total_seconds(), 0.05), LONGEST_SECONDS)
 
     def remove(self) -> None:
         """Take the file away."""
         self._file.remove()
         self._held = self._pending = None
 
-    def _try_pending(self, issued: IssuedToken, now: datetime) -> None:
-        if issued.expires_at <= now:
+    def _write(self, issued: IssuedToken, until: datetime, now: datetime) -> None:
+        self._pending = issued, until
+        self._file.replace(in_form(self._form, issued, now) + "\n")
+        self._held, self._until, self._pending = issued, until, None
+
+    def _try_pending(self, issued: IssuedToken, until: datetime, now: datetime) -> None:
+        if until <= now:
             self._pending = None
             return
         try:
-            self.put(issued, now)
+            self._write(issued, until, now)
         except CommandFailed:
             return  # it was told when it began
         tell("note", f"{self._file.path} can be written again")

@@ -63,7 +63,8 @@ class TokenSource:
     async def wait_for_next(self, known: IssuedToken, timeout: float) -> IssuedToken | None:  # noqa: ASYNC109 - as above
         """Return a good token other than ``known`` as soon as there is one; ``None`` after ``timeout`` seconds.
 
-        It asks for nothing itself: renewal does, with ``keep_fresh`` or while somebody uses the token.
+        The timeout may be infinite. It asks for nothing itself: renewal does, with ``keep_fresh`` or while somebody
+        uses the token.
 
         Raises:
             ClientClosed: The client is closed, or is while this waits.

@@ -80,7 +80,8 @@ class SyncTokenSource:
     def wait_for_next(self, known: IssuedToken, timeout: float) -> IssuedToken | None:
         """Return a good token other than ``known`` as soon as there is one; ``None`` after ``timeout`` seconds.
 
-        It asks for nothing itself: renewal does, with ``keep_fresh`` or while somebody uses the token.
+        The timeout may be infinite. It asks for nothing itself: renewal does, with ``keep_fresh`` or while somebody
+        uses the token.
 
         Raises:
             ClientClosed: The client is closed, or is while this waits.
@@ -167,7 +168,8 @@ class SyncTokens:
     def wait_for_next(self, entry: Entry[_Flight], known: IssuedToken, timeout: float) -> IssuedToken | None:
         """See :meth:`SyncTokenSource.wait_for_next`."""
         with self._news:
-            self._news.wait_for(lambda: self._closed or entry.good_other_than(known, elapsed()), timeout)
+            seconds = min(timeout, threading.TIMEOUT_MAX)  # 292 years; more overflows
+            self._news.wait_for(lambda: self._closed or entry.good_other_than(known, elapsed()), seconds)
             self._refuse_closed()
             return entry.good_other_than(known, elapsed())
 

@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 from datetime import datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,24 +203,28 @@ def test_what_a_killed_writer_left_behind_is_swept(spiffe_token: SpiffeToken, fi
     assert (old.exists(), young.exists(), others.exists()) == (False, True, True)
 
 
-@pytest.mark.parametrize("keep", [False, True], ids=["taken-away", "kept"])
-def test_an_expired_token_without_a_next_one(tmp_path: Path, file: Path, *, keep: bool) -> None:
+def test_an_expired_token_without_a_next_one_is_taken_away_unless_it_is_to_be_kept(tmp_path: Path, file: Path) -> None:
+    kept, asked = file.with_name("kept"), (*WRITE, "--timeout", "1s", "--format", "json")
     with Deployment(tmp_path, policy=SHORT_LIVED) as deployment:
         spiffe_token = SpiffeToken(deployment, deployment.authority.workload(SETTLER))
-        options = ("--keep-expired",) if keep else ()
-        with spiffe_token.start(*WRITE, "--to", str(file), "--timeout", "1s", "--format", "json", *options) as process:
-            expires_at = datetime.fromisoformat(json.loads(text_when_there(file))["expires_at"])
+        with (
+            spiffe_token.start(*asked, "--to", str(file)) as taking,
+            spiffe_token.start(*asked, "--to", str(kept), "--keep-expired") as keeping,
+        ):
+            ends = [datetime.fromisoformat(json.loads(text_when_there(one))["expires_at"]) for one in (file, kept)]
             deployment.issuer.stop()
-            assert "is good until" in line_of(process.stderr)
-            said = {line_of(process.stderr)} if keep else {line_of(process.stderr), line_of(process.stderr)}
-            assert time.time() >= expires_at.timestamp()
-            assert file.exists() is keep
-            assert any("there is no token: " in line for line in said)
-            assert any("is taken away" in line for line in said) is not keep
-            assert process.poll() is None
-            process.terminate()
-            process.communicate(timeout=SECONDS)
-    assert process.returncode == 0
+            for process, lines in ((taking, 2), (keeping, 1)):
+                others = (line for line in iter(partial(line_of, process.stderr), "") if "is good until" not in line)
+                said = list(islice(others, lines))
+                assert sum("there is no token: " in line for line in said) == 1
+                assert sum("is taken away" in line for line in said) == lines - 1
+                assert process.poll() is None
+            assert time.time() >= max(ends).timestamp()
+            assert (file.exists(), kept.exists()) == (False, True)
+            for process in (taking, keeping):
+                process.terminate()
+                process.communicate(timeout=SECONDS)
+    assert (taking.returncode, keeping.returncode) == (0, 0)
 
 
 def test_a_denial_after_the_first_token_is_told_and_not_the_end(tmp_path: Path, file: Path) -> None:

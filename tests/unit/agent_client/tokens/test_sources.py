@@ -289,7 +289,7 @@ def test_who_waits_for_the_next_token_gets_it(sources: Sources, script: Script) 
     asked = sources.ask(source)
     first = script.call().bring(age=DUE)
     asked.result(WITHIN)
-    waiting = sources.wait_for_next(source, first, WITHIN)
+    waiting = sources.wait_for_next(source, first, float("inf"))
     second = script.call().bring()
     assert waiting.result(WITHIN) is second
     assert sources.wait_for_next(source, first, 0.0).result(WITHIN) is second

@@ -6,9 +6,11 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
+from issuer.core.admission import Limits
 from issuer.core.claims import TokenProfile
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
@@ -40,6 +42,7 @@ from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.roles import Roles
 from issuer.rpc.server import AddressInUse, RpcServer
 from issuer.rpc.settings import RpcSettings
+from issuer.rpc.turns import Turns
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
@@ -86,6 +89,7 @@ class App:
         self._log = log
         self._clock = SystemClock()
         self._ids = RandomIds()
+        self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._readiness_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -246,7 +250,7 @@ class App:
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
     async def _open_ledger(self, signer: KeyFileSigner, stack: AsyncExitStack) -> LedgerKeeping:
-        metrics = Metrics()
+        metrics = self._metrics
         try:
             if self._config.metrics.listen is not None:
                 stack.callback(metrics.serve(self._config.metrics.listen))
@@ -282,6 +286,7 @@ class App:
             ids=self._ids,
             ledger=keeping.ledger,
             revocations=keeping.revocations,
+            refusals=keeping.refusals,
         )
 
     def _rpc_server(
@@ -304,23 +309,25 @@ class App:
         )
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
-            RpcSettings(
-                listen=server.listen,
-                max_message_bytes=server.max_message_bytes,
-                max_metadata_bytes=server.max_metadata_bytes,
-                max_concurrent_streams=server.max_concurrent_streams,
-                max_connection_age=server.max_connection_age,
-                max_connection_age_grace=server.max_connection_age_grace,
-            ),
+            RpcSettings(**{each.name: getattr(server, each.name) for each in fields(RpcSettings)}),
             methods=methods,
             admin=admin,
             decisions=DecisionMethods(decisions),
             reports=ReportMethods(decisions, policies),
             revocations=RevocationMethods(revoking),
-            pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, log=self._log),
+            pipeline=Pipeline(
+                clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, turns=self._turns(), log=self._log
+            ),
             identity=identity,
             log=self._log,
         )
+
+    def _turns(self) -> Turns:
+        server = self._config.server
+        limits = Limits(server.max_turns, server.max_waiting, server.max_wait.total_seconds())
+        turns = Turns(limits, most_calls=server.max_calls, refused=self._metrics.call_refused, log=self._log)
+        self._metrics.watch_calls(lambda: turns.running, lambda: turns.waiting)
+        return turns
 
     def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
         http = self._config.http

@@ -43,6 +43,25 @@ class Metrics:
         )
         self._failed = Counter("issuer_ledger_failed_commits", "Commits that failed.", registry=self.registry)
 
+        self._refused_calls = Counter(
+            "issuer_refused_calls",
+            "Calls that were told to come back later, by the caller's trust domain.",
+            ("trust_domain",),
+            registry=self.registry,
+        )
+
+    def watch_calls(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Show, when somebody looks, how many turns are taken and how many requests wait for one."""
+        for name, text, value in (
+            ("issuer_turns_taken", "Calls that run, batches with one more for each 16 items.", running),
+            ("issuer_waiting_requests", "Requests that wait for their turn.", waiting),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(value)
+
+    def call_refused(self, trust_domain: str) -> None:
+        """Count a call that was told to come back later. ``trust_domain`` is one that may call, or empty."""
+        self._refused_calls.labels(trust_domain).inc()
+
     def watch(self, waiting: Callable[[], int], healthy: Callable[[], bool], missed: Callable[[], int]) -> None:
         """Show, when somebody looks, how many entries wait, whether all can be written, and what the copy misses."""
         gauges = (

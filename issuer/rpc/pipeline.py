@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from google.rpc import code_pb2
 
-from issuer.core.errors import CallerNotVerified, IssuerError, Reason, RpcNotAllowed
+from issuer.core.errors import CallerNotVerified, IssuerError, RateLimited, Reason, RpcNotAllowed
 from issuer.issuance import Asked
 from issuer.rpc.call import VerifiedCall
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
+from issuer.rpc.turns import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from issuer.ports import Clock, TokenIds
     from issuer.rpc.call import Call
     from issuer.rpc.roles import Roles
+    from issuer.rpc.turns import Turns
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -51,21 +54,31 @@ class RpcFailed(Exception):
 class Pipeline:
     """Runs a method for a call.
 
-    1. Read the clock, once; give the call an id.
-    2. The method must be listed in ``RPC_RULES``.
-    3. Verify the caller's SVID, whatever TLS thought of it, and that it has the role that the method needs.
-    4. Run the method.
-    5. Turn a refusal into its status, and anything else into INTERNAL with a fixed text.
-    6. Write one log line, whatever the outcome.
+    1. Refuse it if too many are here.
+    2. Read the clock, once; give the call an id.
+    3. The method must be listed in ``RPC_RULES``.
+    4. Verify the caller's SVID, whatever TLS thought of it.
+    5. Wait until it is this caller's turn, for a short while; the caller must have the role that the method needs.
+    6. Run the method.
+    7. Turn a refusal into its status, and anything else into INTERNAL with a fixed text.
+    8. Write one log line, unless the call was refused for being one too many.
     """
 
     def __init__(
-        self, *, clock: Clock, ids: TokenIds, verifier: CallerVerifier, roles: Roles, log: FilteringBoundLogger
+        self,
+        *,
+        clock: Clock,
+        ids: TokenIds,
+        verifier: CallerVerifier,
+        roles: Roles,
+        turns: Turns,
+        log: FilteringBoundLogger,
     ) -> None:
         self._clock = clock
         self._ids = ids
         self._verifier = verifier
         self._roles = roles
+        self._turns = turns
         self._log = log
 
     async def answer(
@@ -77,12 +90,18 @@ class Pipeline:
             RpcFailed: With the status that the caller receives.
         """
         started = time.perf_counter()
+        try:
+            self._turns.enter()
+        except RateLimited as error:
+            raise RpcFailed(status_from_error(error, "")) from None
         now = self._clock.now()
         request_id = self._ids.decision_id(now)
         fields: LogFields = {}
         try:
             verified = self._verify(call, now, request_id, fields)
-            response = await method(message, verified)
+            response = await self._in_turn(partial(method, message, verified), message, verified, call)
+        except RateLimited as error:
+            raise RpcFailed(status_from_error(error, "")) from None
         except asyncio.CancelledError:
             self._write(call, request_id, fields, started, code_pb2.CANCELLED)
             raise
@@ -92,8 +111,37 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - the last line of defence: whatever it was, the caller learns INTERNAL
             self._log.exception("rpc_fault", method=call.method, request_id=request_id)
             raise self._failed(internal_error(), call, request_id, fields, started) from None
+        finally:
+            self._turns.leave()
         self._write(call, request_id, fields, started, code_pb2.OK)
         return response
+
+    async def _in_turn(
+        self, method: Callable[[], Awaitable[Response]], message: object, verified: VerifiedCall, call: Call
+    ) -> Response:
+        """Run ``method`` when it is the caller's turn; a call that its role does not allow takes one, too."""
+        caller = verified.caller
+        turn = await self._turns.take(caller.spiffe_id, cost_of(call.method, message), call.within)
+        try:
+            self._roles.check(caller, RPC_RULES[call.method])
+            return await method()
+        except RateLimited:
+            self._turns.count_refused(caller.spiffe_id)
+            raise
+        finally:
+            self._turns.give_back(turn)
+
+    async def _open(self, verified: VerifiedCall, call: Call) -> None:
+        """Let a method begin that answers many times: it takes a turn for that, and holds none while it lasts."""
+
+        async def opened() -> None:
+            pass
+
+        self._turns.enter()
+        try:
+            await self._in_turn(opened, None, verified, call)
+        finally:
+            self._turns.leave()
 
     async def answers(
         self, method: Callable[[Request, VerifiedCall], AsyncIterator[Response | None]], message: Request, call: Call
@@ -109,9 +157,10 @@ class Pipeline:
         now = self._clock.now()
         request_id = self._ids.decision_id(now)
         fields: LogFields = {"answers": 0}
-        code = code_pb2.CANCELLED
+        code: code_pb2.Code.ValueType | None = code_pb2.CANCELLED
         try:
             verified = self._verify(call, now, request_id, fields)
+            await self._open(verified, call)
             told = 0
             async for response in method(message, verified):
                 self._check_still_valid(verified)
@@ -120,6 +169,9 @@ class Pipeline:
                     fields["answers"] = told
                     yield response
             code = code_pb2.OK
+        except RateLimited as error:
+            code = None
+            raise RpcFailed(status_from_error(error, "")) from None
         except IssuerError as error:
             fields |= {"error": error.message, "reason": error.reason.value}
             code = STATUS_CODES[error.reason]
@@ -130,7 +182,8 @@ class Pipeline:
             code = code_pb2.INTERNAL
             raise RpcFailed(status_from_error(internal_error(), request_id)) from None
         finally:
-            self._write(call, request_id, fields, started, code)
+            if code is not None:
+                self._write(call, request_id, fields, started, code)
 
     def _check_still_valid(self, call: VerifiedCall) -> None:
         if self._clock.now() >= call.caller.not_after:
@@ -142,7 +195,6 @@ class Pipeline:
             raise RpcNotAllowed
         caller = self._verifier.verify(call.leaf_pem, call.intermediates_pem, now)
         fields["caller"] = str(caller.spiffe_id)
-        self._roles.check(caller, kind)
         asked = Asked(caller, peer_address(call.peer), now, call.within)
         return VerifiedCall(asked=asked, request_id=request_id, log_fields=fields)
 

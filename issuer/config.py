@@ -109,7 +109,7 @@ class ServerSection(_Section):
     shutdown_grace: Duration = timedelta(seconds=10)
     max_turns: Annotated[int, Field(ge=1, le=100_000)] = 64
     max_waiting: Annotated[int, Field(ge=256, le=1_000_000)] = 1024
-    max_wait: Duration = timedelta(milliseconds=250)
+    max_wait: Duration = timedelta(milliseconds=500)
     max_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
     handshake_timeout: Duration = timedelta(seconds=10)

@@ -26,8 +26,8 @@ ITEMS_IN_A_TURN: Final = 16
 """A batch has one more turn for so many items: it works through them one after the other, and after so many lets others
 go on."""
 STANDING_QUEUE: Final = 5
-"""Once the queue was not empty for as long as a call may wait, calls wait this many times shorter: it is no burst that
-ends, and waiting longer would only make every answer late (the idea of CoDel, RFC 8289)."""
+"""A caller of whom some call waited all the time for this part of the longest wait lets no call wait longer than that
+part: it is no burst that ends, and waiting longer would only make every answer late (the idea of CoDel, RFC 8289)."""
 HELD_TO_FREE: Final = 4
 """A caller holds at most so many times the turns that are free (a dynamic threshold: Choudhury and Hahne, 1998). Alone
 it may hold four fifths, which is enough to keep the issuer busy, and what it holds for long, as it waits for an outside
@@ -58,7 +58,7 @@ class Limits:
         turns: Calls at once, where a batch counts as one and one more for each :data:`ITEMS_IN_A_TURN`. The last to
             begin may go beyond by its own.
         waiting: Requests that wait, where a batch counts its items.
-        wait_seconds: How long a call waits at most; :data:`STANDING_QUEUE` times shorter in a queue that stands.
+        wait_seconds: How long a call waits at most; :data:`STANDING_QUEUE` times shorter where its caller always waits.
         callers: How many SPIFFE IDs of a trust domain are remembered. The one that was silent longest is forgotten
             first, which forgives what it has had.
     """
@@ -103,6 +103,7 @@ class _Share:
     clock: int = 0
     running: int = 0
     queued: int = 0
+    queued_since: float = 0.0
     places: dict[Place, None] = field(default_factory=dict)
     members: dict[Hashable, _Share] = field(default_factory=dict)
     waiting: dict[_Share, None] = field(default_factory=dict)
@@ -115,7 +116,6 @@ class FairQueue:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._all = _Share()
-        self._stands_since: float | None = None
         self._refusals = 0
 
     @property
@@ -145,7 +145,8 @@ class FairQueue:
         Returns:
             The place, which may be refused already, and the other places whose standing changed.
         """
-        place = Place(self._path(caller), cost, now + self._patience(now, within))
+        path = self._path(caller)
+        place = Place(path, cost, now + self._patience(path[-1], now, within))
         self._enqueue(place, now)
         changed = self._fill(now)
         if place.standing is Standing.WAITING:
@@ -177,9 +178,9 @@ class FairQueue:
         self._refusals = (self._refusals + 7) % RETRY_STEPS  # 7 has no common factor with 16: every step, far apart
         return timedelta(seconds=SHORTEST_RETRY + self._refusals / RETRY_STEPS)
 
-    def _patience(self, now: float, within: float | None) -> float:
+    def _patience(self, caller: _Share, now: float, within: float | None) -> float:
         wait = self._limits.wait_seconds
-        if self._stands_since is not None and now - self._stands_since >= wait:
+        if caller.queued and now - caller.queued_since >= wait / STANDING_QUEUE:
             wait /= STANDING_QUEUE
         return wait if within is None else max(min(wait, within - ANSWER_SECONDS), 0.0)
 
@@ -197,10 +198,9 @@ class FairQueue:
         return refused
 
     def _enqueue(self, place: Place, now: float) -> None:
-        if not self._all.queued:
-            self._stands_since = now
         for above, share in pairwise(place.path):
             if not share.queued:
+                share.queued_since = now
                 share.start = max(share.start, above.clock)
                 above.waiting[share] = None
         for share in place.path:
@@ -247,8 +247,6 @@ class FairQueue:
         for above, share in pairwise(place.path):
             if not share.queued:
                 del above.waiting[share]
-        if not self._all.queued:
-            self._stands_since = None
 
 
 def _start(share: _Share) -> int:

@@ -156,17 +156,24 @@ def test_a_call_in_a_hurry_goes_on_when_a_turn_is_free() -> None:
     assert FairQueue(LIMITS).arrive(FLOOD, 1, 0.0, within=0.01)[0].standing is RUNNING
 
 
-def test_in_a_queue_that_stands_calls_wait_shorter_until_it_was_empty_again() -> None:
+def test_a_caller_who_waits_all_the_time_waits_shorter_until_it_did_not() -> None:
     queue = FairQueue(LIMITS)
-    running = arrive(queue, FLOOD, times=ALONE)
-    burst, later = [queue.arrive(FLOOD, 1, now)[0] for now in (0.0, 0.9)]
-    standing, _ = queue.arrive(FLOOD, 1, 1.0)
-    assert (burst.expires, later.expires, standing.expires) == (1.0, 1.9, 1.0 + 1.0 / STANDING_QUEUE)
+    arrive(queue, FLOOD, times=ALONE)
+    part = 1.0 / STANDING_QUEUE
+    burst, later, standing = (queue.arrive(FLOOD, 1, now)[0] for now in (0.0, part * 0.9, part))
+    assert (burst.expires, later.expires, standing.expires) == (1.0, 1.0 + part * 0.9, part + part)
     for place in (burst, later, standing):
         queue.give_up(place)
     again, _ = queue.arrive(FLOOD, 1, 2.0)
     assert again.expires == 3.0
-    assert running[0].standing is RUNNING
+
+
+def test_who_comes_when_another_waits_all_the_time_may_wait_as_long_as_ever() -> None:
+    queue = FairQueue(LIMITS)
+    arrive(queue, FLOOD, times=ALONE + 20)
+    arrive(queue, OTHER, times=BESIDE)
+    place, _ = queue.arrive(MODEST, 1, 0.9)
+    assert (place.standing, place.expires) == (WAITING, 1.9)
 
 
 def test_when_the_queue_is_full_the_one_with_most_in_it_makes_room() -> None:

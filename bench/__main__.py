@@ -19,6 +19,7 @@ from rich.table import Table
 
 from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
+from bench.bench_overload import measure_overload
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.load import BATCH_ITEMS
@@ -67,6 +68,7 @@ class Part(StrEnum):
     POLICY = "policy"
     RELOAD = "reload"
     LEDGER = "ledger"
+    OVERLOAD = "overload"
 
 
 def main(
@@ -93,6 +95,8 @@ def main(
         document["reload"] = _measure_reload(console, runs, seconds)
     if Part.LEDGER in parts:
         document["ledger"] = _measure_ledger(console, runs, seconds, rows)
+    if Part.OVERLOAD in parts:
+        document["overload"] = _measure_overload(console, runs, seconds)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
@@ -160,6 +164,25 @@ def _measure_ledger(console: Console, runs: int, seconds: float, rows: int) -> d
     read = measure_reading(console, rows)
     console.print(_listing(f"Reading a ledger of {rows:,} decisions in SQLite", read, ["asked", "p50", "most"]))
     return {"fsync_ms": fsync * 1e3, "written": written, "rows": rows, "read": read}
+
+
+def _measure_overload(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    console.print("twice the capacity", style="dim")
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_overload(Path(name), runs=runs, seconds=seconds)
+    columns = [
+        "clients",
+        "offered_s",
+        "served_s",
+        "refused_s",
+        "failed",
+        "p50_ms",
+        "p99_ms",
+        "of_peak",
+        "of_unloaded_p99",
+    ]
+    console.print(_listing("IssueToken when more is asked than can be done", rows, columns))
+    return rows
 
 
 SIZES = (100, 10_000, 100_000)

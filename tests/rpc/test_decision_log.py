@@ -74,6 +74,7 @@ def test_every_metric_is_told_to_operators() -> None:
     told = (Path(__file__).parents[2] / "docs/OPERATING.md").read_text(encoding="utf-8")
     exposed = Metrics()
     exposed.watch(lambda: 0, lambda: True, lambda: 0)
+    exposed.watch_calls(lambda: 0, lambda: 0)
     for family in exposed.registry.collect():
         assert f"`{family.name}{'_total' if family.type == 'counter' else ''}`" in told
 

@@ -17,12 +17,15 @@ from support.flood import flood
 from support.ledgers import rows
 from support.raw_http2 import (
     PREFACE,
+    acknowledged,
     call_headers,
     closed_within,
     message,
     no_window,
+    ping,
     tcp_connection,
     tls_connection,
+    told_to_go,
 )
 
 from agent_client import LimitExceeded, SyncIssuerClient
@@ -260,3 +263,38 @@ def test_health_is_watched_and_asked_however_much_waits(one_turn: Deployment, tm
         assert listing.statuses[""].status == health_pb2.HealthCheckResponse.SERVING
         watch.cancel()
         flooding.stop()
+
+
+def test_beyond_the_calls_that_are_held_nobody_is_verified(tmp_path: Path) -> None:
+    options: dict[str, dict[str, object]] = {
+        "server": {"max_calls": 2},
+        "metrics": {"listen": f"127.0.0.1:{_free_port()}"},
+    }
+    with (
+        Deployment(tmp_path, options=options) as deployment,
+        flood(deployment, SETTLER, tmp_path / "flood", calls=50) as flooding,
+    ):
+        assert set(flooding.stop()) == {"served", "RATE_LIMITED with RetryInfo"}
+        assert metric(deployment, 'issuer_refused_calls_total{trust_domain=""}') > 0
+
+
+def test_a_client_that_pings_too_often_is_disconnected(one_turn: Deployment, tmp_path: Path) -> None:
+    with tls_connection(one_turn, tmp_path) as connection:
+        connection.sendall(PREFACE + no_window() + ping() * 10)
+        assert closed_within(connection, DEADLINE)
+
+
+def test_a_client_that_is_gone_without_a_word_is_disconnected(tmp_path: Path) -> None:
+    (tmp_path / "client").mkdir()
+    options: dict[str, dict[str, object]] = {"server": {"keepalive_time": "1s", "keepalive_timeout": "1s"}}
+    with Deployment(tmp_path, options=options) as deployment, tls_connection(deployment, tmp_path / "client") as gone:
+        gone.sendall(PREFACE + no_window() + acknowledged())
+        assert closed_within(gone, DEADLINE), "it answers no ping"
+
+
+def test_a_connection_without_calls_is_asked_to_go(tmp_path: Path) -> None:
+    (tmp_path / "client").mkdir()
+    options: dict[str, dict[str, object]] = {"server": {"max_connection_idle": "1s"}}
+    with Deployment(tmp_path, options=options) as deployment, tls_connection(deployment, tmp_path / "client") as idle:
+        idle.sendall(PREFACE + no_window() + acknowledged())
+        assert told_to_go(idle, DEADLINE)

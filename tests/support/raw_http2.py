@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from support.deployment import Deployment
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS = 0, 1, 4
-END_STREAM, END_HEADERS = 1, 4
+DATA, HEADERS, SETTINGS, PING, GOAWAY = 0, 1, 4, 6, 7
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
 INITIAL_WINDOW_SIZE = 4
+FRAME_HEADER = 9
 ISSUE_TOKEN = "/issuer_api.v1.IssuerService/IssueToken"
 
 
@@ -32,6 +33,16 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 def no_window() -> bytes:
     """Return a SETTINGS frame that lets the server send no byte of any answer (RFC 9113 section 6.5.2)."""
     return frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 0))
+
+
+def acknowledged() -> bytes:
+    """Return a SETTINGS frame that takes the server's for known."""
+    return frame(SETTINGS, ACK, 0, b"")
+
+
+def ping() -> bytes:
+    """Return a PING frame."""
+    return frame(PING, 0, 0, bytes(8))
 
 
 def call_headers(stream: int, path: str = ISSUE_TOKEN) -> bytes:
@@ -85,6 +96,26 @@ def closed_within(connection: socket.socket, seconds: float) -> bool:
     except OSError:  # reset
         return True
     return True
+
+
+def told_to_go(connection: socket.socket, seconds: float) -> bool:
+    """Read frames until there is a GOAWAY; return whether there was one in time."""
+    connection.settimeout(seconds)
+    received = b""
+    try:
+        while more := connection.recv(65536):
+            received += more
+            while len(received) >= FRAME_HEADER and len(received) >= (size := _size(received)):
+                if received[3] == GOAWAY:
+                    return True
+                received = received[size:]
+    except OSError:
+        pass
+    return False
+
+
+def _size(received: bytes) -> int:
+    return FRAME_HEADER + int.from_bytes(received[:3], "big")
 
 
 def _text(text: str) -> bytes:

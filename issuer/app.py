@@ -6,21 +6,20 @@ import asyncio
 import signal
 import time
 from contextlib import AsyncExitStack, suppress
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
-from issuer.core.admission import Limits
 from issuer.core.claims import TokenProfile
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
+from issuer.core.own_token import OwnTokens
 from issuer.core.policy_faults import PolicyInvalid
-from issuer.core.spiffe_id import SpiffeId
 from issuer.core.verdicts import CallerVerifier
 from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
+from issuer.introspection import Introspection
 from issuer.issuance import Issuance
 from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
@@ -31,7 +30,8 @@ from issuer.metrics.metrics import Metrics, MetricsListenerFault
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
-from issuer.public_http.settings import PublicHttpError, PublicHttpSettings
+from issuer.public_http.settings import PublicHttpError
+from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
@@ -39,10 +39,9 @@ from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
-from issuer.rpc.roles import Roles
 from issuer.rpc.server import AddressInUse, RpcServer
-from issuer.rpc.settings import RpcSettings
 from issuer.rpc.turns import Turns
+from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from issuer.config import Config
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
+    from issuer.rpc.roles import Roles
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -132,7 +132,7 @@ class App:
             await _begun(rollout)
             self._on_signals(rollout, keeping.copy)
             identity = await self._identity(stack)
-            roles = self._roles()
+            roles = roles_of(self._config.admin)
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
             issuance = self._issuance(policies, self._facts(store, stack), signer, keeping)
             server = self._rpc_server(
@@ -176,14 +176,6 @@ class App:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
-
-    def _roles(self) -> Roles:
-        admin = self._config.admin
-        return Roles(
-            viewers=frozenset(admin.viewers),
-            operators=frozenset(admin.operators),
-            feeders={SpiffeId.parse(feeder): frozenset(types) for feeder, types in admin.feeders.items()},
-        )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
         if self._config.facts.folder is None:
@@ -300,16 +292,33 @@ class App:
         signer: KeyFileSigner,
         identity: SpireIdentity,
     ) -> RpcServer:
-        server = self._config.server
         reader = ledger_reader(self._config.ledger)
         decisions = LedgerDecisionBook(reader, KeptPolicies(reader).get)
-        methods = IssuerMethods(issuance=issuance, signer=signer, key_set_max_age=self._config.http.key_set_max_age)
-        revoking = Revoking(
-            ledger=keeping.ledger, revocations=keeping.revocations, tokens=LedgerTokenBook(reader), ids=self._ids
+        revocations, tokens = keeping.revocations, LedgerTokenBook(reader)
+        revoking = Revoking(ledger=keeping.ledger, revocations=revocations, tokens=tokens, ids=self._ids)
+        methods = IssuerMethods(
+            issuance=issuance,
+            signer=signer,
+            key_set_max_age=self._config.http.key_set_max_age,
+            introspection=Introspection(
+                own=OwnTokens(signer.public_keys().jwks.decode(), self._config.issuer.url),
+                policies=policies,
+                revocations=revocations,
+                tokens=tokens,
+                is_current=lambda: keeping.ledger.fault is None,
+            ),
+            revoking=revoking,
+            feed=RevocationFeed(
+                revocations=revocations,
+                policies=policies,
+                tokens=tokens,
+                clock=self._clock,
+                is_current=lambda: keeping.ledger.fault is None,
+            ),
         )
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
-            RpcSettings(**{each.name: getattr(server, each.name) for each in fields(RpcSettings)}),
+            rpc_settings(self._config.server),
             methods=methods,
             admin=admin,
             decisions=DecisionMethods(decisions),
@@ -323,21 +332,13 @@ class App:
         )
 
     def _turns(self) -> Turns:
-        server = self._config.server
-        limits = Limits(server.max_turns, server.max_waiting, server.max_wait.total_seconds())
-        turns = Turns(limits, most_calls=server.max_calls, refused=self._metrics.call_refused, log=self._log)
+        limits, most = limits_of(self._config.server), self._config.server.max_calls
+        turns = Turns(limits, most_calls=most, refused=self._metrics.call_refused, log=self._log)
         self._metrics.watch_calls(lambda: turns.running, lambda: turns.waiting)
         return turns
 
     def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
-        http = self._config.http
-        settings = PublicHttpSettings(
-            listen=http.listen,
-            tls_certificate=http.tls_certificate,
-            tls_key=http.tls_key,
-            behind_tls_proxy=http.behind_tls_proxy,
-            key_set_max_age=http.key_set_max_age,
-        )
+        settings = http_settings(self._config.http)
         return PublicHttpProcess(
             settings, metadata=ServerMetadata(self._config.issuer.url), jwks=signer.public_keys(), log=self._log
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from issuer.core.admission import FairQueue, Standing
+from issuer.core.admission import ANSWER_SECONDS, FairQueue, Standing
 from issuer.core.errors import RateLimited
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from issuer.core.admission import Limits, Place
     from issuer.core.spiffe_id import SpiffeId
 
+HOLD_SECONDS: Final = 0.5
+"""A refusal is told so much later. On grpcio it costs half of an answer, so that clients which do not obey RetryInfo
+and ask again at once would keep the issuer busy with refusing them."""
 LOG_SECONDS: Final = 1.0
 """The log tells of refused calls at most so often."""
 MAX_COST: Final = 256
@@ -85,7 +88,7 @@ class Turns:
         """Wait for a turn. It must be given back.
 
         Raises:
-            RateLimited: There is none in time, or too many wait of which this caller has most.
+            RateLimited: There is none in time, or too many wait of which this caller has most. It comes a moment later.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -94,12 +97,19 @@ class Turns:
         if place.standing is Standing.WAITING:
             await self._turn(place, place.expires - now)
         if place.standing is Standing.REFUSED:
-            raise self._refusal(caller)
+            refusal = self._refusal(caller)
+            await self._hold_back(HOLD_SECONDS if within is None else now + within - ANSWER_SECONDS - loop.time())
+            raise refusal
         return place
 
     def give_back(self, place: Place) -> None:
         """End a turn."""
         self._tell(self._queue.leave(place, asyncio.get_running_loop().time()))
+
+    async def _hold_back(self, at_most: float) -> None:
+        """Keep a refusal for a moment, while there is room to: who asks again as soon as it is answered, asks less."""
+        if self._calls * 2 <= self._most_calls:
+            await asyncio.sleep(max(min(HOLD_SECONDS, at_most), 0.0))
 
     async def _turn(self, place: Place, patience: float) -> None:
         loop = asyncio.get_running_loop()

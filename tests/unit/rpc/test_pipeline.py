@@ -21,7 +21,7 @@ from issuer.rpc.call import Call, VerifiedCall
 from issuer.rpc.pipeline import Pipeline, RpcFailed
 from issuer.rpc.roles import Roles
 from issuer.rpc.rpc_rules import RPC_RULES
-from issuer.rpc.turns import Turns, cost_of
+from issuer.rpc.turns import HOLD_SECONDS, Turns, cost_of
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -61,10 +61,16 @@ class Run:
     """One call through a pipeline, and what it logged."""
 
     def __init__(
-        self, error: IssuerError | None = None, method: str = ISSUE, *, most_calls: int = 2, viewer: bool = False
+        self,
+        error: IssuerError | None = None,
+        method: str = ISSUE,
+        *,
+        most_calls: int = 2,
+        viewer: bool = False,
+        within: float | None = None,
     ) -> None:
         self._stream = io.StringIO()
-        self._call = Call(method, "ipv4:127.0.0.1:1", b"leaf", None)
+        self._call = Call(method, "ipv4:127.0.0.1:1", b"leaf", None, within)
         log = open_log("json", self._stream)
         self.refused: list[str] = []
         self.turns = Turns(Limits(1, 256, 0.05), most_calls=most_calls, refused=self.refused.append, log=log)
@@ -244,6 +250,29 @@ async def test_beyond_the_calls_that_are_held_nobody_is_verified() -> None:
     run = Run(CallerNotVerified(Reason.SVID_EXPIRED, "not reached"), most_calls=0)
     await limited(run)
     assert run.refused == [""]
+
+
+async def test_a_refusal_is_held_back_so_that_who_asks_again_at_once_asks_less() -> None:
+    run = Run(most_calls=4)
+    tasks, end = await hold(run, 1)
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    await limited(run)
+    assert clock() - started >= HOLD_SECONDS
+    end.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_no_refusal_is_held_back_where_many_calls_are_held_already_or_its_caller_would_be_gone() -> None:
+    many, hasty = Run(most_calls=3), Run(most_calls=4, within=0.1)
+    for run in (many, hasty):
+        tasks, end = await hold(run, 1)
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        await limited(run)
+        assert clock() - started < HOLD_SECONDS
+        end.set()
+        await asyncio.gather(*tasks)
 
 
 async def test_refused_calls_are_not_logged_one_by_one() -> None:

@@ -77,6 +77,7 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "POLICY_NOT_LOADED": errors.IssuerUnavailable,
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,
     "LEDGER_UNAVAILABLE": errors.IssuerUnavailable,
+    "RATE_LIMITED": errors.LimitExceeded,
     "INTERNAL": errors.IssuerFault,
 }
 """Total over ``ErrorReason``; a test holds it to that."""

@@ -66,6 +66,7 @@ REMEDIES: dict[str, str] = {
     "POLICY_NOT_LOADED": _WAIT,
     "SIGNER_UNAVAILABLE": _WAIT,
     "LEDGER_UNAVAILABLE": _WAIT,
+    "RATE_LIMITED": "Ask again when the issuer says, and keep each token until it is due: do not ask for every use.",
     "INTERNAL": "Give the issuer's operator the request id.",
 }
 """By reason: a value of ``ErrorReason`` without its prefix. Total over the enum; a test holds it to that."""

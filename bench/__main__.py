@@ -20,6 +20,7 @@ from rich.table import Table
 from bench.bench_client import measure_client
 from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
+from bench.bench_overload import measure_overload
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
@@ -72,6 +73,7 @@ class Part(StrEnum):
     LEDGER = "ledger"
     CLIENT = "client"
     TELEMETRY = "telemetry"
+    OVERLOAD = "overload"
     REVOCATION = "revocation"
 
 
@@ -103,6 +105,8 @@ def main(
         document["client"] = _measure_client(console)
     if Part.TELEMETRY in parts:
         document["telemetry"] = _measure_telemetry(console, runs, seconds)
+    if Part.OVERLOAD in parts:
+        document["overload"] = _measure_overload(console, runs, seconds)
     if Part.REVOCATION in parts:
         with tempfile.TemporaryDirectory() as name:
             document["revocation"] = _told(console, measure_revocation(Path(name)))
@@ -197,7 +201,26 @@ def _measure_telemetry(console: Console, runs: int, seconds: float) -> dict[str,
     return {"served": rows, "pieces": pieces}
 
 
-_TEXTS = frozenset({"asked", "engine", "ledger", "measured", "piece", "reference", "telemetry"})
+def _measure_overload(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    console.print("twice the capacity", style="dim")
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_overload(Path(name), runs=runs, seconds=seconds)
+    columns = [
+        "clients",
+        "offered_s",
+        "served_s",
+        "refused_s",
+        "failed",
+        "p50_ms",
+        "p99_ms",
+        "of_peak",
+        "of_unloaded_p99",
+    ]
+    console.print(_listing("IssueToken when more is asked than can be done", rows, columns))
+    return rows
+
+
+_TEXTS = frozenset({"asked", "clients", "engine", "ledger", "measured", "piece", "reference", "telemetry"})
 """The columns that hold words."""
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",

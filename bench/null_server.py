@@ -34,6 +34,12 @@ SETTINGS = RpcSettings(
     max_concurrent_streams=256,
     max_connection_age=timedelta(minutes=30),
     max_connection_age_grace=timedelta(seconds=30),
+    max_connections=4096,
+    handshake_timeout=timedelta(seconds=10),
+    max_connection_idle=timedelta(minutes=10),
+    keepalive_time=timedelta(minutes=1),
+    keepalive_timeout=timedelta(seconds=20),
+    min_ping_interval=timedelta(seconds=10),
 )
 
 

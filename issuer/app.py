@@ -39,7 +39,8 @@ from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.server import AddressInUse, RpcServer
-from issuer.settings_of_parts import http_settings, roles_of, rpc_settings
+from issuer.rpc.turns import Turns
+from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
@@ -276,6 +277,7 @@ class App:
             ids=self._ids,
             ledger=keeping.ledger,
             revocations=keeping.revocations,
+            refusals=keeping.refusals,
         )
 
     def _rpc_server(
@@ -326,12 +328,19 @@ class App:
                 ids=self._ids,
                 verifier=verifier,
                 roles=roles,
+                turns=self._turns(),
                 log=self._log,
                 observer=self._telemetry,
             ),
             identity=identity,
             log=self._log,
         )
+
+    def _turns(self) -> Turns:
+        limits, most = limits_of(self._config.server), self._config.server.max_calls
+        turns = Turns(limits, most_calls=most, refused=self._telemetry.metrics.call_refused, log=self._log)
+        self._telemetry.watch_turns(lambda: turns.running, lambda: turns.waiting)
+        return turns
 
     def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
         settings = http_settings(self._config.http)

@@ -118,6 +118,16 @@ class ServerSection(_Section):
     max_connection_age: Duration = timedelta(minutes=30)
     max_connection_age_grace: Duration = timedelta(seconds=30)
     shutdown_grace: Duration = timedelta(seconds=10)
+    max_turns: Annotated[int, Field(ge=1, le=100_000)] = 64
+    max_waiting: Annotated[int, Field(ge=256, le=1_000_000)] = 1024
+    max_wait: Duration = timedelta(milliseconds=500)
+    max_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    handshake_timeout: Duration = timedelta(seconds=10)
+    max_connection_idle: Duration = timedelta(minutes=10)
+    keepalive_time: Duration = timedelta(minutes=1)
+    keepalive_timeout: Duration = timedelta(seconds=20)
+    min_ping_interval: Duration = timedelta(seconds=10)
 
 
 class SpireSection(_Section):
@@ -181,6 +191,7 @@ class LedgerSection(_Section):
     checkpoints: FilePath | None = None
     checkpoint_every: Duration = timedelta(minutes=1)
     keep: Annotated[Duration, Field(ge=timedelta(hours=1))] | None = None
+    recorded_refusals: Annotated[int, Field(ge=1, le=1_000_000)] = 300
 
     @field_validator("postgresql")
     @classmethod

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from issuer.core.access import facts_needed_to_list, list_access
+from issuer.core.admission import ANSWER_SECONDS
 from issuer.core.claims import Claims, build_claims
 from issuer.core.claims_check import check_claims
 from issuer.core.decide import decide
@@ -21,11 +24,13 @@ from issuer.core.errors import (
     InvalidTokenRequest,
     IssuerError,
     PolicyDenied,
+    RateLimited,
     Reason,
     TemporarilyUnavailable,
 )
 from issuer.core.facts_needed import facts_needed
-from issuer.core.record import Minted, record_decision, record_failure
+from issuer.core.record import Minted, Outcome, record_decision, record_failure
+from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
 from issuer.observing import UNTRACED, Step
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from issuer.core.facts import FactKey, Facts
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.refusal_budget import RefusalBudget, RefusalPlan
     from issuer.core.revocations import Revocations
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
@@ -50,8 +56,6 @@ if TYPE_CHECKING:
 LogFields = dict[str, "str | int | float | bool | list[str] | None"]
 """What a step adds to the log line of its call; never a secret."""
 
-ANSWER_SECONDS = 0.05
-"""The issuer gives up waiting this long before its caller does, so that the caller still hears why."""
 MAX_TRIES = 5
 """So often a decision is made again because somebody revoked something meanwhile; an operator does not do that faster
 than a few commits."""
@@ -116,7 +120,7 @@ class Wanted:
 class _Prepared:
     """What came of a request, not yet told to anybody: first its record has to be durable."""
 
-    record: DecisionRecord
+    record: DecisionRecord | None
     outcome: IssuedToken | Exception
 
 
@@ -131,6 +135,7 @@ class Issuance:
         ids: Where identifiers come from.
         ledger: Where decisions are kept.
         revocations: Those that hold.
+        refusals: How many refusals are recorded.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class Issuance:
         ids: TokenIds,
         ledger: Ledger,
         revocations: RevocationBook,
+        refusals: RefusalBudget,
     ) -> None:
         self._profile = profile
         self._policies = policies
@@ -151,6 +157,7 @@ class Issuance:
         self._ids = ids
         self._ledger = ledger
         self._revocations = revocations
+        self._refusals = refusals
 
     async def issue_tokens(
         self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
@@ -164,7 +171,8 @@ class Issuance:
         5. Check the bytes about to be signed with other code than built them: no wider, no longer.
         6. Sign, in memory.
         7. Record the decisions, whatever they were, in one commit: durable, or nobody learns them. If revocations
-           changed since 1, begin again: what was signed is thrown away.
+           changed since 1, begin again: what was signed is thrown away. Refusals beyond the caller's budget are only
+           counted, or the caller is told to wait.
         8. Release the tokens and the refusals.
 
         Args:
@@ -173,9 +181,9 @@ class Issuance:
             log_fields: Receives what the log line should tell, of the last request.
 
         Returns:
-            For each request its token, or why there is none: PolicyDenied; InvalidTokenRequest; TemporarilyUnavailable,
-            when the policy or the key is away; ClaimsMismatchError, when step 5 found a difference, a defect of this
-            program; or whatever else went wrong.
+            For each request its token, or why there is none: PolicyDenied; InvalidTokenRequest; RateLimited;
+            TemporarilyUnavailable, when the policy or the key is away; ClaimsMismatchError, when step 5 found a
+            difference, a defect of this program; or whatever else went wrong.
 
         Raises:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
@@ -186,17 +194,25 @@ class Issuance:
         for _ in range(MAX_TRIES):
             revocations = self._revocations.current()  # 1
             prepared = await self._prepare_all(asked, listed, revocations, log_fields)
+            plan = self._refusals.plan(str(asked.caller.spiffe_id), asked.now.timestamp())
+            kept = [_within_budget(each, plan) for each in prepared]
             within = None if give_up is None else max(give_up - clock(), 0.0)
             asked.trace.at(Step.RECORD)
             try:
-                await self._ledger.write(
-                    *(each.record for each in prepared), within=within, epoch=revocations.epoch
-                )  # 7
+                await self._record([each.record for each in kept if each.record], within, revocations.epoch)  # 7
             except EpochMoved:
                 continue
             asked.trace.at(Step.RELEASE)
-            return [each.outcome for each in prepared]
+            plan.settle()
+            outcomes = [each.outcome for each in kept]
+            if outcomes and isinstance(outcomes[-1], PolicyDenied):
+                log_fields["decision_id"] = outcomes[-1].decision_id  # another's, where this refusal is only counted
+            return outcomes
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations change too fast; nothing was issued")
+
+    async def _record(self, records: list[DecisionRecord], within: float | None, epoch: int) -> None:
+        if records:
+            await self._ledger.write(*records, within=within, epoch=epoch)
 
     async def _prepare_all(
         self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields
@@ -290,6 +306,29 @@ def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequ
         now=asked.now,
     )
     return _Prepared(record, error)
+
+
+def _within_budget(prepared: _Prepared, plan: RefusalPlan) -> _Prepared:
+    """Return what is recorded and told of a request when the caller has been refused as often as ``plan`` knows."""
+    record = prepared.record
+    if record is None or record.outcome == Outcome.GRANTED:
+        return prepared
+    verdict = plan.judge(Kind.of(record), str(UUID(bytes=record.decision_id)))
+    match verdict.keeping:
+        case Keeping.RECORDED:
+            return prepared
+        case Keeping.COUNTED:
+            return _Prepared(None, _as_decided(prepared.outcome, verdict.decision_id))
+        case Keeping.LIMITED:
+            wait = timedelta(seconds=WAIT_SECONDS)
+            return _Prepared(None, RateLimited("this caller was refused too often; ask again later", wait))
+
+
+def _as_decided(outcome: IssuedToken | Exception, decision_id: str) -> IssuedToken | Exception:
+    """Return a refusal that names the recorded decision that is like it."""
+    if not isinstance(outcome, PolicyDenied):
+        return outcome
+    return PolicyDenied(outcome.reason, outcome.message, decision_id=decision_id, scopes=outcome.scopes)
 
 
 def _issued(claims: Claims, grant: Grant, decision_id: str, token: Token | None) -> IssuedToken:

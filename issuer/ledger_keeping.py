@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_checkpoint
 from issuer.core.errors import TemporarilyUnavailable
+from issuer.core.instants import microseconds
+from issuer.core.refusal_budget import COUNT_EVERY_SECONDS, RefusalBudget
 from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.group_commit import GroupCommit
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from issuer.ports import Clock, Signer, TokenIds
 
 PRUNE_SECONDS: Final = 3600.0
+EVENTS_AT_ONCE: Final = 64
+"""Counts in one write, so that they leave room for decisions."""
 
 
 class LedgerKeeping:
@@ -72,6 +76,7 @@ class LedgerKeeping:
         if copy.path is not None:
             self.copy = JsonLines(copy.path, required=copy.required, clock=clock, log=log, on_change=on_change)
         self.revocations = LedgerRevocations(signer.key_id)
+        self.refusals = RefusalBudget(section.recorded_refusals)
         self.ledger = GroupCommit(
             ledger_engine(section),
             revocations=self.revocations,
@@ -105,15 +110,17 @@ class LedgerKeeping:
         await self._checkpoints.make()
         every = self._section.checkpoint_every.total_seconds()
         self._work.append(asyncio.create_task(self._checkpoints.run(every, self._stop)))
+        self._work.append(asyncio.create_task(self._count_refusals()))
         if self._section.keep is not None:
             self._work.append(asyncio.create_task(self._prune_hourly(self._section.keep)))
 
     async def close(self) -> None:
-        """Sign a last checkpoint, write what is queued, and leave."""
+        """Write what is counted, sign a last checkpoint, write what is queued, and leave."""
         self._stop.set()
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
+        await self._write_counts()
         await self._checkpoints.make()
         await self.ledger.close()
         if self.copy is not None:
@@ -130,6 +137,21 @@ class LedgerKeeping:
                 f"{self._section.checkpoints}: its last line {error}, and so does not tell which ledger belongs here: "
                 "look into that, then move the file away"
             ) from None
+
+    async def _count_refusals(self) -> None:
+        while not self._stop.is_set():
+            await asyncio.sleep(COUNT_EVERY_SECONDS)
+            await self._write_counts()
+
+    async def _write_counts(self) -> None:
+        """Write how many refusals were not recorded one by one."""
+        events = self.refusals.take_counts(microseconds(self._clock.now()))
+        for first in range(0, len(events), EVENTS_AT_ONCE):
+            try:
+                await self.ledger.write(*events[first : first + EVENTS_AT_ONCE])
+            except TemporarilyUnavailable as error:
+                self._log.error("refusal_counts_lost", callers=len(events) - first, error=error.message)
+                return
 
     async def _prune_hourly(self, keep: timedelta) -> None:
         while not self._stop.is_set():

@@ -18,6 +18,7 @@ class Step(StrEnum):
     """The steps of the request path (docs/ARCHITECTURE.md) as a trace names them."""
 
     VERIFY_CALLER = "verify_caller"
+    WAIT_TURN = "wait_turn"
     METHOD = "method"
     """All of a method that does not issue tokens."""
     PARSE_REQUEST = "parse_request"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from issuer.core.admission import Limits
 from issuer.core.spiffe_id import SpiffeId
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.rpc.roles import Roles
@@ -31,7 +32,18 @@ def rpc_settings(server: ServerSection) -> RpcSettings:
         max_concurrent_streams=server.max_concurrent_streams,
         max_connection_age=server.max_connection_age,
         max_connection_age_grace=server.max_connection_age_grace,
+        max_connections=server.max_connections,
+        handshake_timeout=server.handshake_timeout,
+        max_connection_idle=server.max_connection_idle,
+        keepalive_time=server.keepalive_time,
+        keepalive_timeout=server.keepalive_timeout,
+        min_ping_interval=server.min_ping_interval,
     )
+
+
+def limits_of(server: ServerSection) -> Limits:
+    """Return how many calls run, and how many wait for how long."""
+    return Limits(server.max_turns, server.max_waiting, server.max_wait.total_seconds())
 
 
 def http_settings(http: HttpSection) -> PublicHttpSettings:

@@ -237,6 +237,12 @@ class TelemetryKeeping:
             lambda: {(name,): count or 0 for name, count in _bundles(identity).items()},
         )
 
+    def watch_turns(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Show how many turns are taken, and how many requests wait for one."""
+        gauges = self.metrics.gauges
+        gauges.one("issuer_turns_taken", "Calls that run, batches with one more for each 16 items.", running)
+        gauges.one("issuer_waiting_requests", "Requests that wait for their turn.", waiting)
+
     def watch_readiness(self, identity: SpireIdentity, ledger: GroupCommit) -> None:
         """Show whether the issuer can serve."""
         self.metrics.gauges.one(

@@ -8,6 +8,7 @@
     ├── RpcNotAllowed                this caller may not use this method at all
     ├── PolicyDenied                 decide() said no; carries the decision id and the scopes
     ├── AdminRefused                 what an administrator or a feeder asked for cannot be done
+    ├── RateLimited                  more is asked than can be answered; tells when to come back
     └── TemporarilyUnavailable       something the issuer needs is away: fail closed, safe to retry
 
 ``rpc/status.py`` is the only place that turns a reason into a gRPC status. Messages here reach the caller, so they say
@@ -18,6 +19,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 @unique
@@ -92,6 +97,7 @@ class Reason(StrEnum):
     POLICY_NOT_LOADED = "POLICY_NOT_LOADED"
     SIGNER_UNAVAILABLE = "SIGNER_UNAVAILABLE"
     LEDGER_UNAVAILABLE = "LEDGER_UNAVAILABLE"
+    RATE_LIMITED = "RATE_LIMITED"
     INTERNAL = "INTERNAL"
 
 
@@ -147,6 +153,17 @@ class PolicyDenied(IssuerError):
 
 class AdminRefused(IssuerError):
     """What an administrator or a feeder asked for cannot be done; nothing was changed."""
+
+
+class RateLimited(IssuerError):
+    """More is asked than can be answered. The same request may be answered once ``retry_after`` has passed.
+
+    Such a refusal is neither recorded nor logged one by one, or else it would cost what it is there to spare.
+    """
+
+    def __init__(self, message: str, retry_after: timedelta) -> None:
+        super().__init__(Reason.RATE_LIMITED, message)
+        self.retry_after = retry_after
 
 
 class TemporarilyUnavailable(IssuerError):

@@ -122,6 +122,7 @@ FACTS_TOLD: Final = "facts_told"
 ENTRIES_PRUNED: Final = "entries_pruned"
 REVOCATION_MADE: Final = "revocation_made"
 REVOCATION_LIFTED: Final = "revocation_lifted"
+REFUSALS_COUNTED: Final = "refusals_counted"
 
 
 def detail(values: Mapping[str, object]) -> str:

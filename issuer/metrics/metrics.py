@@ -77,6 +77,12 @@ class Metrics:
         self._policy_changes = self._counter("issuer_policy_changes", "Policies put in force, the first not counted.")
         self._policy_failures = self._counter("issuer_policy_reload_failures", "Policies that were refused.")
 
+        self._refused_calls = self._counter(
+            "issuer_refused_calls",
+            "Calls that were told to come back later, by the caller's trust domain.",
+            "trust_domain",
+        )
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
@@ -85,6 +91,10 @@ class Metrics:
         self._calls.labels("grpc", method, code).observe(seconds)
         if code == _REFUSED_IDENTITY:
             self._identities.labels(fields.get("reason", "")).inc()
+
+    def call_refused(self, trust_domain: str) -> None:
+        """Count a call that was told to come back later. ``trust_domain`` is one that may call, or empty."""
+        self._refused_calls.labels(trust_domain).inc()
 
     def committed(self, entries: Sequence[Entry], seconds: float) -> None:
         """Count a batch that is durable."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from google.rpc import code_pb2
 
-from issuer.core.errors import CallerNotVerified, IssuerError, Reason, RpcNotAllowed
+from issuer.core.errors import CallerNotVerified, IssuerError, RateLimited, Reason, RpcNotAllowed
 from issuer.issuance import Asked
 from issuer.observing import UNOBSERVED, Step
 from issuer.rpc.call import VerifiedCall
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
+from issuer.rpc.turns import cost_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from issuer.ports import Clock, TokenIds
     from issuer.rpc.call import Call
     from issuer.rpc.roles import Roles
+    from issuer.rpc.turns import Turns
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -64,12 +67,14 @@ class _Running(NamedTuple):
 class Pipeline:
     """Runs a method for a call.
 
-    1. Read the clock, once; give the call an id.
-    2. The method must be listed in ``RPC_RULES``.
-    3. Verify the caller's SVID, whatever TLS thought of it, and that it has the role that the method needs.
-    4. Run the method.
-    5. Turn a refusal into its status, and anything else into INTERNAL with a fixed text.
-    6. Write one log line and tell the observer, whatever the outcome.
+    1. Refuse it if too many are here.
+    2. Read the clock, once; give the call an id.
+    3. The method must be listed in ``RPC_RULES``.
+    4. Verify the caller's SVID, whatever TLS thought of it.
+    5. Wait until it is this caller's turn, for a short while; the caller must have the role that the method needs.
+    6. Run the method.
+    7. Turn a refusal into its status, and anything else into INTERNAL with a fixed text.
+    8. Write one log line and tell the observer, unless the call was refused for being one too many.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class Pipeline:
         ids: TokenIds,
         verifier: CallerVerifier,
         roles: Roles,
+        turns: Turns,
         log: FilteringBoundLogger,
         observer: CallObserver = UNOBSERVED,
     ) -> None:
@@ -86,6 +92,7 @@ class Pipeline:
         self._ids = ids
         self._verifier = verifier
         self._roles = roles
+        self._turns = turns
         self._log = log
         self._observer = observer
 
@@ -97,10 +104,16 @@ class Pipeline:
         Raises:
             RpcFailed: With the status that the caller receives.
         """
+        try:
+            self._turns.enter()
+        except RateLimited as error:
+            raise RpcFailed(status_from_error(error, "")) from None
         running = self._begin(call)
         try:
             verified = self._verify(running)
-            response = await method(message, verified)
+            response = await self._in_turn(partial(method, message, verified), message, verified, running)
+        except RateLimited as error:
+            raise RpcFailed(status_from_error(error, "")) from None
         except asyncio.CancelledError:
             self._write(running, code_pb2.CANCELLED)
             raise
@@ -110,8 +123,39 @@ class Pipeline:
         except Exception:  # noqa: BLE001 - the last line of defence: whatever it was, the caller learns INTERNAL
             self._log.exception("rpc_fault", method=call.method, request_id=running.request_id)
             raise self._failed(internal_error(), running) from None
+        finally:
+            self._turns.leave()
         self._write(running, code_pb2.OK)
         return response
+
+    async def _in_turn(
+        self, method: Callable[[], Awaitable[Response]], message: object, verified: VerifiedCall, running: _Running
+    ) -> Response:
+        """Run ``method`` when it is the caller's turn; a call that its role does not allow takes one, too."""
+        caller, call = verified.caller, running.call
+        running.trace.at(Step.WAIT_TURN)
+        turn = await self._turns.take(caller.spiffe_id, cost_of(call.method, message), call.within)
+        try:
+            self._roles.check(caller, RPC_RULES[call.method])
+            running.trace.at(Step.METHOD)
+            return await method()
+        except RateLimited:
+            self._turns.count_refused(caller.spiffe_id)
+            raise
+        finally:
+            self._turns.give_back(turn)
+
+    async def _open(self, verified: VerifiedCall, running: _Running) -> None:
+        """Let a method begin that answers many times: it takes a turn for that, and holds none while it lasts."""
+
+        async def opened() -> None:
+            pass
+
+        self._turns.enter()
+        try:
+            await self._in_turn(opened, None, verified, running)
+        finally:
+            self._turns.leave()
 
     async def answers(
         self, method: Callable[[Request, VerifiedCall], AsyncIterator[Response | None]], message: Request, call: Call
@@ -126,9 +170,10 @@ class Pipeline:
         running = self._begin(call)
         fields, request_id = running.fields, running.request_id
         fields["answers"] = 0
-        code = code_pb2.CANCELLED
+        code: code_pb2.Code.ValueType | None = code_pb2.CANCELLED
         try:
             verified = self._verify(running)
+            await self._open(verified, running)
             told = 0
             async for response in method(message, verified):
                 self._check_still_valid(verified)
@@ -137,6 +182,9 @@ class Pipeline:
                     fields["answers"] = told
                     yield response
             code = code_pb2.OK
+        except RateLimited as error:
+            code = None
+            raise RpcFailed(status_from_error(error, "")) from None
         except IssuerError as error:
             fields |= {"error": error.message, "reason": error.reason.value}
             code = STATUS_CODES[error.reason]
@@ -147,7 +195,8 @@ class Pipeline:
             code = code_pb2.INTERNAL
             raise RpcFailed(status_from_error(internal_error(), request_id)) from None
         finally:
-            self._write(running, code)
+            if code is not None:
+                self._write(running, code)
 
     def _check_still_valid(self, call: VerifiedCall) -> None:
         if self._clock.now() >= call.caller.not_after:
@@ -167,9 +216,7 @@ class Pipeline:
             raise RpcNotAllowed
         caller = self._verifier.verify(call.leaf_pem, call.intermediates_pem, running.now)
         running.fields["caller"] = str(caller.spiffe_id)
-        self._roles.check(caller, kind)
         asked = Asked(caller, peer_address(call.peer), running.now, call.within, trace)
-        trace.at(Step.METHOD)
         return VerifiedCall(asked=asked, request_id=running.request_id, log_fields=running.fields)
 
     def _failed(self, error: IssuerError, running: _Running) -> RpcFailed:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 
+MAX_PING_STRIKES = 2
+"""As gRPC has it: the third ping that comes too early ends the connection."""
 QUIET_SECONDS = 0.1
 """Without an arrival for so long, nothing is waiting for its turn when the server stops."""
 
@@ -247,6 +249,17 @@ def server_options(settings: RpcSettings) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
         ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age)),
         ("grpc.max_connection_age_grace_ms", _milliseconds(settings.max_connection_age_grace)),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(settings.handshake_timeout)),
+        ("grpc.http2.settings_timeout", _milliseconds(settings.handshake_timeout)),
+        ("grpc.max_connection_idle_ms", _milliseconds(settings.max_connection_idle)),
+        ("grpc.keepalive_time_ms", _milliseconds(settings.keepalive_time)),
+        ("grpc.keepalive_timeout_ms", _milliseconds(settings.keepalive_timeout)),
+        # The one above alone does not end a connection whose peer is silent; a test attacks that.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(settings.keepalive_timeout)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(settings.min_ping_interval)),
+        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
         # On by default, it would let two issuers share one port without a word.
         ("grpc.so_reuseport", 0),
     ]

@@ -20,6 +20,12 @@ class RpcSettings:
         max_concurrent_streams: Calls at once on one connection.
         max_connection_age: After so long a connection is asked to go away, so that callers show fresh SVIDs.
         max_connection_age_grace: How long its calls may then still take.
+        max_connections: Connections at once, those in their handshake with them; more are closed when they come.
+        handshake_timeout: How long a connection may take to prove itself.
+        max_connection_idle: After so long without a call a connection is asked to go away.
+        keepalive_time: A connection that is silent for so long is asked whether its peer is still there.
+        keepalive_timeout: How long it may take to answer.
+        min_ping_interval: A peer that asks the same more often, three times, loses its connection.
     """
 
     listen: str
@@ -28,3 +34,9 @@ class RpcSettings:
     max_concurrent_streams: int
     max_connection_age: timedelta
     max_connection_age_grace: timedelta
+    max_connections: int
+    handshake_timeout: timedelta
+    max_connection_idle: timedelta
+    keepalive_time: timedelta
+    keepalive_timeout: timedelta
+    min_ping_interval: timedelta

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, status_pb2
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 
-from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, Reason
+from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, RateLimited, Reason
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -48,18 +48,24 @@ STATUS_CODES: dict[Reason, code_pb2.Code.ValueType] = {
     Reason.POLICY_NOT_LOADED: code_pb2.UNAVAILABLE,
     Reason.SIGNER_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.LEDGER_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.RATE_LIMITED: code_pb2.RESOURCE_EXHAUSTED,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
 """Total over ``Reason``; a test holds it to that."""
 
 
 def status_from_error(error: IssuerError, request_id: str) -> status_pb2.Status:
-    """Return the status a caller receives: code, message and exactly one ErrorInfo (AIP-193)."""
+    """Return the status a caller receives: code, message and exactly one ErrorInfo (AIP-193).
+
+    ``request_id`` is empty for a call that the log does not tell of.
+    """
     details: list[Message] = [
         ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=_metadata(error, request_id))
     ]
     if isinstance(error, InvalidTokenRequest):
         details.append(_bad_request(error))
+    if isinstance(error, RateLimited):
+        details.append(_retry_info(error))
     return status_pb2.Status(code=STATUS_CODES[error.reason], message=error.message, details=map(_packed, details))
 
 
@@ -69,7 +75,7 @@ def internal_error() -> IssuerError:
 
 
 def _metadata(error: IssuerError, request_id: str) -> dict[str, str]:
-    metadata = {"requestId": request_id}
+    metadata = {"requestId": request_id} if request_id else {}
     if isinstance(error, PolicyDenied):
         metadata["decisionId"] = error.decision_id
         if error.scopes:
@@ -84,6 +90,12 @@ def _bad_request(error: InvalidTokenRequest) -> BadRequest:
             for violation in error.violations
         ]
     )
+
+
+def _retry_info(error: RateLimited) -> RetryInfo:
+    info = RetryInfo()
+    info.retry_delay.FromTimedelta(error.retry_after)
+    return info
 
 
 def _packed(message: Message) -> Any:

@@ -132,6 +132,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. A fault of the issuer; the metadata key `requestId` finds it in the issuer's log."""
     ERROR_REASON_LEDGER_UNAVAILABLE: _ErrorReason.ValueType  # 84
     """UNAVAILABLE. The decision could not be made durable in time; nothing was issued, safe to retry."""
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 85
+    """RESOURCE_EXHAUSTED. More is asked, by this caller or by all, than can be answered; `google.rpc.RetryInfo` says when to
+    ask again. There is no `requestId`: such calls are not logged one by one.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -258,4 +262,8 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 83
 """INTERNAL. A fault of the issuer; the metadata key `requestId` finds it in the issuer's log."""
 ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason.ValueType  # 84
 """UNAVAILABLE. The decision could not be made durable in time; nothing was issued, safe to retry."""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 85
+"""RESOURCE_EXHAUSTED. More is asked, by this caller or by all, than can be answered; `google.rpc.RetryInfo` says when to
+ask again. There is no `requestId`: such calls are not logged one by one.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

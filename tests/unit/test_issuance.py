@@ -16,8 +16,9 @@ from issuer.core import claims
 from issuer.core.caller import Caller
 from issuer.core.claims import TokenProfile
 from issuer.core.claims_check import ClaimsMismatch
-from issuer.core.errors import InvalidTokenRequest, PolicyDenied, Reason, TemporarilyUnavailable
+from issuer.core.errors import InvalidTokenRequest, PolicyDenied, RateLimited, Reason, TemporarilyUnavailable
 from issuer.core.patterns import parse_pattern
+from issuer.core.refusal_budget import COUNTED_TO_RECORDED, RefusalBudget
 from issuer.core.revocation import Selector
 from issuer.core.revocations import NOTHING_REVOKED
 from issuer.core.spiffe_id import SpiffeId
@@ -78,6 +79,7 @@ def issuance(
     ledger: Ledger,
     signer: type[Es256Signer] = Es256Signer,
     revocations: RevocationBook | None = None,
+    recorded_refusals: int = 300,
 ) -> Issuance:
     (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8")
     return Issuance(
@@ -88,6 +90,7 @@ def issuance(
         ids=RandomIds(),
         ledger=ledger,
         revocations=revocations or LedgerRevocations(),
+        refusals=RefusalBudget(recorded_refusals),
     )
 
 
@@ -246,3 +249,69 @@ async def test_under_load_no_token_is_alive_that_was_issued_after_the_revocation
     seqs = dict(rows(tmp_path / "ledger.sqlite3", "SELECT token_id, seq FROM decision WHERE token_id IS NOT NULL"))
     assert all(seqs[token_id] <= known.decisions for token_id in issued), "every token that left is dead"
     assert len(issued) - at_return <= 20, "those that were recorded before it and not yet answered"
+
+
+NOT_GRANTED = TokenRequest(AUDIENCE, ("ledger.write",))
+
+
+async def refusal(path: Issuance, request: TokenRequest = NOT_GRANTED) -> Exception:
+    [outcome] = await path.issue_tokens(Asked(CALLER, "ipv4:127.0.0.1", NOW), [Wanted(request)], {})
+    assert isinstance(outcome, Exception)
+    return outcome
+
+
+async def test_a_caller_that_is_refused_again_and_again_does_not_fill_the_ledger(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    path = issuance(tmp_path, ledger, recorded_refusals=2)
+    outcomes = [await refusal(path) for _ in range(3 + 2 * COUNTED_TO_RECORDED + 5)]
+    assert decisions(tmp_path) == [(2, "SCOPE_NOT_ALLOWED", None, None, None)] * 3
+    assert [type(outcome) for outcome in outcomes[-5:]] == [RateLimited] * 5
+    assert {type(outcome) for outcome in outcomes[:-5]} == {PolicyDenied}
+
+
+async def test_a_refusal_that_is_only_counted_names_the_recorded_one_that_is_like_it(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    path = issuance(tmp_path, ledger, recorded_refusals=1)
+    _, first = await refusal(path), await refusal(path)
+    fields: LogFields = {}
+    with pytest.raises(PolicyDenied) as counted:
+        await issue(path, NOT_GRANTED, fields=fields)
+    assert isinstance(first, PolicyDenied)
+    assert counted.value.decision_id == first.decision_id == fields["decision_id"]
+    assert (counted.value.reason, counted.value.scopes) == (Reason.SCOPE_NOT_ALLOWED, ("ledger.write",))
+
+
+async def test_requests_that_cannot_be_read_count_as_refusals(tmp_path: Path, ledger: Ledger) -> None:
+    path = issuance(tmp_path, ledger, recorded_refusals=1)
+    too_short = TokenRequest(AUDIENCE, ("ledger.read",), ttl=timedelta(seconds=9))
+    for _ in range(5):
+        assert isinstance(await refusal(path, too_short), InvalidTokenRequest)
+    assert len(decisions(tmp_path)) == 2
+
+
+async def test_a_caller_whose_budget_is_spent_still_gets_its_tokens(tmp_path: Path, ledger: Ledger) -> None:
+    path = issuance(tmp_path, ledger, recorded_refusals=1)
+    for _ in range(30):
+        await refusal(path)
+    issued = await issue(path)
+    assert decisions(tmp_path)[-1][3] == issued.token_id
+
+
+async def test_a_batch_of_refusals_spends_the_budget_item_by_item(tmp_path: Path, ledger: Ledger) -> None:
+    path = issuance(tmp_path, ledger, recorded_refusals=2)
+    asked = Asked(CALLER, "ipv4:127.0.0.1", NOW)
+    outcomes = await path.issue_tokens(asked, [Wanted(NOT_GRANTED)] * 200 + [Wanted(REQUEST)], {})
+    assert [type(outcome) for outcome in outcomes].count(RateLimited) == 200 - 3 - 2 * COUNTED_TO_RECORDED
+    assert isinstance(outcomes[-1], IssuedToken)
+    assert len(decisions(tmp_path)) == 4
+
+
+async def test_what_the_ledger_did_not_take_spends_no_budget(tmp_path: Path, ledger: GroupCommit) -> None:
+    path = issuance(tmp_path, ledger, recorded_refusals=1)
+    await refusal(path)
+    await ledger.close()
+    for _ in range(3):
+        with pytest.raises(TemporarilyUnavailable):
+            await refusal(path)

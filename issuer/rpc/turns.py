@@ -1,0 +1,154 @@
+"""Whether a call may go on: the fair queue of :mod:`issuer.core.admission` for calls that are coroutines.
+
+What is refused here costs little: it is not recorded, and the log has one line a second about all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from issuer.core.admission import ANSWER_SECONDS, FairQueue, Standing
+from issuer.core.errors import RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.core.admission import Limits, Place
+    from issuer.core.spiffe_id import SpiffeId
+
+HOLD_SECONDS: Final = 0.5
+"""A refusal is told so much later. On grpcio it costs half of an answer, so that clients which do not obey RetryInfo
+and ask again at once would keep the issuer busy with refusing them."""
+LOG_SECONDS: Final = 1.0
+"""The log tells of refused calls at most so often."""
+MAX_COST: Final = 256
+"""The items that a batch may have; one with more is refused as malformed, and costs no more than that."""
+_ITEMS: Final = {"issuer_api.v1.IssuerService/BatchIssueTokens": "requests"}
+"""Methods that do many things in one call, and the field that lists them."""
+
+_FULL = "the issuer has more to do than it can; nothing was decided"
+
+
+def cost_of(method: str, message: object) -> int:
+    """Return how many requests a call is."""
+    items = _ITEMS.get(method)
+    return min(max(len(getattr(message, items)), 1), MAX_COST) if items else 1
+
+
+class Turns:
+    """Bounds the calls that are held, and gives turns to those whose caller is known.
+
+    Args:
+        limits: Of the queue.
+        most_calls: Calls that are held at once, whether their callers are known or not.
+        refused: Is told of each refused call, by trust domain; ``""`` where the caller is not known.
+        log: Is told of refusals, but not of each.
+    """
+
+    def __init__(
+        self, limits: Limits, *, most_calls: int, refused: Callable[[str], None], log: FilteringBoundLogger
+    ) -> None:
+        self._queue = FairQueue(limits)
+        self._most_calls = most_calls
+        self._calls = 0
+        self._refused = refused
+        self._log = log
+        self._waiting: dict[Place, asyncio.Future[None]] = {}
+        self._untold = 0
+        self._last_told = float("-inf")
+
+    @property
+    def running(self) -> int:
+        """How many turns are taken."""
+        return self._queue.running
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        return self._queue.waiting
+
+    def enter(self) -> None:
+        """Take in a call, before anything is known of its caller. It must :meth:`leave`.
+
+        Raises:
+            RateLimited: As many as may be are here.
+        """
+        if self._calls >= self._most_calls:
+            raise self._refusal(None)
+        self._calls += 1
+
+    def leave(self) -> None:
+        """Let a call go that was taken in."""
+        self._calls -= 1
+
+    async def take(self, caller: SpiffeId, cost: int, within: float | None) -> Place:
+        """Wait for a turn. It must be given back.
+
+        Raises:
+            RateLimited: There is none in time, or too many wait of which this caller has most. It comes a moment later.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        place, changed = self._queue.arrive(caller, cost, now, within)
+        self._tell(changed)
+        if place.standing is Standing.WAITING:
+            await self._turn(place, place.expires - now)
+        if place.standing is Standing.REFUSED:
+            refusal = self._refusal(caller)
+            await self._hold_back(HOLD_SECONDS if within is None else now + within - ANSWER_SECONDS - loop.time())
+            raise refusal
+        return place
+
+    def give_back(self, place: Place) -> None:
+        """End a turn."""
+        self._tell(self._queue.leave(place, asyncio.get_running_loop().time()))
+
+    async def _hold_back(self, at_most: float) -> None:
+        """Keep a refusal for a moment, while there is room to: who asks again as soon as it is answered, asks less."""
+        if self._calls * 2 <= self._most_calls:
+            await asyncio.sleep(max(min(HOLD_SECONDS, at_most), 0.0))
+
+    async def _turn(self, place: Place, patience: float) -> None:
+        loop = asyncio.get_running_loop()
+        told = self._waiting[place] = loop.create_future()
+        timer = loop.call_later(patience, self._give_up, place)
+        try:
+            await told
+        except asyncio.CancelledError:
+            self.give_back(place)
+            raise
+        finally:
+            timer.cancel()
+            del self._waiting[place]
+
+    def _give_up(self, place: Place) -> None:
+        self._queue.give_up(place)
+        self._tell((place,))
+
+    def _tell(self, changed: Iterable[Place]) -> None:
+        for place in changed:
+            told = self._waiting.get(place)
+            if told is not None and not told.done():
+                told.set_result(None)
+
+    def _refusal(self, caller: SpiffeId | None) -> RateLimited:
+        self.count_refused(caller)
+        return RateLimited(_FULL, self._queue.retry_after())
+
+    def count_refused(self, caller: SpiffeId | None) -> None:
+        """Count a call that is told to come back later, for whatever reason."""
+        self._refused(str(caller.trust_domain) if caller else "")
+        self._untold += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._last_told >= LOG_SECONDS:
+            self._log.warning(
+                "calls_refused",
+                refused=self._untold,
+                last_caller=str(caller) if caller else None,
+                running=self.running,
+                waiting=self.waiting,
+            )
+            self._untold, self._last_told = 0, now

@@ -82,6 +82,7 @@ class Metrics:
             "Calls that were told to come back later, by the caller's trust domain.",
             "trust_domain",
         )
+        self._refused_calls.labels("")  # there from the start, so that a rate of it can be asked for
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -39,7 +39,7 @@ LABEL_VALUES: dict[str, set[str]] = {
     "reason": {"", *Reason},
     "risk": {"", *RiskTier},
     "grant_type": {"", "client_credentials"},
-    "trust_domain": {TRUST_DOMAIN, "partner.test"},
+    "trust_domain": {"", TRUST_DOMAIN, "partner.test"},
     "source": {"files", "feeders", "posture"},
     "cause": {"no_room", "not_taken"},
 }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ISSUE = "issuer_api.v1.IssuerService/IssueToken"
 STEPS = [
     "verify_caller",
+    "wait_turn",
     "parse_request",
     "fetch_facts",
     "decide",
@@ -83,7 +84,9 @@ def test_a_token_is_a_trace_with_a_span_for_each_step(tmp_path: Path, collector:
     times = [call.start_time_unix_nano, *(step.start_time_unix_nano for step in steps)]
     assert times == sorted(times)
     ends = [step.end_time_unix_nano for step in steps]
-    assert ends[1:-1] == [step.start_time_unix_nano for step in steps[2:]], "no time is unaccounted for"
+    begins = [step.start_time_unix_nano for step in steps]
+    assert ends[0] == begins[1]
+    assert ends[2:-1] == begins[3:], "no time is unaccounted for"
     assert ends[-1] == call.end_time_unix_nano
     assert call.parent_span_id == b""
     assert len({span.span_id for span in collector.spans}) == len(collector.spans)
@@ -135,7 +138,7 @@ def test_a_denial_is_no_error_of_the_span(tmp_path: Path, collector: Collector) 
     assert told["issuer.reason"] == reason_of(denied.value)
     assert "error.type" not in told
     steps = [step.name for step in children(collector.spans, call)]
-    assert steps == ["verify_caller", "parse_request", "fetch_facts", "decide", "record", "release"]
+    assert steps == ["verify_caller", "wait_turn", "parse_request", "fetch_facts", "decide", "record", "release"]
 
 
 def test_a_fault_of_the_issuer_is_an_error_of_the_step_in_which_the_call_ended(

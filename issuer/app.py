@@ -34,11 +34,12 @@ from issuer.public_http.settings import PublicHttpError
 from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
+from issuer.rpc.listener import AddressInUse
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
-from issuer.rpc.server import AddressInUse, RpcServer
+from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.settings_of_parts import http_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from issuer.config import Config
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
+    from issuer.rpc.listener import Listener
     from issuer.rpc.roles import Roles
     from issuer.watching import Look
 
@@ -307,16 +309,26 @@ class App:
         )
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
-            rpc_settings(self._config.server),
+            self._listener(identity),
             methods=methods,
             admin=admin,
             decisions=DecisionMethods(decisions),
             reports=ReportMethods(decisions, policies),
             revocations=RevocationMethods(revoking),
             pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, log=self._log),
-            identity=identity,
             log=self._log,
         )
+
+    def _listener(self, identity: SpireIdentity) -> Listener:
+        server = self._config.server
+        settings = rpc_settings(server)
+        if server.transport == "grpcio":
+            return GrpcioListener(settings, identity=identity)
+        try:
+            from issuer.rpc.h2corn_listener import H2cornListener  # noqa: PLC0415 - where it is not used, it is not needed
+        except ImportError as error:
+            raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
+        return H2cornListener(settings, identity=identity, log=self._log)
 
     def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
         settings = http_settings(self._config.http)

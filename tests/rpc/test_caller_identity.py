@@ -136,8 +136,8 @@ def outcome(stub: pb_grpc.IssuerServiceStub, ask: Ask = for_a_token) -> str:
 
 
 @contextmanager
-def running_world(folder: Path) -> Iterator[World]:
-    deployment = Deployment(folder, federated=(PARTNER,))
+def running_world(folder: Path, transport: str) -> Iterator[World]:
+    deployment = Deployment(folder, federated=(PARTNER,), options={"server": {"transport": transport}})
     prepared = World(deployment)
     with deployment:
         prepared.wait_until_federated()
@@ -145,15 +145,15 @@ def running_world(folder: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with running_world(tmp_path_factory.mktemp("issuer")) as running:
+def world(tmp_path_factory: pytest.TempPathFactory, transport: str) -> Iterator[World]:
+    with running_world(tmp_path_factory.mktemp("issuer"), transport) as running:
         yield running
 
 
 @pytest.fixture
-def own_world(tmp_path: Path) -> Iterator[World]:
+def own_world(tmp_path: Path, transport: str) -> Iterator[World]:
     """A world of the test's own, whose bundles it changes."""
-    with running_world(tmp_path) as running:
+    with running_world(tmp_path, transport) as running:
         yield running
 
 

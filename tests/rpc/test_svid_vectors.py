@@ -33,9 +33,10 @@ VECTORS = [vector for vector in load_vectors() if vector.any_time and vector.rea
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(tmp_path_factory: pytest.TempPathFactory, transport: str) -> Iterator[Deployment]:
     trust_domains = sorted({str(name) for vector in VECTORS for name in vector.allowed})
-    with Deployment(tmp_path_factory.mktemp("issuer"), federated=tuple(trust_domains)) as running:
+    options = {"server": {"transport": transport}}
+    with Deployment(tmp_path_factory.mktemp("issuer"), federated=tuple(trust_domains), options=options) as running:
         yield running
 
 

@@ -1,0 +1,243 @@
+"""The second transport: h2corn, an HTTP/2 server in Rust, carries the same handlers at a fraction of grpcio's cost.
+
+h2corn reads its certificate, key and roots once, when a server starts. So each change of them starts another server on
+the same listening socket, and tells the one before to finish: it accepts no more, says GOAWAY, and ends when its calls
+have. Clients of gRPC dial again by themselves. That is also how connections get an age: after it everything is changed
+anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import h2corn
+
+from issuer.rpc.asgi_app import AsgiGrpc
+from issuer.rpc.asgi_wire import GrpcFault
+from issuer.rpc.listener import AddressInUse
+from issuer.rpc.throwaway_root import root_of_nobody
+from issuer.waiting import first_of, threadsafe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.ports import TlsMaterial
+    from issuer.rpc.listener import ChangingIdentity
+    from issuer.rpc.settings import RpcSettings
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted, as h2corn has it by default."""
+QUIET_SECONDS = 1.0
+"""So long a change waits for others: bundles come one trust domain after the other."""
+MAX_FINISHING = 4
+"""Servers that may be finishing at once. With more changes than that within the grace, the newest waits; until then
+handshakes are made with what was before, and the pipeline, which knows the newest bundles, decides as always."""
+HARD_METADATA_FACTOR = 8
+"""From so many times the limit on, h2corn itself refuses metadata, with HTTP 431, which callers see as UNKNOWN. Below,
+our own check gives the status of gRPC's other servers."""
+RUNTIME_THREADS = 1
+"""Of h2corn. The work of one event loop keeps one busy; a second costs more in hand-overs than it brings."""
+WINDOW_BYTES = 65_535
+"""The smallest receive window that HTTP/2 knows, for what comes beside the largest message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    """One server, from a handshake's first possible moment to its last call's end."""
+
+    material: TlsMaterial
+    app: AsgiGrpc
+    server: h2corn.Server
+    serving: asyncio.Task[None]
+
+
+class H2cornListener:
+    """Serves gRPC handlers with h2corn, embedded in the running event loop. Needs Linux: keys are kept in memory files.
+
+    Args:
+        settings: Address and limits.
+        identity: The issuer's own SVID and the roots to accept.
+        log: Where changes and faults are told.
+    """
+
+    def __init__(self, settings: RpcSettings, *, identity: ChangingIdentity, log: FilteringBoundLogger) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._log = log
+        self._handlers: Sequence[grpc.GenericRpcHandler] = ()
+        self._socket: socket.socket | None = None
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._current: _Generation | None = None
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._following: asyncio.Task[None] | None = None
+
+    def bind(self) -> int:
+        """Take the address and return the port.
+
+        Raises:
+            AddressInUse: When it cannot be taken.
+        """
+        try:
+            self._socket = _listening(self._settings.listen)
+        except OSError as error:
+            message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
+            raise AddressInUse(message) from error
+        return int(self._socket.getsockname()[1])
+
+    async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Accept calls."""
+        self._handlers = handlers
+        self._identity.subscribe(threadsafe(self._changed.set))
+        self._current = await self._begun()
+        self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    async def stop(self, grace: float) -> None:
+        """Accept no more, and give calls in flight up to so many seconds to end."""
+        self._stopping.set()
+        if self._following is not None:
+            await self._following
+        if self._current is not None:
+            self._finish(self._current, grace)
+            self._current = None
+        if self._finishing:
+            await asyncio.wait(self._finishing, timeout=grace)
+        if self._socket is not None:
+            self._socket.close()
+
+    async def _begun(self) -> _Generation:
+        """Start a server with the newest material; returns when it accepts."""
+        assert self._socket is not None, "bind() comes first"  # noqa: S101 - a defect of ours, not of the world
+        material = self._identity.tls_material()
+        app = AsgiGrpc(self._handlers, self._settings, self._log)
+        with _memory_files(material) as paths:
+            server = h2corn.Server(app, _config(self._settings, self._socket.fileno(), paths))
+            serving = asyncio.get_running_loop().create_task(server.serve())
+            try:
+                await server.wait_started()
+            except BaseException:
+                with suppress(BaseException):
+                    await serving
+                raise
+        return _Generation(material, app, server, serving)
+
+    async def _follow(self) -> None:
+        """Change servers when the material changes, and whenever connections have reached their age."""
+        loop = asyncio.get_running_loop()
+        age = self._settings.max_connection_age.total_seconds()
+        due = loop.time() + age
+        while not self._stopping.is_set():
+            await first_of(self._changed, self._stopping, within=max(0.0, due - loop.time()))
+            await first_of(self._stopping, within=QUIET_SECONDS)
+            if self._stopping.is_set():
+                return
+            self._changed.clear()
+            if loop.time() >= due or self._is_old():
+                await self._change()
+                due = loop.time() + age
+
+    def _is_old(self) -> bool:
+        return self._current is None or self._current.material != self._identity.tls_material()
+
+    async def _change(self) -> None:
+        while len(self._finishing) >= MAX_FINISHING:
+            await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+        before = self._current
+        try:
+            self._current = await self._begun()
+        except Exception as error:  # noqa: BLE001 - whatever the material has that cannot be used, the old one serves on
+            self._log.error("tls_change_refused", error=f"{type(error).__name__}: {error}")
+            return
+        if before is not None:
+            self._finish(before, self._settings.max_connection_age_grace.total_seconds())
+        self._log.info("tls_changed", finishing=len(self._finishing))
+
+    def _finish(self, generation: _Generation, grace: float) -> None:
+        task = asyncio.get_running_loop().create_task(_finished(generation, grace))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+
+async def _finished(generation: _Generation, grace: float) -> None:
+    """Tell a server to finish; end what is still open after ``grace`` seconds. Returns when it has."""
+    generation.server.shutdown()
+    await asyncio.wait({generation.serving}, timeout=grace)
+    generation.app.end_calls(GrpcFault(grpc.StatusCode.UNAVAILABLE, "the connection has reached its age"))
+    with suppress(Exception):  # h2corn's own account of calls that would not end
+        await generation.serving
+
+
+def _listening(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    [(family, _, _, _, address), *_] = socket.getaddrinfo(
+        host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    # Without SO_REUSEPORT: it would let two issuers share one port without a word.
+    both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+    listener = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    listener.setblocking(False)  # noqa: FBT003 - the socket module's own
+    return listener
+
+
+def _config(settings: RpcSettings, listener: int, paths: tuple[Path, Path, Path]) -> h2corn.Config:
+    certificate, key, roots = paths
+    grace = settings.max_connection_age_grace.total_seconds()
+    window = settings.max_message_bytes + WINDOW_BYTES
+    return h2corn.Config(
+        bind=(f"fd://{listener}",),
+        certfile=certificate,
+        keyfile=key,
+        ca_certs=roots,
+        cert_reqs="required",
+        grpc=True,
+        http1=False,
+        lifespan="off",
+        access_log=False,
+        log_format="json",
+        date_header=False,
+        runtime_threads=RUNTIME_THREADS,
+        max_concurrent_streams=settings.max_concurrent_streams,
+        limit_request_fields=0,  # what they may take together is limited, as in grpcio
+        h2_max_header_list_size=HARD_METADATA_FACTOR * settings.max_metadata_bytes,
+        h2_max_header_block_size=HARD_METADATA_FACTOR * settings.max_metadata_bytes,
+        # One message, and what surrounds it, may be under way on a stream; two of them on a connection.
+        h2_initial_stream_window_size=window,
+        h2_initial_connection_window_size=2 * window,
+        timeout_keep_alive=settings.max_connection_age.total_seconds(),
+        # Ours comes first and tells the callers why.
+        timeout_graceful_shutdown=grace + 5,
+    )
+
+
+@contextmanager
+def _memory_files(material: TlsMaterial) -> Iterator[tuple[Path, Path, Path]]:
+    """Make certificate chain, key and roots readable by path, for as long as h2corn needs to read them.
+
+    They are files without a name, in memory, that only this process's own user can reach, and only while this lasts:
+    whoever can do that can read the process's memory as well.
+    """
+    with ExitStack() as stack:
+        roots = material.roots or root_of_nobody()
+        yield (
+            _memory_file(material.certificate_chain, stack),
+            _memory_file(material.private_key, stack),
+            _memory_file(roots, stack),
+        )
+
+
+def _memory_file(content: bytes, stack: ExitStack) -> Path:
+    file = stack.enter_context(os.fdopen(os.memfd_create("issuer-tls", os.MFD_CLOEXEC), "wb"))
+    os.fchmod(file.fileno(), 0o600)
+    file.write(content)
+    file.flush()
+    return Path(f"/proc/self/fd/{file.fileno()}")

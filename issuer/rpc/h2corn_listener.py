@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 """Connections that may wait to be accepted, as h2corn has it by default."""
-QUIET_SECONDS = 1.0
-"""So long a change waits for others: bundles come one trust domain after the other."""
+BETWEEN_CHANGES_SECONDS = 0.5
+"""The least time between two changes: bundles come one trust domain after the other, and each change asks all callers
+to dial again. The first of several is made at once."""
 MAX_FINISHING = 4
 """Servers that may be finishing at once. With more changes than that within the grace, the newest waits; until then
 handshakes are made with what was before, and the pipeline, which knows the newest bundles, decides as always."""
@@ -137,13 +138,11 @@ class H2cornListener:
         due = loop.time() + age
         while not self._stopping.is_set():
             await first_of(self._changed, self._stopping, within=max(0.0, due - loop.time()))
-            await first_of(self._stopping, within=QUIET_SECONDS)
-            if self._stopping.is_set():
-                return
             self._changed.clear()
-            if loop.time() >= due or self._is_old():
+            if not self._stopping.is_set() and (loop.time() >= due or self._is_old()):
                 await self._change()
                 due = loop.time() + age
+                await first_of(self._stopping, within=BETWEEN_CHANGES_SECONDS)
 
     def _is_old(self) -> bool:
         return self._current is None or self._current.material != self._identity.tls_material()

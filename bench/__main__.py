@@ -21,6 +21,7 @@ from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
+from bench.bench_transport import measure_transports
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
@@ -67,6 +68,7 @@ class Part(StrEnum):
     POLICY = "policy"
     RELOAD = "reload"
     LEDGER = "ledger"
+    TRANSPORT = "transport"
 
 
 def main(
@@ -93,6 +95,8 @@ def main(
         document["reload"] = _measure_reload(console, runs, seconds)
     if Part.LEDGER in parts:
         document["ledger"] = _measure_ledger(console, runs, seconds, rows)
+    if Part.TRANSPORT in parts:
+        document["transport"] = _measure_transports(console, runs, seconds)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
@@ -160,6 +164,13 @@ def _measure_ledger(console: Console, runs: int, seconds: float, rows: int) -> d
     read = measure_reading(console, rows)
     console.print(_listing(f"Reading a ledger of {rows:,} decisions in SQLite", read, ["asked", "p50", "most"]))
     return {"fsync_ms": fsync * 1e3, "written": written, "rows": rows, "read": read}
+
+
+def _measure_transports(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_transports(console, Path(name), runs=runs, seconds=seconds)
+    console.print(_listing("The same calls on each transport; CPU us of the server a call", rows, list(rows[0])))
+    return rows
 
 
 SIZES = (100, 10_000, 100_000)

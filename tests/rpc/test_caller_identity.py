@@ -314,6 +314,9 @@ STOPPED_BY_TLS = {
     "h2corn": {*_STOPPED_BY_BOTH, "CA as leaf"},  # webpki, which it uses, does not look at key usage
 }
 
+NOT_SHOWN_BY_GRPCIO = {"no digitalSignature"}
+"""What grpcio's client refuses to show, so that only OpenSSL's handshake tells what the server would do."""
+
 GOOD: dict[str, Callable[[World], IssuedSvid]] = {
     "as SPIRE makes it": lambda w: w.own.issue(SETTLER),
     "with an intermediate": lambda w: w.own.intermediate().issue(SETTLER),
@@ -356,7 +359,7 @@ def test_an_attack_is_refused_whether_tls_stops_it_or_not(
     svid = make(world)
     stopped = name in STOPPED_BY_TLS[transport]
     assert world.shakes_hands(svid, tmp_path) is not stopped
-    assert world.attempt(svid) == (HANDSHAKE if stopped else reason)
+    assert world.attempt(svid) == (HANDSHAKE if stopped or name in NOT_SHOWN_BY_GRPCIO else reason)
     assert world.own_reason(svid) is reason
 
 
@@ -431,7 +434,7 @@ def test_a_federated_root_that_moves_to_another_trust_domain_certifies_for_the_f
     with own_world.deployment.stub(svid) as stub:
         assert outcome(stub) == Reason.AUDIENCE_NOT_ALLOWED
         api.change(federated={PARTNER: (Authority(PARTNER).root,), UNLISTED: (own_world.partner.root,)})
-        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) == Reason.TRUST_DOMAIN_MISMATCH
+        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) in own_world.ended(Reason.TRUST_DOMAIN_MISMATCH)
 
 
 def next_outcome(stub: pb_grpc.IssuerServiceStub, *present: str, ask: Ask = for_a_token) -> str:

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, for clients that do what no library would: RFC 9113 frames over TLS, headers by HPACK's plainest form."""
+"""HTTP/2 by hand, for clients that do what no library would: RFC 9113's frames, headers in HPACK's plainest form."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ import grpc.aio
 
 from issuer.log import open_log
 from issuer.ports import TlsMaterial
+from issuer.rpc.h2corn_listener import H2cornListener
+from issuer.rpc.server import GrpcioListener
 from issuer.rpc.settings import RpcSettings
 from issuer_testing.deadline import wait_until
 from issuer_testing.spire.authority import Authority, IssuedSvid, pem_bundle
@@ -47,7 +49,8 @@ WAIT_SECONDS = 20.0
 
 
 def tell(event: str, **fields_: object) -> None:
-    print(json.dumps({"event": event, **fields_}), flush=True)
+    sys.stdout.write(json.dumps({"event": event, **fields_}) + "\n")
+    sys.stdout.flush()
 
 
 async def echo(message: bytes, _context: object) -> bytes:
@@ -123,7 +126,7 @@ def handlers() -> tuple[grpc.GenericRpcHandler, ...]:
         "Sleep": unary(sleep),
         "Pause": unary(pause),
         "Large": unary(large),
-        "Unreadable": unary(echo, request_deserializer=lambda text: int(text)),
+        "Unreadable": unary(echo, request_deserializer=int),
         "Count": stream(count),
         "Endless": stream(endless),
         "EchoEach": grpc.stream_stream_rpc_method_handler(echo_each),
@@ -154,11 +157,7 @@ class FolderIdentity:
 
 def listener(transport: str, settings: RpcSettings, identity: FolderIdentity) -> Listener:
     if transport == "grpcio":
-        from issuer.rpc.server import GrpcioListener
-
         return GrpcioListener(settings, identity=identity)
-    from issuer.rpc.h2corn_listener import H2cornListener
-
     return H2cornListener(settings, identity=identity, log=open_log("json", sys.stderr))
 
 

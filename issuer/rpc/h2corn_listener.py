@@ -46,7 +46,8 @@ HARD_METADATA_FACTOR = 8
 """From so many times the limit on, h2corn itself refuses metadata, with HTTP 431, which callers see as UNKNOWN. Below,
 our own check gives the status of gRPC's other servers."""
 RUNTIME_THREADS = 1
-"""Of h2corn. The work of one event loop keeps one busy; a second costs more in hand-overs than it brings."""
+"""Of h2corn, beside the event loop's. With two, a lone caller's call costs half as much again, and many callers' the
+same (docs/PERFORMANCE.md)."""
 WINDOW_BYTES = 65_535
 """The smallest receive window that HTTP/2 knows, for what comes beside the largest message."""
 

@@ -42,6 +42,8 @@ to dial again. The first of several is made at once."""
 MAX_FINISHING = 4
 """Servers that may be finishing at once. With more changes than that within the grace, the newest waits; until then
 handshakes are made with what was before, and the pipeline, which knows the newest bundles, decides as always."""
+ENDING_SECONDS = 1.0
+"""For calls that were told to end, until the listener no longer waits for them."""
 HARD_METADATA_FACTOR = 8
 """From so many times the limit on, h2corn itself refuses metadata, with HTTP 431, which callers see as UNKNOWN. Below,
 our own check gives the status of gRPC's other servers."""
@@ -50,6 +52,7 @@ RUNTIME_THREADS = 1
 same (docs/PERFORMANCE.md)."""
 WINDOW_BYTES = 65_535
 """The smallest receive window that HTTP/2 knows, for what comes beside the largest message."""
+_AGED = GrpcFault(grpc.StatusCode.UNAVAILABLE, "the connection has reached its age")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,9 @@ class H2cornListener:
         self._socket: socket.socket | None = None
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._fewer = asyncio.Event()
         self._current: _Generation | None = None
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing: dict[asyncio.Task[None], _Generation] = {}
         self._following: asyncio.Task[None] | None = None
 
     def bind(self) -> int:
@@ -111,10 +115,16 @@ class H2cornListener:
         if self._current is not None:
             self._finish(self._current, grace)
             self._current = None
-        if self._finishing:
-            await asyncio.wait(self._finishing, timeout=grace)
+        await self._wait_for_finishing(grace)
+        for generation in self._finishing.values():
+            generation.app.end_calls(_AGED)
+        await self._wait_for_finishing(ENDING_SECONDS)
         if self._socket is not None:
             self._socket.close()
+
+    async def _wait_for_finishing(self, within: float) -> None:
+        if self._finishing:
+            await asyncio.wait(self._finishing, timeout=within)
 
     async def _begun(self) -> _Generation:
         """Start a server with the newest material; returns when it accepts."""
@@ -127,9 +137,11 @@ class H2cornListener:
             try:
                 await server.wait_started()
             except BaseException:
+                server.shutdown()
                 with suppress(BaseException):
                     await serving
                 raise
+        serving.add_done_callback(lambda _: self._changed.set())  # nobody asked it to end: then another is begun
         return _Generation(material, app, server, serving)
 
     async def _follow(self) -> None:
@@ -146,11 +158,15 @@ class H2cornListener:
                 await first_of(self._stopping, within=BETWEEN_CHANGES_SECONDS)
 
     def _is_old(self) -> bool:
-        return self._current is None or self._current.material != self._identity.tls_material()
+        current = self._current
+        return current is None or current.serving.done() or current.material != self._identity.tls_material()
 
     async def _change(self) -> None:
         while len(self._finishing) >= MAX_FINISHING:
-            await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
+            await first_of(self._fewer, self._stopping, within=None)
+            self._fewer.clear()
+            if self._stopping.is_set():
+                return
         before = self._current
         try:
             self._current = await self._begun()
@@ -163,15 +179,19 @@ class H2cornListener:
 
     def _finish(self, generation: _Generation, grace: float) -> None:
         task = asyncio.get_running_loop().create_task(_finished(generation, grace))
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
+        self._finishing[task] = generation
+        task.add_done_callback(self._has_finished)
+
+    def _has_finished(self, task: asyncio.Task[None]) -> None:
+        del self._finishing[task]
+        self._fewer.set()
 
 
 async def _finished(generation: _Generation, grace: float) -> None:
     """Tell a server to finish; end what is still open after ``grace`` seconds. Returns when it has."""
     generation.server.shutdown()
     await asyncio.wait({generation.serving}, timeout=grace)
-    generation.app.end_calls(GrpcFault(grpc.StatusCode.UNAVAILABLE, "the connection has reached its age"))
+    generation.app.end_calls(_AGED)
     with suppress(Exception):  # h2corn's own account of calls that would not end
         await generation.serving
 

@@ -20,6 +20,7 @@ from support import raw_http2
 from support.raw_http2 import GOAWAY, PING, RawHttp2
 from support.transport_server import ENDLESS_ANSWER, LIMITS, ODD_TEXT, SERVICE, TransportServer
 
+from issuer.rpc.h2corn_listener import MAX_FINISHING
 from issuer_testing.deadline import wait_until
 from issuer_testing.spire.authority import Authority, pem_bundle
 
@@ -399,6 +400,43 @@ def test_rotation_drops_no_call_and_new_handshakes_see_the_newest(transport: str
             wait_until(lambda: serial_shown(server, tmp_path) == newest, what="it is shown", seconds=DEADLINE)  # noqa: B023
         enough.set()
         assert all(caller.result() for caller in callers)
+
+
+def test_changes_faster_than_calls_end_still_end_with_the_newest(transport: str, tmp_path: Path) -> None:
+    """Each server that still has a call waits for it; there are not as many of them as an outsider likes."""
+    with TransportServer(transport, tmp_path, max_connection_age_grace=3.0) as server, ThreadPoolExecutor() as pool:
+        for count in range(7):
+            fresh = server.issue_server()
+            server.show(fresh)
+            server.changed()
+            pool.submit(sleep_on_a_connection_of_its_own, server)
+            server.wait_for("started", after=count)
+        newest = fresh.leaf.serial_number
+        wait_until(lambda: serial_shown(server, tmp_path) == newest, what="the newest is shown", seconds=20)
+        if transport == "h2corn":
+            finishing = [
+                line["finishing"] for line in map(json.loads, server.log().splitlines()) if "finishing" in line
+            ]
+            assert max(finishing) <= MAX_FINISHING
+
+
+def sleep_on_a_connection_of_its_own(server: TransportServer) -> None:
+    with server.channel() as channel, suppress(grpc.RpcError):
+        call(channel, "Sleep", timeout=15)
+
+
+def test_stops_in_time_though_older_servers_have_calls(tmp_path: Path) -> None:
+    with TransportServer("h2corn", tmp_path, max_connection_age_grace=60.0) as server, server.channel() as channel:
+        pending = channel.unary_unary(f"/{SERVICE}/Sleep").future(b"", timeout=60)
+        server.wait_for("started")
+        server.show(server.issue_server())
+        server.changed()
+        wait_until(lambda: "tls_changed" in server.log(), what="another server is there", seconds=DEADLINE)
+        began = time.monotonic()
+        server._process.stdin.close()  # type: ignore[union-attr]
+        server.wait_for("stopped")
+        assert time.monotonic() - began < 8
+        assert pending.exception().code() is Code.UNAVAILABLE
 
 
 def serial_shown(server: TransportServer, folder: Path) -> int:

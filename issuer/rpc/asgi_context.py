@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
+from issuer.rpc.asgi_messages import ClientGone
 from issuer.rpc.asgi_wire import GrpcFault, frame, metadata_from_headers, timeout_seconds
 
 if TYPE_CHECKING:
@@ -92,23 +93,31 @@ class AsgiContext:
 
         Raises:
             GrpcFault: RESOURCE_EXHAUSTED, when it is larger than the limit.
+            ClientGone: When the client is not there any more.
         """
         body = message if isinstance(message, bytes) else message.SerializeToString()
         if len(body) > self._limit:
             text = f"sent message larger than max ({len(body)} vs. {self._limit})"
             raise GrpcFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        if not self._started:
-            self._started = True
-            await self._send(_START)
-        await self._send({"type": "http.response.body", "body": frame(body), "more_body": True})
+        await self._sent({"type": "http.response.body", "body": frame(body), "more_body": True})
 
     async def close(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        """Send the status, after which nothing can be sent."""
-        if not self._started:
-            self._started = True
-            await self._send(_START)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        await self._send({"type": "http.response.trailers", "headers": trailers})
+        """Send the status, after which nothing can be sent.
+
+        Raises:
+            ClientGone: When the client is not there any more.
+        """
+        await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._sent({"type": "http.response.trailers", "headers": trailers})
+
+    async def _sent(self, event: dict[str, Any]) -> None:
+        try:
+            if not self._started:
+                self._started = True
+                await self._send(_START)
+            await self._send(event)
+        except OSError as error:  # what ASGI has a server raise then
+            raise ClientGone from error
 
     def end(self, fault: GrpcFault) -> None:
         """Stop the handler, wherever it waits, and answer with ``fault``. Without effect when it was told already."""

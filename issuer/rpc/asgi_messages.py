@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ClientGone(Exception):
-    """The client ended the call, or its connection ended, before its request was whole."""
+    """The client ended the call, or its connection ended, before its request was whole or its answer was sent."""
 
 
 class MessageReader:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.settings import RpcSettings
 
+if not hasattr(os, "memfd_create"):
+    raise ImportError("the key is handed over in a memory file, which this system does not have")
+
 BACKLOG = 1024
 """Connections that may wait to be accepted, as h2corn has it by default."""
 BETWEEN_CHANGES_SECONDS = 0.5

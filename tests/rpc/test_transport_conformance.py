@@ -331,6 +331,7 @@ def test_a_client_that_does_not_read_stops_the_stream_that_it_does_not_read(
         assert call(other, "Echo") == b"x"
         assert server.resident_bytes() - memory < 32 * MEBIBYTE
     server.wait_for("cancelled", after=cancelled)
+    assert f"/{SERVICE}/Endless" not in server.log()  # no fault of ours
 
 
 def settled(measure: Any) -> int:

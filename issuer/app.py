@@ -34,7 +34,7 @@ from issuer.public_http.settings import PublicHttpError
 from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
-from issuer.rpc.listener import AddressInUse
+from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.report_methods import ReportMethods
@@ -70,7 +70,7 @@ class StartupError(Exception):
     """The issuer cannot start. The message says what is wrong and what to do, for a person."""
 
 
-STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse)
+STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse, CannotListen)
 """What :meth:`App.run` raises when the issuer cannot start; each has a message for a person."""
 
 

@@ -12,7 +12,7 @@ import asyncio
 import os
 import socket
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ import h2corn
 
 from issuer.rpc.asgi_app import AsgiGrpc
 from issuer.rpc.asgi_wire import GrpcFault
-from issuer.rpc.listener import AddressInUse
+from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.throwaway_root import root_of_nobody
 from issuer.waiting import first_of, threadsafe
 
@@ -42,6 +42,8 @@ BACKLOG = 1024
 BETWEEN_CHANGES_SECONDS = 0.5
 """The least time between two changes: bundles come one trust domain after the other, and each change asks all callers
 to dial again. The first of several is made at once."""
+AGAIN_SECONDS = 10.0
+"""After a change that could not be made: the cause may have been of the moment."""
 MAX_FINISHING = 4
 """Servers that may be finishing at once. With more changes than that within the grace, the newest waits; until then
 handshakes are made with what was before, and the pipeline, which knows the newest bundles, decides as always."""
@@ -60,8 +62,14 @@ _AGED = GrpcFault(grpc.StatusCode.UNAVAILABLE, "the connection has reached its a
 
 @dataclass(frozen=True, slots=True)
 class _Generation:
-    """One server, from a handshake's first possible moment to its last call's end."""
+    """One server, from a handshake's first possible moment to its last call's end.
 
+    Attributes:
+        wanted: What it was begun for.
+        material: What it has: the same, or with the roots of before when those that were wanted cannot be used.
+    """
+
+    wanted: TlsMaterial
     material: TlsMaterial
     app: AsgiGrpc
     server: h2corn.Server
@@ -104,10 +112,18 @@ class H2cornListener:
         return int(self._socket.getsockname()[1])
 
     async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Accept calls."""
+        """Accept calls.
+
+        Raises:
+            CannotListen: When the first material cannot be used.
+        """
         self._handlers = handlers
         self._identity.subscribe(threadsafe(self._changed.set))
-        self._current = await self._begun()
+        wanted = self._identity.tls_material()
+        try:
+            self._current = await self._begun(wanted, wanted)
+        except Exception as error:
+            raise CannotListen(f"h2corn cannot serve with what SPIRE gave: {error}") from error
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
     async def stop(self, grace: float) -> None:
@@ -129,10 +145,9 @@ class H2cornListener:
         if self._finishing:
             await asyncio.wait(self._finishing, timeout=within)
 
-    async def _begun(self) -> _Generation:
-        """Start a server with the newest material; returns when it accepts."""
+    async def _begun(self, wanted: TlsMaterial, material: TlsMaterial) -> _Generation:
+        """Start a server; returns when it accepts."""
         assert self._socket is not None, "bind() comes first"  # noqa: S101 - a defect of ours, not of the world
-        material = self._identity.tls_material()
         app = AsgiGrpc(self._handlers, self._settings, self._log)
         with _memory_files(material) as paths:
             server = h2corn.Server(app, _config(self._settings, self._socket.fileno(), paths))
@@ -145,7 +160,7 @@ class H2cornListener:
                     await serving
                 raise
         serving.add_done_callback(lambda _: self._changed.set())  # nobody asked it to end: then another is begun
-        return _Generation(material, app, server, serving)
+        return _Generation(wanted, material, app, server, serving)
 
     async def _follow(self) -> None:
         """Change servers when the material changes, and whenever connections have reached their age."""
@@ -156,29 +171,43 @@ class H2cornListener:
             await first_of(self._changed, self._stopping, within=max(0.0, due - loop.time()))
             self._changed.clear()
             if not self._stopping.is_set() and (loop.time() >= due or self._is_old()):
-                await self._change()
-                due = loop.time() + age
+                due = loop.time() + (age if await self._change() else AGAIN_SECONDS)
                 await first_of(self._stopping, within=BETWEEN_CHANGES_SECONDS)
 
     def _is_old(self) -> bool:
         current = self._current
-        return current is None or current.serving.done() or current.material != self._identity.tls_material()
+        return current is None or current.serving.done() or current.wanted != self._identity.tls_material()
 
-    async def _change(self) -> None:
+    async def _change(self) -> bool:
+        """Put another server in the place of the present one; returns whether that was done."""
         while len(self._finishing) >= MAX_FINISHING:
             await first_of(self._fewer, self._stopping, within=None)
             self._fewer.clear()
             if self._stopping.is_set():
-                return
-        before = self._current
-        try:
-            self._current = await self._begun()
-        except Exception as error:  # noqa: BLE001 - whatever the material has that cannot be used, the old one serves on
-            self._log.error("tls_change_refused", error=f"{type(error).__name__}: {error}")
-            return
+                return False
+        before, fresh = self._current, await self._next()
+        if fresh is None:
+            return False
+        self._current = fresh
         if before is not None:
             self._finish(before, self._settings.max_connection_age_grace.total_seconds())
         self._log.info("tls_changed", finishing=len(self._finishing))
+        return True
+
+    async def _next(self) -> _Generation | None:
+        """Start the server that comes after the present one; ``None`` when that cannot be.
+
+        One root that h2corn cannot read spoils all, and a federated trust domain can have one at any time. It must not
+        keep the issuer from its next SVID: then the roots of before are kept. The pipeline knows the newest anyway.
+        """
+        wanted = self._identity.tls_material()
+        kept = self._current.material.roots if self._current else wanted.roots
+        for material in dict.fromkeys((wanted, replace(wanted, roots=kept))):
+            try:
+                return await self._begun(wanted, material)
+            except Exception as error:  # noqa: BLE001 - whatever it is that cannot be used, what is there serves on
+                self._log.error("tls_change_refused", error=f"{type(error).__name__}: {error}")
+        return None
 
     def _finish(self, generation: _Generation, grace: float) -> None:
         task = asyncio.get_running_loop().create_task(_finished(generation, grace))

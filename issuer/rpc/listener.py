@@ -16,6 +16,10 @@ class AddressInUse(OSError):
     """The address to listen on is taken or not ours to take."""
 
 
+class CannotListen(Exception):
+    """Calls cannot be accepted, for another reason than the address. The message is for a person."""
+
+
 class ChangingIdentity(ServerIdentity, Protocol):
     """The issuer's own SVID, and word of its changes."""
 
@@ -36,7 +40,11 @@ class Listener(Protocol):
         ...
 
     async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Accept calls."""
+        """Accept calls.
+
+        Raises:
+            CannotListen: When that is not possible.
+        """
         ...
 
     async def stop(self, grace: float) -> None:

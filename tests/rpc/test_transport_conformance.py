@@ -489,6 +489,19 @@ def test_material_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
         assert accepted(server, server.authority.issue("spiffe://conformance.test/a"))
 
 
+def test_a_root_that_cannot_be_read_does_not_keep_the_server_from_its_next_certificate(tmp_path: Path) -> None:
+    """Any federated trust domain may publish one."""
+    unreadable = b"-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
+    with TransportServer("h2corn", tmp_path) as server:
+        fresh = server.issue_server()
+        server.show(fresh, pem_bundle([server.authority.root]) + unreadable)
+        server.changed()
+        newest = fresh.leaf.serial_number
+        wait_until(lambda: serial_shown(server, tmp_path) == newest, what="it is shown", seconds=DEADLINE)
+        assert accepted(server, server.authority.issue("spiffe://conformance.test/a"))
+        assert "tls_change_refused" in server.log()
+
+
 def test_calls_in_flight_end_before_the_server_does(transport: str, tmp_path: Path) -> None:
     with TransportServer(transport, tmp_path) as server, server.channel() as channel:
         pending = [channel.unary_unary(f"/{SERVICE}/Pause").future(b"x", timeout=DEADLINE) for _ in range(8)]

@@ -21,6 +21,7 @@ from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
+from bench.bench_revocation import measure_revocation
 from bench.bench_transport import measure_transports
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
@@ -69,6 +70,7 @@ class Part(StrEnum):
     RELOAD = "reload"
     LEDGER = "ledger"
     TRANSPORT = "transport"
+    REVOCATION = "revocation"
 
 
 def main(
@@ -97,9 +99,18 @@ def main(
         document["ledger"] = _measure_ledger(console, runs, seconds, rows)
     if Part.TRANSPORT in parts:
         document["transport"] = _measure_transports(console, runs, seconds)
+    if Part.REVOCATION in parts:
+        with tempfile.TemporaryDirectory() as name:
+            document["revocation"] = _told(console, measure_revocation(Path(name)))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
+
+
+def _told(console: Console, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    for row in rows:
+        console.print(f"{row['what']}: {row['us']} us")
+    return rows
 
 
 def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, object]:

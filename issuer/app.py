@@ -31,6 +31,7 @@ from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
 from issuer.public_http.settings import PublicHttpError
+from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
@@ -306,6 +307,13 @@ class App:
                 is_current=lambda: keeping.ledger.fault is None,
             ),
             revoking=revoking,
+            feed=RevocationFeed(
+                revocations=revocations,
+                policies=policies,
+                tokens=tokens,
+                clock=self._clock,
+                is_current=lambda: keeping.ledger.fault is None,
+            ),
         )
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from issuer.core.caller import Caller
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.recorded_tokens import Hits, RecordedToken, RevokedToken
     from issuer.core.reports import Denials, ExceptionUse, Granted, Top
     from issuer.core.revocation import Issued, Revocation, Selector
     from issuer.core.revocations import Revocations
@@ -143,6 +144,11 @@ class RevocationBook(Protocol):
     """The revocations that hold, as far as this issuer knows; the ledger knows whether that is all."""
 
     @property
+    def version(self) -> int:
+        """The number of the last change."""
+        ...
+
+    @property
     def epoch(self) -> int:
         """The number of the last change that decisions depend on."""
         ...
@@ -168,32 +174,13 @@ class RevocationBook(Protocol):
         """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
         ...
 
+    def tokens_after(self, version: int) -> Sequence[RevokedToken]:
+        """Return the single tokens that were revoked after a version and may not have expired, in that order."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class LivingToken:
-    """A token that has not expired: its ``jti``, subject and audience, and its ``exp`` in Unix seconds."""
-
-    token_id: str
-    caller: str
-    audience: str
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """The living tokens that a selector hits.
-
-    Attributes:
-        tokens: How many.
-        identities: How many SPIFFE IDs have them.
-        newest: The newest of them.
-        most: The SPIFFE IDs with the most of them, and how many.
-    """
-
-    tokens: int
-    identities: int
-    newest: Sequence[LivingToken]
-    most: Sequence[tuple[str, int]]
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` whenever there is something new, until the returned function is called."""
+        ...
 
 
 class TokenBook(Protocol):
@@ -212,8 +199,8 @@ class TokenBook(Protocol):
         """
         ...
 
-    async def issued(self, token_id: str) -> tuple[int, DecisionRecord] | None:
-        """Return the decision that led to a token, with its ``seq``; ``None`` when it is not in the ledger."""
+    async def issued(self, token_id: str) -> RecordedToken | None:
+        """Return what is recorded of a token; ``None`` when it is not in the ledger."""
         ...
 
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:

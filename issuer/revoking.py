@@ -15,8 +15,9 @@ from issuer.ports import EpochMoved
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from issuer.core.recorded_tokens import Hits
     from issuer.issuance import Asked
-    from issuer.ports import Hits, Ledger, RevocationBook, TokenBook, TokenIds
+    from issuer.ports import Ledger, RevocationBook, TokenBook, TokenIds
 
 MAX_REVOCATIONS: Final = 5_000
 """So many by attributes may hold at once; all of them are indexed anew, in about 15 ms, when one changes."""
@@ -82,7 +83,7 @@ class Revoking:
                 return known, hits
             revocation = replace(revocation, tokens_hit=hits.tokens, identities_hit=hits.identities)
             if wanted.selector.token is not None:
-                revocation = replace(revocation, expires_at=_expiry(hits))
+                revocation = _of_one_token(revocation, hits)
             elif len(self._revocations.by_attributes) >= MAX_REVOCATIONS:
                 raise AdminRefused(Reason.TOO_MANY_REVOCATIONS, f"{MAX_REVOCATIONS} revocations hold already")
             if wanted.dry_run:
@@ -128,21 +129,18 @@ class Revoking:
             return False
         found = await self._tokens.issued(token_id)
         actor, now = str(asked.caller.spiffe_id), microseconds(asked.now)
-        if found is None or found[1].caller != actor:
-            return False
-        expires_at = found[1].expires_at
-        if expires_at is None or expires_at * 1_000_000 <= now:
+        if found is None or found.issued.caller != asked.caller.spiffe_id or found.expires_at * 1_000_000 <= now:
             return False
         revocation = Revocation(
             id=self._ids.decision_id(asked.now),
-            selector=Selector(token=token_id),
+            selector=Selector(token=token_id, audience=found.issued.audience),
             time=now,
             actor=actor,
             why=BY_HOLDER,
             stops_issuance=False,
             tokens_hit=1,
             identities_hit=1,
-            expires_at=expires_at,
+            expires_at=found.expires_at,
         )
         await self._ledger.write(entry_of(revocation), within=asked.within)
         return True
@@ -199,10 +197,13 @@ def _revocation(wanted: Revoke, asked: Asked) -> Revocation:
     )
 
 
-def _expiry(hits: Hits) -> int:
+def _of_one_token(revocation: Revocation, hits: Hits) -> Revocation:
+    """Note what is known of the token, so that only the servers of its audience need to be told."""
     if not hits.newest:
         raise InvalidTokenRequest((FieldViolation("selector.token_id", "no token with this id is alive"),))
-    return hits.newest[0].expires_at
+    token = hits.newest[0]
+    selector = replace(revocation.selector, audience=token.audience)
+    return replace(revocation, selector=selector, expires_at=token.expires_at)
 
 
 def _content(revocation: Revocation) -> tuple[object, ...]:

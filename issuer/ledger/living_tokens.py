@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import false, func, select
 
+from issuer.core.recorded_tokens import Hits, LivingToken
 from issuer.ledger.decision_filter import callers_of, with_word
 from issuer.ledger.schema import decision, text
-from issuer.ports import Hits, LivingToken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +57,9 @@ def hits(reader: LedgerReader, selector: Selector, now: int, listed: int) -> Hit
     return Hits(
         tokens=by_caller.total(),
         identities=len(by_caller),
-        newest=[LivingToken(token, told[caller], told[audience], end) for _, token, caller, audience, end in newest],
+        newest=[
+            LivingToken(seq, token, told[caller], told[audience], end) for seq, token, caller, audience, end in newest
+        ],
         most=[(told[caller], count) for caller, count in most],
     )
 

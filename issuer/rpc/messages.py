@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from issuer.core.own_token import OwnToken
     from issuer.introspection import Introspection
     from issuer.issuance import IssuedToken
+    from issuer.revocation_feed import News
 
 MAX_BATCH_ITEMS = 256
 """The contract's bound, in the comment of BatchIssueTokensRequest."""
@@ -189,4 +190,24 @@ def introspected_to_proto(token: OwnToken) -> pb.IntrospectTokenResponse:
         application=token.application,
         certificate_thumbprint=token.certificate_thumbprint,
         token_type=TOKEN_SCHEME,
+    )
+
+
+def news_to_proto(news: News) -> pb.WatchRevocationsResponse:
+    """Return a message of WatchRevocations."""
+    return pb.WatchRevocationsResponse(
+        dead=[
+            pb.DeadTokens(
+                revocation_id=each.revocation_id,
+                token_ids=each.token_ids,
+                workload=each.workload,
+                application=each.application,
+                audience=each.audience,
+                key_id=each.key_id,
+                issued_from=None if each.issued_from is None else Timestamp(seconds=each.issued_from),
+                issued_until=None if each.issued_until is None else Timestamp(seconds=each.issued_until),
+            )
+            for each in news.dead
+        ],
+        position=news.position,
     )

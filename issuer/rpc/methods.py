@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,11 +14,13 @@ from issuer.rpc.status import status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import timedelta
 
     from issuer.introspection import Introspection
     from issuer.issuance import Issuance, IssuedToken
     from issuer.ports import Signer
+    from issuer.revocation_feed import RevocationFeed
     from issuer.revoking import Revoking
     from issuer.rpc.call import VerifiedCall
 
@@ -31,6 +34,7 @@ class IssuerMethods:
         key_set_max_age: How long a verifier may keep the key set.
         introspection: Tells whether tokens are good.
         revoking: Revokes them.
+        feed: Tells which are dead.
     """
 
     def __init__(
@@ -41,11 +45,13 @@ class IssuerMethods:
         key_set_max_age: timedelta,
         introspection: Introspection,
         revoking: Revoking,
+        feed: RevocationFeed,
     ) -> None:
         self._issuance = issuance
         self._signer = signer
         self._introspection = introspection
         self._revoking = revoking
+        self._feed = feed
         self._key_set_max_age = Duration(seconds=int(key_set_max_age.total_seconds()))
 
     async def issue_token(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> pb.IssueTokenResponse:
@@ -97,6 +103,16 @@ class IssuerMethods:
             return pb.IntrospectTokenResponse(active=False)
         call.log_fields["token_id"] = token.token_id
         return messages.introspected_to_proto(token)
+
+    async def watch_revocations(
+        self, message: pb.WatchRevocationsRequest, call: VerifiedCall
+    ) -> AsyncIterator[pb.WatchRevocationsResponse | None]:
+        """Tell a server which tokens are dead, and which die."""
+        async with aclosing(
+            self._feed.follow(call.asked, message.after if message.HasField("after") else None)
+        ) as all_:
+            async for news in all_:
+                yield None if news is None else messages.news_to_proto(news)
 
 
 def _wanted(message: pb.IssueTokenRequest) -> Wanted:

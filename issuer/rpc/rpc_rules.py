@@ -27,6 +27,7 @@ RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.IssuerService/GetKeySet": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/RevokeToken": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/IntrospectToken": CallerKind.WORKLOAD,
+    "issuer_api.v1.IssuerService/WatchRevocations": CallerKind.WORKLOAD,
     "issuer_api.v1.AdminService/PutFacts": CallerKind.FEEDER,
     "issuer_api.v1.AdminService/GetPolicyStatus": CallerKind.VIEWER,
     "issuer_api.v1.AdminService/ReloadPolicy": CallerKind.OPERATOR,

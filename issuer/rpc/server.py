@@ -124,6 +124,7 @@ class RpcServer:
             "GetKeySet": self._unary(ISSUER_SERVICE, "GetKeySet", methods.get_key_set),
             "RevokeToken": self._unary(ISSUER_SERVICE, "RevokeToken", methods.revoke_token),
             "IntrospectToken": self._unary(ISSUER_SERVICE, "IntrospectToken", methods.introspect_token),
+            "WatchRevocations": self._stream(ISSUER_SERVICE, "WatchRevocations", methods.watch_revocations),
         }
 
     def _admin_handlers(

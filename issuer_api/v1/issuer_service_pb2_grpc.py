@@ -69,6 +69,11 @@ class IssuerServiceStub(object):
                 request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenRequest.SerializeToString,
                 response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenResponse.FromString,
                 _registered_method=True)
+        self.WatchRevocations = channel.unary_stream(
+                '/issuer_api.v1.IssuerService/WatchRevocations',
+                request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsResponse.FromString,
+                _registered_method=True)
 
 
 class IssuerServiceServicer(object):
@@ -122,6 +127,14 @@ class IssuerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchRevocations(self, request, context):
+        """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+        each change, until the caller ends it or its SVID expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IssuerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -154,6 +167,11 @@ def add_IssuerServiceServicer_to_server(servicer, server):
                     servicer.IntrospectToken,
                     request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenRequest.FromString,
                     response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenResponse.SerializeToString,
+            ),
+            'WatchRevocations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRevocations,
+                    request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -323,6 +341,33 @@ class IssuerService(object):
             '/issuer_api.v1.IssuerService/IntrospectToken',
             issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenRequest.SerializeToString,
             issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/issuer_api.v1.IssuerService/WatchRevocations',
+            issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsRequest.SerializeToString,
+            issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,10 @@ class IssuerServiceStub:
     """
     IntrospectToken: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.IntrospectTokenRequest, _issuer_service_pb2.IntrospectTokenResponse]
     """Tells whether a token is good now (RFC 7662), to the servers of its audience; to anybody else none is."""
+    WatchRevocations: _grpc.UnaryStreamMultiCallable[_issuer_service_pb2.WatchRevocationsRequest, _issuer_service_pb2.WatchRevocationsResponse]
+    """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+    each change, until the caller ends it or its SVID expires.
+    """
 
 @_typing.type_check_only
 class IssuerServiceAsyncStub(IssuerServiceStub):
@@ -77,6 +81,10 @@ class IssuerServiceAsyncStub(IssuerServiceStub):
     """
     IntrospectToken: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.IntrospectTokenRequest, _issuer_service_pb2.IntrospectTokenResponse]  # type: ignore[assignment]
     """Tells whether a token is good now (RFC 7662), to the servers of its audience; to anybody else none is."""
+    WatchRevocations: _aio.UnaryStreamMultiCallable[_issuer_service_pb2.WatchRevocationsRequest, _issuer_service_pb2.WatchRevocationsResponse]  # type: ignore[assignment]
+    """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+    each change, until the caller ends it or its SVID expires.
+    """
 
 class IssuerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tokens for workloads that prove who they are with an X.509-SVID.
@@ -135,5 +143,15 @@ class IssuerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_issuer_service_pb2.IntrospectTokenResponse, _abc.Awaitable[_issuer_service_pb2.IntrospectTokenResponse]]:
         """Tells whether a token is good now (RFC 7662), to the servers of its audience; to anybody else none is."""
+
+    @_abc_1.abstractmethod
+    def WatchRevocations(
+        self,
+        request: _issuer_service_pb2.WatchRevocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_issuer_service_pb2.WatchRevocationsResponse], _abc.AsyncIterator[_issuer_service_pb2.WatchRevocationsResponse]]:
+        """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+        each change, until the caller ends it or its SVID expires.
+        """
 
 def add_IssuerServiceServicer_to_server(servicer: IssuerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

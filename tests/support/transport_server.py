@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
+import pytest
 
 from issuer.log import open_log
 from issuer.ports import TlsMaterial
@@ -46,6 +47,7 @@ LIMITS = RpcSettings(
 )
 ENDLESS_ANSWER = bytes(16 * 1024)
 WAIT_SECONDS = 20.0
+DEADLINE = 10.0
 
 
 def tell(event: str, **fields_: object) -> None:
@@ -132,6 +134,17 @@ def handlers() -> tuple[grpc.GenericRpcHandler, ...]:
         "EchoEach": grpc.stream_stream_rpc_method_handler(echo_each),
     }
     return (grpc.method_handlers_generic_handler(SERVICE, methods),)
+
+
+def call(channel: grpc.Channel, method: str, message: bytes = b"x", **options: Any) -> bytes:
+    answer: bytes = channel.unary_unary(f"/{SERVICE}/{method}")(message, **{"timeout": DEADLINE, **options})
+    return answer
+
+
+def failure(channel: grpc.Channel, method: str, message: bytes = b"x", **options: Any) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as error:
+        call(channel, method, message, **options)
+    return error.value
 
 
 class FolderIdentity:

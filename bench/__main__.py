@@ -25,6 +25,7 @@ from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
 from bench.bench_telemetry import measure_pieces, measure_telemetry
+from bench.bench_transport import measure_transports
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
@@ -74,6 +75,7 @@ class Part(StrEnum):
     CLIENT = "client"
     TELEMETRY = "telemetry"
     OVERLOAD = "overload"
+    TRANSPORT = "transport"
     REVOCATION = "revocation"
 
 
@@ -107,6 +109,8 @@ def main(
         document["telemetry"] = _measure_telemetry(console, runs, seconds)
     if Part.OVERLOAD in parts:
         document["overload"] = _measure_overload(console, runs, seconds)
+    if Part.TRANSPORT in parts:
+        document["transport"] = _measure_transports(console, runs, seconds)
     if Part.REVOCATION in parts:
         with tempfile.TemporaryDirectory() as name:
             document["revocation"] = _told(console, measure_revocation(Path(name)))
@@ -217,6 +221,13 @@ def _measure_overload(console: Console, runs: int, seconds: float) -> list[dict[
         "of_unloaded_p99",
     ]
     console.print(_listing("IssueToken when more is asked than can be done", rows, columns))
+    return rows
+
+
+def _measure_transports(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_transports(console, Path(name), runs=runs, seconds=seconds)
+    console.print(_listing("The same calls on each transport; CPU us of the server a call", rows, list(rows[0])))
     return rows
 
 

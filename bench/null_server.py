@@ -2,6 +2,8 @@
 
 The same event loop, gRPC settings, limits and mutual TLS with an SVID from the Workload API; only the method is empty.
 Prints its address, then serves until its standard input closes.
+
+Usage: ``python -m bench.null_server WORKLOAD_API TRANSPORT``.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import os
 import sys
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from issuer.cli.serve import GRPC_SETTINGS
 
@@ -17,15 +20,20 @@ for _name, _value in GRPC_SETTINGS.items():
     os.environ.setdefault(_name, _value)  # noqa: TID251 - gRPC reads it when it is imported
 
 import grpc
-import grpc.aio
 import uvloop
 
 from agent_client.workload_api import WorkloadApiWatcher
 from issuer.log import open_log
-from issuer.rpc.server import TlsCredentials, server_options
+from issuer.rpc.h2corn_listener import H2cornListener
+from issuer.rpc.server import GrpcioListener
 from issuer.rpc.settings import RpcSettings
 from issuer.spire.identity import SpireIdentity
 from issuer.system import SystemClock
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.rpc.listener import Listener
 
 SETTINGS = RpcSettings(
     listen="127.0.0.1:0",
@@ -47,15 +55,18 @@ async def _answer(_message: bytes, _context: object) -> bytes:
     return b""
 
 
-async def _serve(identity: SpireIdentity) -> None:
-    server = grpc.aio.server(options=server_options(SETTINGS))
+async def _serve(identity: SpireIdentity, log: FilteringBoundLogger, transport: str) -> None:
+    listener: Listener = (
+        GrpcioListener(SETTINGS, identity=identity)
+        if transport == "grpcio"
+        else H2cornListener(SETTINGS, identity=identity, log=log)
+    )
+    port = listener.bind()
     handlers = {"Null": grpc.unary_unary_rpc_method_handler(_answer)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.NullService", handlers),))
-    port = server.add_secure_port(SETTINGS.listen, TlsCredentials(identity).server_credentials())
-    await server.start()
+    await listener.start((grpc.method_handlers_generic_handler("bench.NullService", handlers),))
     print(f"127.0.0.1:{port}", flush=True)
     await asyncio.to_thread(sys.stdin.read)
-    await server.stop(1)
+    await listener.stop(1)
 
 
 def main() -> None:
@@ -63,11 +74,10 @@ def main() -> None:
     watcher = WorkloadApiWatcher(sys.argv[1])
     watcher.start()
     watcher.wait_for_first(10)
-    identity = SpireIdentity(
-        watcher, spiffe_id=None, federated=frozenset(), clock=SystemClock(), log=open_log("json", sys.stderr)
-    )
+    log = open_log("json", sys.stderr)
+    identity = SpireIdentity(watcher, spiffe_id=None, federated=frozenset(), clock=SystemClock(), log=log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(identity))
+        runner.run(_serve(identity, log, sys.argv[2]))
     watcher.close()
 
 

@@ -86,6 +86,7 @@ def servers(
     more_policy: bytes = b"",
     module: str = "issuer",
     options: Mapping[str, Mapping[str, object]] | None = None,
+    transport: str = "grpcio",
 ) -> Iterator[tuple[Server, Server, IssuerProcess]]:
     """Start the null server and the issuer, with one identity for both, and files for the load generator.
 
@@ -94,6 +95,7 @@ def servers(
         more_policy: A file of policy beside the one that lets the load generator in.
         module: What runs as the issuer.
         options: More settings of the issuer, by section.
+        transport: What carries the calls to both.
     """
     with ExitStack() as stack:
         authority = stack.enter_context(DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None))
@@ -105,10 +107,15 @@ def servers(
         if more_policy:
             (policy / "more.yaml").write_bytes(more_policy)
         settings = IssuerSettings(
-            folder / "issuer", policy, identity.socket, insecure_dev=True, module=module, options=options
+            folder / "issuer",
+            policy,
+            identity.socket,
+            insecure_dev=True,
+            module=module,
+            options={"server": {"transport": transport}, **(options or {})},
         )
         issuer = stack.enter_context(IssuerProcess(settings))
-        command = [sys.executable, "-m", "bench.null_server", identity.socket]
+        command = [sys.executable, "-m", "bench.null_server", identity.socket, transport]
         null = stack.enter_context(
             subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

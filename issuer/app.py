@@ -34,11 +34,12 @@ from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
+from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
-from issuer.rpc.server import AddressInUse, RpcServer
+from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
 from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from issuer.config import Config
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
+    from issuer.rpc.listener import Listener
     from issuer.rpc.roles import Roles
     from issuer.watching import Look
 
@@ -70,7 +72,15 @@ class StartupError(Exception):
     """The issuer cannot start. The message says what is wrong and what to do, for a person."""
 
 
-STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse, *TELEMETRY_FAULTS)
+STARTUP_FAULTS = (
+    StartupError,
+    PolicyInvalid,
+    KeyFileError,
+    PublicHttpError,
+    AddressInUse,
+    CannotListen,
+    *TELEMETRY_FAULTS,
+)
 """What :meth:`App.run` raises when the issuer cannot start; each has a message for a person."""
 
 
@@ -317,7 +327,7 @@ class App:
         )
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
-            rpc_settings(self._config.server),
+            self._listener(identity),
             methods=methods,
             admin=admin,
             decisions=DecisionMethods(decisions),
@@ -332,7 +342,6 @@ class App:
                 log=self._log,
                 observer=self._telemetry,
             ),
-            identity=identity,
             log=self._log,
         )
 
@@ -341,6 +350,17 @@ class App:
         turns = Turns(limits, most_calls=most, refused=self._telemetry.metrics.call_refused, log=self._log)
         self._telemetry.watch_turns(lambda: turns.running, lambda: turns.waiting)
         return turns
+
+    def _listener(self, identity: SpireIdentity) -> Listener:
+        server = self._config.server
+        settings = rpc_settings(server)
+        if server.transport == "grpcio":
+            return GrpcioListener(settings, identity=identity)
+        try:
+            from issuer.rpc.h2corn_listener import H2cornListener  # noqa: PLC0415 - where it is not used, it is not needed
+        except ImportError as error:
+            raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
+        return H2cornListener(settings, identity=identity, log=self._log)
 
     def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
         settings = http_settings(self._config.http)

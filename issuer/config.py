@@ -112,6 +112,7 @@ class ServerSection(_Section):
     """``[server]``: the gRPC listener."""
 
     listen: Listen = "127.0.0.1:8443"
+    transport: Literal["grpcio", "h2corn"] = "grpcio"
     max_message_bytes: Annotated[int, Field(ge=4096, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
     max_metadata_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 16 * 1024
     max_concurrent_streams: Annotated[int, Field(ge=1, le=100_000)] = 256

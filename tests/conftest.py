@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -21,10 +22,26 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-def pytest_configure() -> None:
-    """Mind SIGINT again where a shell that ignores it started the tests: their children would inherit that."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--transport", choices=["grpcio", "h2corn"], help="the transport of every issuer that is started")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the transport of every issuer that is started.
+
+    And mind SIGINT again where a shell that ignores it started the tests: their children would inherit that.
+    """
+    if transport := config.getoption("--transport"):
+        os.environ["ISSUER_SERVER_TRANSPORT"] = transport
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for ``transport`` on each, or on the chosen one."""
+    if "transport" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--transport")
+        metafunc.parametrize("transport", [chosen] if chosen else ["grpcio", "h2corn"], scope="session")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,13 +13,14 @@ from google.protobuf.message_factory import GetMessageClass
 
 from issuer.rpc.call import Call
 from issuer.rpc.health import Health
+from issuer.rpc.listener import AddressInUse
 from issuer.rpc.pipeline import RpcFailed
 from issuer.rpc.reflection import reflection_handlers
 from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from datetime import timedelta
 
     from google.protobuf.message import Message
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from issuer.ports import ServerIdentity, TlsMaterial
     from issuer.rpc.admin_methods import AdminMethods
     from issuer.rpc.decision_methods import DecisionMethods
+    from issuer.rpc.listener import Listener
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
     from issuer.rpc.report_methods import ReportMethods
@@ -54,12 +56,8 @@ _REQUESTS: dict[str, type[Message]] = {
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class AddressInUse(OSError):
-    """The address to listen on is taken or not ours to take."""
-
-
 class RpcServer:
-    """Serves IssuerService, health and reflection over mutual TLS.
+    """Serves IssuerService, health and reflection over mutual TLS, on whichever transport.
 
     Nothing here decides anything: TLS admits whoever holds a key that one of the configured trust domains certified,
     and the pipeline then verifies the caller for each call.
@@ -67,7 +65,7 @@ class RpcServer:
 
     def __init__(
         self,
-        settings: RpcSettings,
+        listener: Listener,
         *,
         methods: IssuerMethods,
         admin: AdminMethods,
@@ -75,24 +73,19 @@ class RpcServer:
         reports: ReportMethods,
         revocations: RevocationMethods,
         pipeline: Pipeline,
-        identity: ServerIdentity,
         log: FilteringBoundLogger,
     ) -> None:
-        self._settings = settings
         self._pipeline = pipeline
         self.health = Health((ISSUER_SERVICE,), log)
-        self._server = grpc.aio.server(options=server_options(settings))
-        self._server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(methods)),
-                grpc.method_handlers_generic_handler(
-                    ADMIN_SERVICE, self._admin_handlers(admin, decisions, reports, revocations)
-                ),
-                *self.health.handlers(),
-                *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE), log),
-            )
+        self._listener = listener
+        self._handlers = (
+            grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(methods)),
+            grpc.method_handlers_generic_handler(
+                ADMIN_SERVICE, self._admin_handlers(admin, decisions, reports, revocations)
+            ),
+            *self.health.handlers(),
+            *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE), log),
         )
-        self._credentials = TlsCredentials(identity)
         self._in_flight = 0
         self._last_arrival = 0.0
 
@@ -102,21 +95,17 @@ class RpcServer:
         Raises:
             AddressInUse: When it cannot be taken.
         """
-        try:
-            return int(self._server.add_secure_port(self._settings.listen, self._credentials.server_credentials()))
-        except RuntimeError as error:
-            message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
-            raise AddressInUse(message) from error
+        return self._listener.bind()
 
     async def start(self) -> None:
         """Accept calls."""
-        await self._server.start()
+        await self._listener.start(self._handlers)
 
     async def stop(self, grace: timedelta) -> None:
         """Say NOT_SERVING, answer what has arrived, and give calls in flight up to ``grace`` to end."""
         await self.health.shut_down()
         await self._settle(grace.total_seconds() / 2)
-        await self._server.stop(grace.total_seconds() / 2)
+        await self._listener.stop(grace.total_seconds() / 2)
 
     async def _settle(self, within: float) -> None:
         """Wait until no call was in flight for a moment.
@@ -206,6 +195,41 @@ class RpcServer:
         return grpc.unary_stream_rpc_method_handler(
             handler, request_deserializer=request.FromString, response_serializer=_serialize
         )
+
+
+class GrpcioListener:
+    """The first transport: grpc.aio.
+
+    Args:
+        settings: Address and limits.
+        identity: The issuer's own SVID and the roots to accept.
+    """
+
+    def __init__(self, settings: RpcSettings, *, identity: ServerIdentity) -> None:
+        self._settings = settings
+        self._server = grpc.aio.server(options=server_options(settings))
+        self._credentials = TlsCredentials(identity)
+
+    def bind(self) -> int:
+        """Take the address and return the port.
+
+        Raises:
+            AddressInUse: When it cannot be taken.
+        """
+        try:
+            return int(self._server.add_secure_port(self._settings.listen, self._credentials.server_credentials()))
+        except RuntimeError as error:
+            message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
+            raise AddressInUse(message) from error
+
+    async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Accept calls."""
+        self._server.add_generic_rpc_handlers(handlers)
+        await self._server.start()
+
+    async def stop(self, grace: float) -> None:
+        """Accept no more, and give calls in flight up to so many seconds to end."""
+        await self._server.stop(grace)
 
 
 def call_from_context(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Call:

@@ -47,14 +47,17 @@ PARTNER, UNLISTED = "partner.test", "unlisted.test"
 LISTED = frozenset({TrustDomain(TRUST_DOMAIN), TrustDomain(PARTNER)})
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 HANDSHAKE = "handshake"
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""With empty SETTINGS (RFC 9113 section 3.4): some servers say nothing before it."""
 OF_SETTLER = SETTLER.removeprefix(f"spiffe://{TRUST_DOMAIN}")
 
 
 class World:
     """A deployment that federates with two trust domains and lists one of them."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, transport: str) -> None:
         self.deployment = deployment
+        self.keeps_connections = transport == "grpcio"
         self.own = deployment.authority.authority
         self.partner, self.unlisted = Authority(PARTNER), Authority(UNLISTED)
         deployment.authority.federate(self.partner)
@@ -68,6 +71,8 @@ class World:
             return any({PARTNER, UNLISTED} <= set(line["trust_domains"]) for line in lines)
 
         wait_until(known, what="the issuer knows the federated bundles", seconds=DEADLINE)
+        guest = self.partner.issue(f"spiffe://{PARTNER}/guest")
+        wait_until(lambda: self.attempt(guest) != HANDSHAKE, what="TLS knows them too", seconds=DEADLINE)
 
     def attempt(self, svid: IssuedSvid) -> str:
         """Return what a call with this certificate ends with: a reason, ``handshake``, or ``""`` for a token."""
@@ -91,11 +96,24 @@ class World:
         with socket.create_connection((host, int(port)), DEADLINE) as plain:
             try:
                 with context.wrap_socket(plain, server_hostname=ISSUER_DNS_NAME) as connection:
+                    connection.sendall(HTTP2_PREFACE)
                     return connection.recv(1) != b""
             except (ssl.SSLError, ConnectionError) as error:
                 if isinstance(error, ssl.SSLCertVerificationError):  # ours, of the server
                     raise
                 return False
+
+    def wait_until_shut_to(self, svid: IssuedSvid, folder: Path) -> None:
+        """Wait until TLS refuses a certificate; an update of the Workload API takes its time to get there."""
+        wait_until(lambda: not self.shakes_hands(svid, folder), what="TLS refuses it", seconds=DEADLINE)
+
+    def ended(self, reason: Reason) -> set[str]:
+        """Return with what calls on an open connection may end after a change of bundles.
+
+        grpcio keeps the connection, and our verification refuses the call. h2corn is changed for another server that
+        knows the new bundles; a caller that dials again too soon, or not soon enough, meets the one or the other.
+        """
+        return {reason} if self.keeps_connections else {reason, HANDSHAKE}
 
     def own_reason(self, svid: IssuedSvid) -> Reason | None:
         """Return what our own verification says to the same certificate."""
@@ -136,24 +154,24 @@ def outcome(stub: pb_grpc.IssuerServiceStub, ask: Ask = for_a_token) -> str:
 
 
 @contextmanager
-def running_world(folder: Path) -> Iterator[World]:
-    deployment = Deployment(folder, federated=(PARTNER,))
-    prepared = World(deployment)
+def running_world(folder: Path, transport: str) -> Iterator[World]:
+    deployment = Deployment(folder, federated=(PARTNER,), options={"server": {"transport": transport}})
+    prepared = World(deployment, transport)
     with deployment:
         prepared.wait_until_federated()
         yield prepared
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with running_world(tmp_path_factory.mktemp("issuer")) as running:
+def world(tmp_path_factory: pytest.TempPathFactory, transport: str) -> Iterator[World]:
+    with running_world(tmp_path_factory.mktemp("issuer"), transport) as running:
         yield running
 
 
 @pytest.fixture
-def own_world(tmp_path: Path) -> Iterator[World]:
+def own_world(tmp_path: Path, transport: str) -> Iterator[World]:
     """A world of the test's own, whose bundles it changes."""
-    with running_world(tmp_path) as running:
+    with running_world(tmp_path, transport) as running:
         yield running
 
 
@@ -279,20 +297,25 @@ ATTACKS: dict[str, tuple[Callable[[World], IssuedSvid], Reason]] = {
     "no path": (at(""), Reason.SPIFFE_ID_WITHOUT_PATH),
 }
 
-STOPPED_BY_TLS = {
+_STOPPED_BY_BOTH = {
     "trust domain that is not listed",
     "a root nobody knows",
-    "no digitalSignature",
     "extended key usage of a server only",
     "expired",
     "not yet valid",
     "intermediate missing",
     "intermediate expired",
-    "intermediate that may not sign",
     "path length exceeded",
     "an SVID as CA",
     "name constraints violated",
 }
+STOPPED_BY_TLS = {
+    "grpcio": {*_STOPPED_BY_BOTH, "no digitalSignature", "intermediate that may not sign"},
+    "h2corn": {*_STOPPED_BY_BOTH, "CA as leaf"},  # webpki, which it uses, does not look at key usage
+}
+
+NOT_SHOWN_BY_GRPCIO = {"no digitalSignature"}
+"""What grpcio's client refuses to show, so that only OpenSSL's handshake tells what the server would do."""
 
 GOOD: dict[str, Callable[[World], IssuedSvid]] = {
     "as SPIRE makes it": lambda w: w.own.issue(SETTLER),
@@ -305,11 +328,17 @@ GOOD: dict[str, Callable[[World], IssuedSvid]] = {
 }
 
 
+KNOWN_GAPS = {
+    ("with name constraints satisfied", "h2corn"): "webpki cannot read name constraints for URIs, and refuses those",
+}
+
+
 @pytest.mark.parametrize("name", GOOD)
-def test_a_good_certificate_gets_a_token(world: World, tmp_path: Path, name: str) -> None:
+def test_a_good_certificate_gets_a_token(world: World, tmp_path: Path, name: str, transport: str) -> None:
     svid = GOOD[name](world)
-    assert world.shakes_hands(svid, tmp_path)
-    assert world.attempt(svid) == ""
+    known_gap = (name, transport) in KNOWN_GAPS
+    assert world.shakes_hands(svid, tmp_path) is not known_gap
+    assert world.attempt(svid) == (HANDSHAKE if known_gap else "")
     assert world.own_reason(svid) is None
 
 
@@ -321,21 +350,16 @@ def test_a_federated_caller_is_verified_and_left_to_policy(world: World) -> None
     assert line["reason"] == Reason.AUDIENCE_NOT_ALLOWED
 
 
-@pytest.mark.parametrize("name", sorted(ATTACKS.keys() - STOPPED_BY_TLS))
-def test_an_attack_that_tls_lets_through_is_refused_with_its_reason(world: World, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_refused_whether_tls_stops_it_or_not(
+    world: World, tmp_path: Path, name: str, transport: str
+) -> None:
+    """What TLS lets through is refused with its reason, and what TLS stops would be refused without it."""
     make, reason = ATTACKS[name]
     svid = make(world)
-    assert world.shakes_hands(svid, tmp_path)
-    assert world.attempt(svid) == reason
-    assert world.own_reason(svid) is reason
-
-
-@pytest.mark.parametrize("name", sorted(STOPPED_BY_TLS))
-def test_an_attack_that_tls_stops_would_be_refused_without_it(world: World, tmp_path: Path, name: str) -> None:
-    make, reason = ATTACKS[name]
-    svid = make(world)
-    assert not world.shakes_hands(svid, tmp_path)
-    assert world.attempt(svid) == HANDSHAKE
+    stopped = name in STOPPED_BY_TLS[transport]
+    assert world.shakes_hands(svid, tmp_path) is not stopped
+    assert world.attempt(svid) == (HANDSHAKE if stopped or name in NOT_SHOWN_BY_GRPCIO else reason)
     assert world.own_reason(svid) is reason
 
 
@@ -371,11 +395,11 @@ def test_a_root_removed_during_an_open_connection_ends_its_callers(own_world: Wo
     with own_world.deployment.stub(svid) as stub:
         assert outcome(stub) == ""
         api.change(bundle=(Authority(TRUST_DOMAIN).root,))
-        assert next_outcome(stub) == Reason.CHAIN_AUTHORITY_REMOVED
-        assert not own_world.shakes_hands(svid, tmp_path)
+        assert next_outcome(stub) in own_world.ended(Reason.CHAIN_AUTHORITY_REMOVED)
+        own_world.wait_until_shut_to(svid, tmp_path)
         assert own_world.attempt(kept) == Reason.AUDIENCE_NOT_ALLOWED
         api.change(bundle=(own_world.own.root,))
-        assert next_outcome(stub, Reason.CHAIN_AUTHORITY_REMOVED) == ""
+        assert next_outcome(stub, Reason.CHAIN_AUTHORITY_REMOVED, HANDSHAKE) == ""
 
 
 def test_a_federated_bundle_that_becomes_empty_ends_its_callers_and_no_others(own_world: World) -> None:
@@ -384,10 +408,11 @@ def test_a_federated_bundle_that_becomes_empty_ends_its_callers_and_no_others(ow
     with own_world.deployment.stub(svid) as stub, own_world.deployment.stub() as own:
         assert outcome(stub) == Reason.AUDIENCE_NOT_ALLOWED
         api.change(federated={PARTNER: (), **others})
-        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) == Reason.TRUST_BUNDLE_EMPTY
+        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) in own_world.ended(Reason.TRUST_BUNDLE_EMPTY)
         assert outcome(own) == ""
-        api.change(federated=others)
-        assert next_outcome(stub, Reason.TRUST_BUNDLE_EMPTY) == Reason.TRUST_BUNDLE_MISSING
+        if own_world.keeps_connections:
+            api.change(federated=others)
+            assert next_outcome(stub, Reason.TRUST_BUNDLE_EMPTY) == Reason.TRUST_BUNDLE_MISSING
         assert outcome(own) == own_world.attempt(own_world.own.issue(SETTLER)) == ""
 
 
@@ -397,10 +422,10 @@ def test_no_bundle_at_all_means_no_caller_at_all(own_world: World, tmp_path: Pat
     with own_world.deployment.stub(svid) as stub:
         assert outcome(stub) == ""
         api.change(bundle=(), federated={})
-        assert next_outcome(stub) == Reason.TRUST_BUNDLE_EMPTY
-        assert not own_world.shakes_hands(svid, tmp_path)
+        assert next_outcome(stub) in own_world.ended(Reason.TRUST_BUNDLE_EMPTY)
+        own_world.wait_until_shut_to(svid, tmp_path)
         api.change(bundle=(own_world.own.root,))
-        assert next_outcome(stub, Reason.TRUST_BUNDLE_EMPTY) == ""
+        assert next_outcome(stub, Reason.TRUST_BUNDLE_EMPTY, HANDSHAKE) == ""
     assert own_world.attempt(svid) == ""
 
 
@@ -409,14 +434,14 @@ def test_a_federated_root_that_moves_to_another_trust_domain_certifies_for_the_f
     with own_world.deployment.stub(svid) as stub:
         assert outcome(stub) == Reason.AUDIENCE_NOT_ALLOWED
         api.change(federated={PARTNER: (Authority(PARTNER).root,), UNLISTED: (own_world.partner.root,)})
-        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) == Reason.TRUST_DOMAIN_MISMATCH
+        assert next_outcome(stub, Reason.AUDIENCE_NOT_ALLOWED) in own_world.ended(Reason.TRUST_DOMAIN_MISMATCH)
 
 
-def next_outcome(stub: pb_grpc.IssuerServiceStub, present: str = "", ask: Ask = for_a_token) -> str:
-    """Call on the open connection until something else than ``present`` happens, and return that."""
+def next_outcome(stub: pb_grpc.IssuerServiceStub, *present: str, ask: Ask = for_a_token) -> str:
+    """Call on the channel until something else than ``present``, or an answer, happens, and return that."""
 
     def other() -> tuple[str] | None:
         result = outcome(stub, ask)
-        return (result,) if result != present else None
+        return (result,) if result not in (present or ("",)) else None
 
     return wait_until(other, what=f"calls end with something else than {present!r}", seconds=DEADLINE)[0]

@@ -1,0 +1,190 @@
+"""gRPC over ASGI: serves gRPC handlers on any server that speaks HTTP/2 with trailers and hands over the peer's chain.
+
+Unary calls, and streams in both directions as far as health and reflection need them: a call's requests are read one
+after the other while its answers are sent. Compression is not offered. A client that goes away cancels its handler:
+the server does that, as it cancels the application's task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from issuer.rpc.asgi_context import AsgiContext
+from issuer.rpc.asgi_messages import ClientGone, MessageReader
+from issuer.rpc.asgi_wire import GrpcFault, metadata_bytes, status_headers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, MutableMapping, Sequence
+
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.rpc.asgi_context import Send
+    from issuer.rpc.asgi_messages import Receive
+    from issuer.rpc.settings import RpcSettings
+
+DEADLINE_LOOK_SECONDS = 0.02
+"""How often deadlines are looked at while calls are open: a timer for each call costs 5 us, this costs next to nothing.
+
+A client that keeps its own deadline, as all of gRPC's do, cancels its call itself and is not told anything later.
+"""
+_OK = status_headers(grpc.StatusCode.OK, "")
+_CONTENT_TYPES = (b"application/grpc", b"application/grpc+proto")
+
+
+class AsgiGrpc:
+    """An ASGI application that serves gRPC handlers.
+
+    Args:
+        handlers: What would be given to ``grpc.aio.Server.add_generic_rpc_handlers``.
+        settings: The limits.
+        log: Where faults of handlers are told.
+    """
+
+    def __init__(
+        self, handlers: Sequence[grpc.GenericRpcHandler], settings: RpcSettings, log: FilteringBoundLogger
+    ) -> None:
+        self._handlers = handlers
+        self._known: dict[str, grpc.RpcMethodHandler] = {}
+        self._limit = settings.max_message_bytes
+        self._metadata_limit = settings.max_metadata_bytes
+        self._log = log
+        self._open: set[AsgiContext] = set()
+        self._looking = False
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one call."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
+        if (status := _http_refusal(scope)) is not None:
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        try:
+            context = AsgiContext(scope, send, self._limit, asyncio.get_running_loop().time)
+        except GrpcFault as fault:
+            await AsgiContext({**scope, "headers": []}, send, self._limit, float).close(_trailers(fault))
+            return
+        context.task = asyncio.current_task()
+        self._open.add(context)
+        self._look_at_deadlines()
+        try:
+            trailers = await self._answered(context, scope, receive)
+            await context.close(trailers)
+        except ClientGone:
+            return
+        finally:
+            self._open.discard(context)
+
+    def end_calls(self, fault: GrpcFault) -> None:
+        """End every open call with a status."""
+        for context in tuple(self._open):
+            context.end(fault)
+
+    async def _answered(
+        self, context: AsgiContext, scope: MutableMapping[str, Any], receive: Receive
+    ) -> list[tuple[bytes, bytes]]:
+        """Run the handler and return the trailers of its status."""
+        try:
+            self._check(context, scope)
+            handler = self._handler(scope["path"])
+            await _run(handler, MessageReader(receive, self._limit), context)
+        except GrpcFault as fault:
+            return _trailers(fault)
+        except asyncio.CancelledError:
+            if context.ending is None or context.task is None:
+                raise
+            context.task.uncancel()
+            return _trailers(context.ending)
+        except ClientGone:
+            raise
+        except Exception:  # noqa: BLE001 - the last line of defence, as the pipeline has it for our own methods
+            self._log.exception("rpc_fault", method=scope["path"])
+            return status_headers(grpc.StatusCode.UNKNOWN, "unexpected fault of the server")
+        return _OK
+
+    def _check(self, context: AsgiContext, scope: MutableMapping[str, Any]) -> None:
+        if metadata_bytes(scope["headers"]) > self._metadata_limit:
+            raise GrpcFault(grpc.StatusCode.RESOURCE_EXHAUSTED, "received metadata larger than max")
+        encoding = context.headers.get(b"grpc-encoding", b"identity")
+        if encoding != b"identity":
+            # grpc-accept-encoding, in the headers of every answer, says what would do (gRPC "Compression" section).
+            raise GrpcFault(grpc.StatusCode.UNIMPLEMENTED, "messages cannot be compressed")
+
+    def _handler(self, path: str) -> grpc.RpcMethodHandler:
+        handler = self._known.get(path)
+        if handler is None:
+            details = _CallDetails(path)
+            handler = next(filter(None, (each.service(details) for each in self._handlers)), None)
+            if handler is None:
+                raise GrpcFault(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+            self._known[path] = handler  # only of methods that exist, so as many as there are
+        return handler
+
+    def _look_at_deadlines(self) -> None:
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(DEADLINE_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        for context in tuple(self._open):
+            if context.time_remaining() == 0:
+                context.end(GrpcFault(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
+        if self._open:
+            self._look_at_deadlines()
+
+
+class _CallDetails(grpc.HandlerCallDetails):  # type: ignore[misc] # grpcio has no types here
+    """What a generic handler is asked with."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.invocation_metadata = ()
+
+
+def _http_refusal(scope: MutableMapping[str, Any]) -> int | None:
+    """Return the HTTP status for what is no gRPC call; ``None`` for a call."""
+    if scope["method"] != "POST":
+        return 405
+    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if content_type.partition(b";")[0].strip().lower() not in _CONTENT_TYPES:
+        return 415
+    # Without it no trailers can be sent, and so no status. All clients of gRPC send it, and proxies that lose it are
+    # what it is there to find.
+    return None if (b"te", b"trailers") in scope["headers"] else 400
+
+
+def _trailers(fault: GrpcFault) -> list[tuple[bytes, bytes]]:
+    return status_headers(fault.code, fault.details, fault.trailing_metadata)
+
+
+async def _run(handler: grpc.RpcMethodHandler, reader: MessageReader, context: AsgiContext) -> None:
+    if handler.request_streaming:
+        requests: Any = _requests(handler, reader)
+    else:
+        requests = _parsed(handler, await reader.only())
+    if not handler.response_streaming:
+        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        await context.write(await behaviour(requests, context))
+        return
+    behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+    async with aclosing(behaviour(requests, context)) as answers:
+        async for answer in answers:
+            await context.write(answer)
+
+
+async def _requests(handler: grpc.RpcMethodHandler, reader: MessageReader) -> AsyncIterator[Any]:
+    while (message := await reader.next()) is not None:
+        yield _parsed(handler, message)
+
+
+def _parsed(handler: grpc.RpcMethodHandler, message: bytes) -> Any:  # noqa: ANN401 - whatever the handler takes
+    try:
+        return handler.request_deserializer(message) if handler.request_deserializer else message
+    except Exception as error:
+        raise GrpcFault(grpc.StatusCode.INTERNAL, "Exception deserializing request!") from error

@@ -265,7 +265,9 @@ def _config(settings: RpcSettings, listener: int, paths: tuple[Path, Path, Path]
         # One message, and what surrounds it, may be under way on a stream; two of them on a connection.
         h2_initial_stream_window_size=window,
         h2_initial_connection_window_size=2 * window,
-        timeout_keep_alive=settings.max_connection_age.total_seconds(),
+        limit_connections=settings.max_connections,
+        timeout_handshake=settings.handshake_timeout.total_seconds(),
+        timeout_keep_alive=min(settings.max_connection_idle, settings.max_connection_age).total_seconds(),
         # Ours comes first and tells the callers why.
         timeout_graceful_shutdown=grace + 5,
     )

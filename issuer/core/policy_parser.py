@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.duration import format_duration
 from issuer.core.policy import Policy
+from issuer.core.policy_approvers import check_approvers
 from issuer.core.policy_digest import PolicyParts, policy_digest
 from issuer.core.policy_draft import MAX_MIN_TTL, PolicyDraft
 from issuer.core.policy_faults import FaultList, Position, quoted
@@ -65,6 +66,7 @@ def parse_policy(files: Iterable[PolicyFile], *, legacy_ceiling: timedelta | Non
         fact_types=draft.fact_types,
         environments=tuple(draft.environments.values()),
     )
+    check_approvers(faults, parts.audiences.values(), parts.risk_tiers.values(), parts.grants)
     faults.raise_if_any()
     return Policy(
         **parts._asdict(),

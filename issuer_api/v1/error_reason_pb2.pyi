@@ -132,6 +132,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL. A fault of the issuer; the metadata key `requestId` finds it in the issuer's log."""
     ERROR_REASON_LEDGER_UNAVAILABLE: _ErrorReason.ValueType  # 84
     """UNAVAILABLE. The decision could not be made durable in time; nothing was issued, safe to retry."""
+    ERROR_REASON_APPROVAL_UNKNOWN: _ErrorReason.ValueType  # 90
+    """NOT_FOUND. There is no request for approval of this name that this caller asked for or may answer."""
+    ERROR_REASON_APPROVAL_NOT_OPEN: _ErrorReason.ValueType  # 91
+    """FAILED_PRECONDITION. The request for approval is not open any more, or this approver has answered it."""
+    ERROR_REASON_APPROVER_NOT_ALLOWED: _ErrorReason.ValueType  # 92
+    """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
+    ERROR_REASON_TOO_MANY_APPROVALS: _ErrorReason.ValueType  # 93
+    """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -258,4 +266,12 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 83
 """INTERNAL. A fault of the issuer; the metadata key `requestId` finds it in the issuer's log."""
 ERROR_REASON_LEDGER_UNAVAILABLE: ErrorReason.ValueType  # 84
 """UNAVAILABLE. The decision could not be made durable in time; nothing was issued, safe to retry."""
+ERROR_REASON_APPROVAL_UNKNOWN: ErrorReason.ValueType  # 90
+"""NOT_FOUND. There is no request for approval of this name that this caller asked for or may answer."""
+ERROR_REASON_APPROVAL_NOT_OPEN: ErrorReason.ValueType  # 91
+"""FAILED_PRECONDITION. The request for approval is not open any more, or this approver has answered it."""
+ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 92
+"""PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
+ERROR_REASON_TOO_MANY_APPROVALS: ErrorReason.ValueType  # 93
+"""RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -16,21 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from issuer.core.ledger_entries import Entry
-    from issuer.ledger.engine import Beginning
+    from issuer.ledger.engine import Beginning, RevocationRow
 
 
 class Nothing:
     """An engine that keeps nothing."""
 
     name = "nothing"
+    shared = False
 
     async def open(self, beginning: Beginning) -> Opened:
         """Begin."""
         return Opened(beginning.new_store, Head(1, bytes(32)))
 
-    async def commit(self, entries: Sequence[Entry]) -> Head:  # noqa: ARG002 - as the port has it
+    async def commit(self, entries: Sequence[Entry], epoch: int | None = None) -> Head:  # noqa: ARG002 - as the port
         """Forget the entries."""
         return BEFORE_FIRST
+
+    async def revocations(self, after: int, alive_at: int, limit: int) -> list[RevocationRow]:  # noqa: ARG002 - as above
+        """Know of none."""
+        return []
 
     async def abandon(self) -> None:
         """Do nothing."""

@@ -23,27 +23,31 @@ from issuer.issuance import Issuance
 from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.errors import LedgerFault
+from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
 from issuer.metrics.metrics import Metrics, MetricsListenerFault
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
 from issuer.public_http.settings import PublicHttpError, PublicHttpSettings
+from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.report_methods import ReportMethods
+from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.roles import Roles
 from issuer.rpc.server import AddressInUse, RpcServer
 from issuer.rpc.settings import RpcSettings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
+from issuer.waiting import first_of, threadsafe
 from issuer.watching import look, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from structlog.typing import FilteringBoundLogger
 
@@ -126,8 +130,10 @@ class App:
             identity = await self._identity(stack)
             roles = self._roles()
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
-            issuance = self._issuance(policies, self._facts(store, stack), signer, ledger)
-            server = self._rpc_server(issuance, admin, roles, policies=policies, signer=signer, identity=identity)
+            issuance = self._issuance(policies, self._facts(store, stack), signer, keeping)
+            server = self._rpc_server(
+                issuance, admin, roles, keeping, policies=policies, signer=signer, identity=identity
+            )
             port = server.bind()
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
@@ -266,7 +272,7 @@ class App:
         return keeping
 
     def _issuance(
-        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, ledger: GroupCommit
+        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, keeping: LedgerKeeping
     ) -> Issuance:
         return Issuance(
             profile=TokenProfile(issuer=self._config.issuer.url, development=self._insecure_dev),
@@ -274,7 +280,8 @@ class App:
             facts=facts,
             signer=signer,
             ids=self._ids,
-            ledger=ledger,
+            ledger=keeping.ledger,
+            revocations=keeping.revocations,
         )
 
     def _rpc_server(
@@ -282,6 +289,7 @@ class App:
         issuance: Issuance,
         admin: AdminMethods,
         roles: Roles,
+        keeping: LedgerKeeping,
         *,
         policies: DirectoryPolicyBook,
         signer: KeyFileSigner,
@@ -291,6 +299,9 @@ class App:
         reader = ledger_reader(self._config.ledger)
         decisions = LedgerDecisionBook(reader, KeptPolicies(reader).get)
         methods = IssuerMethods(issuance=issuance, signer=signer, key_set_max_age=self._config.http.key_set_max_age)
+        revoking = Revoking(
+            ledger=keeping.ledger, revocations=keeping.revocations, tokens=LedgerTokenBook(reader), ids=self._ids
+        )
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
             RpcSettings(
@@ -305,6 +316,7 @@ class App:
             admin=admin,
             decisions=DecisionMethods(decisions),
             reports=ReportMethods(decisions, policies),
+            revocations=RevocationMethods(revoking),
             pipeline=Pipeline(clock=self._clock, ids=self._ids, verifier=verifier, roles=roles, log=self._log),
             identity=identity,
             log=self._log,
@@ -328,7 +340,7 @@ class App:
     ) -> None:
         """Follow the issuer's own SVID and the ledger: serving while both are good. Returns when told to stop."""
         changed = self._readiness_changed
-        identity.subscribe(_threadsafe(changed.set))
+        identity.subscribe(threadsafe(changed.set))
         was_serving: bool | None = None
         while not self._stop.is_set():
             changed.clear()
@@ -340,7 +352,7 @@ class App:
                 self._log.info("readiness", serving=was_serving, reason=fault)
             left = (identity.svid_expires_at() - self._clock.now()).total_seconds()
             # Past the end of the SVID only an update, or the signal to stop, can change anything.
-            await _first_of(self._stop, changed, within=left + 0.01 if fault is None else None)
+            await first_of(self._stop, changed, within=left + 0.01 if fault is None else None)
 
 
 async def _begun(rollout: PolicyRollout) -> None:
@@ -374,23 +386,6 @@ async def _unless_stopped(work: Coroutine[object, object, object], stop: asyncio
         raise StartupError("told to stop while waiting for SPIRE")
     stopping.cancel()
     task.result()
-
-
-async def _first_of(*events: asyncio.Event, within: float | None) -> None:
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-
-
-def _threadsafe(callback: Callable[[], None]) -> Callable[[], None]:
-    loop = asyncio.get_running_loop()
-    return lambda: _call_soon(loop, callback)
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(callback)
 
 
 def _host(listen: str) -> str:

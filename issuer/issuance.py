@@ -16,11 +16,19 @@ from issuer.core.claims_check import check_claims
 from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
 from issuer.core.denial_text import explain
-from issuer.core.errors import FieldViolation, InvalidTokenRequest, IssuerError, PolicyDenied, Reason
+from issuer.core.errors import (
+    FieldViolation,
+    InvalidTokenRequest,
+    IssuerError,
+    PolicyDenied,
+    Reason,
+    TemporarilyUnavailable,
+)
 from issuer.core.facts_needed import facts_needed
 from issuer.core.record import Minted, record_decision, record_failure
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
+from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,15 +40,19 @@ if TYPE_CHECKING:
     from issuer.core.facts import FactKey, Facts
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.revocations import Revocations
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
-    from issuer.ports import FactBook, Ledger, PolicyBook, Signer, TokenIds
+    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, TokenIds
 
 LogFields = dict[str, "str | int | float | bool | list[str] | None"]
 """What a step adds to the log line of its call; never a secret."""
 
 ANSWER_SECONDS = 0.05
 """The issuer gives up waiting this long before its caller does, so that the caller still hears why."""
+MAX_TRIES = 5
+"""So often a decision is made again because somebody revoked something meanwhile; an operator does not do that faster
+than a few commits."""
 _REQUESTS_BETWEEN_TURNS = 16
 """A batch gives other calls a turn of the event loop after so many requests: at about 0.1 ms each, under 2 ms."""
 
@@ -114,6 +126,7 @@ class Issuance:
         signer: The key.
         ids: Where identifiers come from.
         ledger: Where decisions are kept.
+        revocations: Those that hold.
     """
 
     def __init__(
@@ -125,6 +138,7 @@ class Issuance:
         signer: Signer,
         ids: TokenIds,
         ledger: Ledger,
+        revocations: RevocationBook,
     ) -> None:
         self._profile = profile
         self._policies = policies
@@ -132,19 +146,21 @@ class Issuance:
         self._signer = signer
         self._ids = ids
         self._ledger = ledger
+        self._revocations = revocations
 
     async def issue_tokens(
         self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
     ) -> list[IssuedToken | Exception]:
         """Decide each request, and issue what was decided.
 
-        1. Take the policy in force, once.
+        1. Take the policy in force, and the revocations that hold, once.
         2. Fetch the facts that its rules about this request mention; what cannot be had in time is missing.
         3. Decide. A denial skips to 7.
         4. Build the claims.
         5. Check the bytes about to be signed with other code than built them: no wider, no longer.
         6. Sign, in memory.
-        7. Record the decisions, whatever they were, in one commit: durable, or nobody learns them.
+        7. Record the decisions, whatever they were, in one commit: durable, or nobody learns them. If revocations
+           changed since 1, begin again: what was signed is thrown away.
         8. Release the tokens and the refusals.
 
         Args:
@@ -160,16 +176,35 @@ class Issuance:
         Raises:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
         """
+        listed = list(wanted)
+        clock = asyncio.get_running_loop().time
+        give_up = None if asked.within is None else clock() + asked.within - ANSWER_SECONDS
+        for _ in range(MAX_TRIES):
+            revocations = self._revocations.current()  # 1
+            prepared = await self._prepare_all(asked, listed, revocations, log_fields)
+            within = None if give_up is None else max(give_up - clock(), 0.0)
+            try:
+                await self._ledger.write(
+                    *(each.record for each in prepared), within=within, epoch=revocations.epoch
+                )  # 7
+            except EpochMoved:
+                continue
+            return [each.outcome for each in prepared]
+        raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations change too fast; nothing was issued")
+
+    async def _prepare_all(
+        self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields
+    ) -> list[_Prepared]:
         prepared = []
-        for position, each in enumerate(wanted):
+        for position, each in enumerate(listed):
             if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
                 await asyncio.sleep(0)
-            prepared.append(await self._prepare(asked, each, log_fields))
-        within = None if asked.within is None else max(asked.within - ANSWER_SECONDS, 0.0)
-        await self._ledger.write(*(each.record for each in prepared), within=within)  # 7
-        return [each.outcome for each in prepared]
+            prepared.append(await self._prepare(asked, each, revocations, log_fields))
+        return prepared
 
-    async def _prepare(self, asked: Asked, wanted: Wanted, log_fields: LogFields) -> _Prepared:
+    async def _prepare(
+        self, asked: Asked, wanted: Wanted, revocations: Revocations, log_fields: LogFields
+    ) -> _Prepared:
         decision_id = self._ids.decision_id(asked.now)
         request = wanted.request
         log_fields["decision_id"] = decision_id
@@ -179,7 +214,7 @@ class Issuance:
             log_fields |= {"audience": request.audience, "scopes": list(request.scopes)}
             policy = self._policies.current()  # 1
             facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
-            decision = decide(policy, asked.caller, request, facts, asked.now)  # 3
+            decision = decide(policy, asked.caller, request, facts, asked.now, revocations=revocations)  # 3
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
         log_fields |= _considered(decision)
@@ -213,7 +248,7 @@ class Issuance:
         """
         policy = self._policies.current()
         facts = await self._known_facts(facts_needed_to_list(policy, asked.caller), policy, asked)
-        return list_access(policy, asked.caller, facts, asked.now)
+        return list_access(policy, asked.caller, facts, asked.now, revocations=self._revocations.current())
 
     async def _known_facts(self, keys: frozenset[FactKey], policy: Policy, asked: Asked) -> Facts:
         if not keys:

@@ -16,6 +16,7 @@ from issuer.ledger.json_lines import JsonLines
 from issuer.ledger.postgres_ledger import PostgresLedger
 from issuer.ledger.pruning import prune
 from issuer.ledger.reading import LedgerReader
+from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.sqlite_ledger import SqliteLedger
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from issuer.config import DecisionLogSection, LedgerSection
     from issuer.core.checkpoint import LedgerCheckpoint
     from issuer.ledger.engine import Engine
-    from issuer.ledger.group_commit import Observer
+    from issuer.ledger.observing import Observer
     from issuer.ports import Clock, Signer, TokenIds
 
 PRUNE_SECONDS: Final = 3600.0
@@ -70,8 +71,10 @@ class LedgerKeeping:
         self.copy: JsonLines | None = None
         if copy.path is not None:
             self.copy = JsonLines(copy.path, required=copy.required, clock=clock, log=log, on_change=on_change)
+        self.revocations = LedgerRevocations(signer.key_id)
         self.ledger = GroupCommit(
             ledger_engine(section),
+            revocations=self.revocations,
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
     from issuer.core.reports import Denials, ExceptionUse, Granted, Top
+    from issuer.core.revocation import Issued, Revocation, Selector
+    from issuer.core.revocations import Revocations
 
 
 class Clock(Protocol):
@@ -115,19 +117,107 @@ class FactBook(Protocol):
         ...
 
 
+class EpochMoved(Exception):
+    """What was to be written was decided from revocations that are not the ones that hold now. Nothing was written."""
+
+
 class Ledger(Protocol):
     """What was decided and done, kept before anybody is answered."""
 
-    async def write(self, *entries: Entry, within: float | None = None) -> None:
+    async def write(self, *entries: Entry, within: float | None = None, epoch: int | None = None) -> None:
         """Return when the entries are durable, all of them or none.
 
         Args:
             entries: At least one.
             within: Seconds that the caller has left; ``None`` for no bound but the configured one.
+            epoch: That of the revocations from which they were decided; ``None`` when they depend on none.
 
         Raises:
+            EpochMoved: Other revocations hold by now: decide again.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It is then not known whether they are kept.
         """
+        ...
+
+
+class RevocationBook(Protocol):
+    """The revocations that hold, as far as this issuer knows; the ledger knows whether that is all."""
+
+    @property
+    def epoch(self) -> int:
+        """The number of the last change that decisions depend on."""
+        ...
+
+    def current(self) -> Revocations:
+        """Return those that a decision has to be made from; the same object until one of them changes."""
+        ...
+
+    @property
+    def by_attributes(self) -> Sequence[Revocation]:
+        """Those that hit more than one token and can still hit one, the oldest first."""
+        ...
+
+    def get(self, revocation_id: str) -> Revocation | None:
+        """Return one of :attr:`by_attributes`."""
+        ...
+
+    def is_token_revoked(self, token_id: str) -> bool:
+        """Return whether this very token was revoked, as long as it would be alive."""
+        ...
+
+    def killing(self, issued: Issued, seq: int) -> Revocation | None:
+        """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LivingToken:
+    """A token that has not expired: its ``jti``, subject and audience, and its ``exp`` in Unix seconds."""
+
+    token_id: str
+    caller: str
+    audience: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The living tokens that a selector hits.
+
+    Attributes:
+        tokens: How many.
+        identities: How many SPIFFE IDs have them.
+        newest: The newest of them.
+        most: The SPIFFE IDs with the most of them, and how many.
+    """
+
+    tokens: int
+    identities: int
+    newest: Sequence[LivingToken]
+    most: Sequence[tuple[str, int]]
+
+
+class TokenBook(Protocol):
+    """The tokens that the ledger knows of. Reading them holds up no decision.
+
+    Every method raises TemporarilyUnavailable, LEDGER_UNAVAILABLE, when that cannot be read in time.
+    """
+
+    async def hits(self, selector: Selector, now: int, listed: int) -> Hits:
+        """Return which living tokens a selector hits.
+
+        Args:
+            selector: Of which. Its key is not looked at: the ledger does not tell which key signed.
+            now: Unix seconds.
+            listed: How many to name at most, of tokens and of identities.
+        """
+        ...
+
+    async def issued(self, token_id: str) -> tuple[int, DecisionRecord] | None:
+        """Return the decision that led to a token, with its ``seq``; ``None`` when it is not in the ledger."""
+        ...
+
+    async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
+        """Return revocations, the newest first, of single tokens too; those before an id where one is given."""
         ...
 
 

@@ -37,11 +37,24 @@ class AdminClient(SyncIssuerClient):
         """Put a kept policy in force, and return it."""
         return self._ask("RollbackPolicy", pb.RollbackPolicyRequest(digest=digest), pb.RollbackPolicyResponse).current
 
+    def revoke(self, request: pb.RevokeRequest) -> pb.RevokeResponse:
+        """Revoke tokens. Safe to repeat only with a ``request_id``."""
+        return self._ask("Revoke", request, pb.RevokeResponse)
+
+    def list_revocations(self, request: pb.ListRevocationsRequest) -> pb.ListRevocationsResponse:
+        """Return a page of revocations."""
+        return self._ask("ListRevocations", request, pb.ListRevocationsResponse)
+
+    def lift_revocation(self, revocation_id: str) -> pb.Revocation:
+        """Let tokens be issued again, and return what was lifted."""
+        request = pb.LiftRevocationRequest(revocation_id=revocation_id)
+        return self._ask("LiftRevocation", request, pb.LiftRevocationResponse).revocation
+
     def _ask(self, method: str, message: Message, answer: type[Answer]) -> Answer:
         exchange = Exchange(f"/{_SERVICE}/{method}", message, answer.FromString, _as_it_is)
         response: Answer = self._call(exchange, None)
         return response
 
 
-def _as_it_is(message: Answer, _caller: object, _now: object) -> Answer:
+def _as_it_is(message: Answer, _circumstances: object) -> Answer:
     return message

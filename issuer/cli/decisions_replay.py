@@ -67,7 +67,7 @@ def replay(
         kept = KeptPolicies(reader)
         compare = found.under(tried) if tried else found.under_its_own(kept)
         for stored in _with_progress(reader, DecisionsWanted(since=begin, until=end)):
-            found.replay(stored, compare)
+            found.replay(stored, compare, reader)
     except LedgerFault as fault:
         fail(str(fault))
     _tell(found, output)
@@ -89,13 +89,15 @@ class Replayed:
     skipped: Counter[str] = field(default_factory=Counter)
     changes: dict[tuple[str, ...], tuple[int, str]] = field(default_factory=dict)
 
-    def replay(self, stored: StoredDecision, compare: Callable[[DecisionRecord, Recorded], None]) -> None:
+    def replay(
+        self, stored: StoredDecision, compare: Callable[[DecisionRecord, Recorded], None], reader: LedgerReader
+    ) -> None:
         """Decide one again."""
         if stored.erased:
             self.skipped["the intent was erased"] += 1
             return
         try:
-            compare(stored.record, recorded(stored.record))
+            compare(stored.record, recorded(stored.record, reader.revocation))
         except NotReplayable as why:
             self.skipped[str(why)] += 1
         else:

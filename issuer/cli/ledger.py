@@ -21,9 +21,11 @@ from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.ledger.checkpoints import CheckpointFile
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.group_commit import GroupCommit, Unobserved
+from issuer.ledger.group_commit import GroupCommit
+from issuer.ledger.observing import Unobserved
 from issuer.ledger.postgres_ledger import migrate_postgres
 from issuer.ledger.pruning import prunable, prune
+from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.sqlite_store import migrate_sqlite
 from issuer.ledger.verification import verify_ledger
 from issuer.ledger_keeping import ledger_engine, ledger_reader
@@ -159,6 +161,7 @@ def _keys(config: Path, file: Path | None, jwks: Path | None) -> Mapping[str, El
 async def _prune(section: LedgerSection, before: datetime, now: datetime) -> int:
     ledger = GroupCommit(
         ledger_engine(section),
+        revocations=LedgerRevocations(),
         max_wait=section.max_wait,
         max_waiting=section.max_waiting,
         program="issuer ledger prune",

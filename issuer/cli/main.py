@@ -13,6 +13,8 @@ from issuer.cli.init import init
 from issuer.cli.keys import keys_app
 from issuer.cli.ledger import ledger_app
 from issuer.cli.policy import policy_app
+from issuer.cli.revocations import revocations_app
+from issuer.cli.revoke import revoke
 from issuer.cli.serve import serve
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(decisions_app, name="decisions")
+app.command()(revoke)
+app.add_typer(revocations_app, name="revocations")
 app.add_typer(dev_app, name="dev")
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
-from contextlib import contextmanager
 from datetime import UTC
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,27 +10,21 @@ import typer
 
 from agent_client import ISSUER_DNS_NAME
 from agent_client.cli import Issuer, IssuerName, Socket, Timeout  # noqa: TC001 - typer reads the annotations
-from agent_client.errors import ClientNotConfigured, IssuerRequestError
-from issuer.cli.failure import ExitCode, fail
+from issuer.cli.admin_connection import (
+    IssuerTrustDomain,
+    SpiffeIdOption,
+    connected,
+)
 from issuer.cli.output import Output
 from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
-from issuer.core.duration import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import NoReturn
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from issuer.cli.admin_client import AdminClient
     from issuer_api.v1 import admin_service_pb2 as pb
 
-IssuerTrustDomain = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The issuer's trust domain, where it is not yours.")
-]
-SpiffeIdOption = Annotated[
-    str | None, typer.Option("--spiffe-id", metavar="ID", help="Which identity to use, where you have several.")
-]
 _TIMEOUT = "60s"  # a reload of 100,000 grants takes a while
 
 
@@ -54,7 +45,7 @@ def status(
 
         issuer policy status --issuer issuer.prod.example:8443
     """
-    with _connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
+    with connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
         answer = client.policy_status()
     if output is Output.JSON:
         typer.echo(json.dumps(_status_document(answer)))
@@ -80,7 +71,7 @@ def reload(
 
         issuer policy reload --issuer issuer.prod.example:8443
     """
-    with _connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
+    with connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
         current = client.reload_policy()
     _print_in_force(current, output)
 
@@ -103,56 +94,9 @@ def rollback(
 
         issuer policy rollback sha256:6ca1... --issuer issuer.prod.example:8443
     """
-    with _connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
+    with connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
         current = client.rollback_policy(digest)
     _print_in_force(current, output)
-
-
-@contextmanager
-def _connected(
-    issuer: str | None,
-    issuer_name: str,
-    issuer_trust_domain: str | None,
-    socket: str | None,
-    spiffe_id: str | None,
-    timeout: str,
-) -> Iterator[AdminClient]:
-    """Call as this process, and end the command readably when that does not work."""
-    seconds = _seconds(timeout)
-    logging.basicConfig(format="issuer: %(message)s", level=logging.ERROR)  # what is tried again need not be told
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - gRPC reads it when it is imported, which is now
-    from agent_client import WorkloadApiError, WorkloadApiNotConfigured  # noqa: PLC0415 - takes a third of a second
-    from issuer.cli.admin_client import AdminClient  # noqa: PLC0415 - as above
-
-    try:
-        with AdminClient(
-            issuer,
-            workload_api=socket,
-            spiffe_id=spiffe_id,
-            issuer_dns_name=issuer_name,
-            issuer_trust_domain=issuer_trust_domain,
-            timeout=seconds,
-        ) as client:
-            yield client
-    except IssuerRequestError as error:
-        _fail_request(error)
-    except (ClientNotConfigured, WorkloadApiNotConfigured) as error:
-        fail(str(error), ExitCode.USAGE)
-    except WorkloadApiError as error:
-        fail(str(error))
-
-
-def _seconds(timeout: str) -> float:
-    try:
-        seconds = parse_duration(timeout).total_seconds()
-    except ValueError as error:
-        fail(f"--timeout: {error}", ExitCode.USAGE)
-    return seconds or fail("--timeout: is longer than nothing", ExitCode.USAGE)
-
-
-def _fail_request(error: IssuerRequestError) -> NoReturn:
-    details = (("reason", error.reason), ("request", error.request_id), ("remedy", error.remedy))
-    fail("\n".join([error.message, *(f"  {name}: {value}" for name, value in details if value)]))
 
 
 def _print_in_force(current: pb.PolicyGeneration, output: Output) -> None:

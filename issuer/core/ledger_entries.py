@@ -51,6 +51,55 @@ class PrunedTo(NamedTuple):
     hash: bytes
 
 
+class RevocationMade(NamedTuple):
+    """A revocation. The ledger says when, among all that it holds, it took effect.
+
+    Attributes:
+        id: UUIDv7.
+        time: Microseconds since 1970 UTC.
+        actor: The SPIFFE ID of who made it.
+        detail: What it is, as canonical JSON (:mod:`issuer.core.revocation_text`); the ledger itself puts in its
+            ``decisions`` and ``version``.
+        by_attributes: It hits more than one token, and so decisions depend on it.
+        expires_at: Of a single token, its ``exp``.
+    """
+
+    id: str
+    time: int
+    actor: str
+    detail: str
+    by_attributes: bool
+    expires_at: int | None
+
+    def event(self, decisions: int, version: int) -> Event:
+        """Return what is chained.
+
+        Args:
+            decisions: The ``seq`` of the last decision before it.
+            version: Which change of the revocations it is.
+        """
+        members = json.loads(self.detail) | {"decisions": decisions, "version": version}
+        return Event(REVOCATION_MADE, self.time, self.actor, detail(members))
+
+
+class RevocationLifted(NamedTuple):
+    """The end of a stop of issuance.
+
+    Attributes:
+        id: Of the revocation.
+        time: Microseconds since 1970 UTC.
+        actor: The SPIFFE ID of who lifted it.
+    """
+
+    id: str
+    time: int
+    actor: str
+
+    def event(self, version: int) -> Event:
+        """Return what is chained; ``version`` is which change of the revocations it is."""
+        return Event(REVOCATION_LIFTED, self.time, self.actor, detail({"id": self.id, "version": version}))
+
+
 class Sweep(NamedTuple):
     """Removes entries that were pruned, and erases personal texts.
 
@@ -63,12 +112,16 @@ class Sweep(NamedTuple):
     personal: tuple[int, ...] = ()
 
 
-Entry: TypeAlias = DecisionRecord | Event | KeptPolicy | Checkpoint | PrunedTo | Sweep
+Entry: TypeAlias = (
+    DecisionRecord | Event | KeptPolicy | Checkpoint | PrunedTo | Sweep | RevocationMade | RevocationLifted
+)
 
 WRITER_STARTED: Final = "writer_started"
 POLICY_IN_FORCE: Final = "policy_in_force"
 FACTS_TOLD: Final = "facts_told"
 ENTRIES_PRUNED: Final = "entries_pruned"
+REVOCATION_MADE: Final = "revocation_made"
+REVOCATION_LIFTED: Final = "revocation_lifted"
 
 
 def detail(values: Mapping[str, object]) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_WHY: Final = 512
 """Characters of the text that says why; it goes into a ledger row and a page of a list."""
+PRUNED_AFTER_MICROSECONDS: Final = 3_600 * 1_000_000
+"""No decision is pruned sooner (``[ledger] keep``). A ledger that is pruned empty counts its decisions anew, so numbers
+below a revocation's may come again, but not before this time has passed."""
 MAX_TTL_MICROSECONDS: Final = int(MAX_TTL.total_seconds()) * 1_000_000
 
 NAMES: Final = ("token", "workload", "application", "audience", "rule", "policy", "key")
@@ -154,7 +157,8 @@ class Revocation:
 
     def kills(self, issued: Issued, seq: int) -> bool:
         """Return whether this token, recorded under ``seq``, is dead."""
-        return (seq <= self.decisions or self.selector.key is not None) and self.selector.hits(issued)
+        before = seq <= self.decisions and issued.time < self.time + PRUNED_AFTER_MICROSECONDS
+        return (before or self.selector.key is not None) and self.selector.hits(issued)
 
     def matters(self, time: int) -> bool:
         """Return whether it can still hit a living token, or stop one: none lives longer than ``MAX_TTL``."""

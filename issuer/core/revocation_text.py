@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from issuer.core.ledger_entries import RevocationMade, detail
 from issuer.core.patterns import parse_pattern
 from issuer.core.revocation import NAMES, Lift, Revocation, Selector
 
@@ -39,6 +40,18 @@ def revocation_members(revocation: Revocation) -> dict[str, object]:
         "decisions": revocation.decisions,
         "version": revocation.version,
     }
+
+
+def entry_of(revocation: Revocation) -> RevocationMade:
+    """Return what is written into a ledger for a revocation to take effect."""
+    return RevocationMade(
+        id=revocation.id,
+        time=revocation.time,
+        actor=revocation.actor,
+        detail=detail(revocation_members(revocation)),
+        by_attributes=revocation.selector.token is None,
+        expires_at=revocation.expires_at,
+    )
 
 
 def revocation_from_text(text: str, *, time: int, actor: str, version: int, lifted: Lift | None) -> Revocation:

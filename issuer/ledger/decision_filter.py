@@ -38,9 +38,9 @@ def decision_conditions(connection: Connection, wanted: DecisionsWanted) -> list
             conditions.append(or_(*(decision.c[name] == number for name in names)))
     for word, name in ((wanted.scope, "scopes_asked"), (wanted.rule, "rules"), (wanted.certificate, "svid")):
         if word is not None:
-            conditions.append(decision.c[name].in_(_with_word(word)))
+            conditions.append(decision.c[name].in_(with_word(word)))
     if wanted.caller is not None:
-        callers = _callers(connection, wanted.caller)
+        callers = callers_of(connection, wanted.caller)
         if not callers:
             return None
         conditions.append(decision.c.caller.in_(callers))
@@ -80,7 +80,7 @@ def first_seq_since(connection: Connection, since: int) -> int:
     return int(found or 0)
 
 
-def _callers(connection: Connection, wanted: str) -> list[int]:
+def callers_of(connection: Connection, wanted: str) -> list[int]:
     """Return the numbers of the callers that a SPIFFE ID or a pattern means."""
     if "*" not in wanted:
         return list(connection.scalars(select(text.c.id).where(text.c.value == wanted)))
@@ -100,7 +100,7 @@ def _matches(pattern: WorkloadPattern, value: str) -> bool:
         return False
 
 
-def _with_word(word: str) -> Select[tuple[int]]:
+def with_word(word: str) -> Select[tuple[int]]:
     """Return the numbers of texts that hold a word between spaces."""
     return select(text.c.id).where((" " + text.c.value + " ").like(f"% {_escaped(word)} %", escape="!"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +38,28 @@ class Opened(NamedTuple):
     head: Head
 
 
+class RevocationRow(NamedTuple):
+    """A revocation as a store holds it, in the order of its columns."""
+
+    version: int
+    id: str
+    time: int
+    actor: str
+    detail: str
+    lifted_time: int | None
+    lifted_by: str | None
+
+
+REVOCATION_COLUMNS: Final = ", ".join(RevocationRow._fields)
+
+
 class Engine(Protocol):
     """A store of the ledger."""
 
     name: str
     """For messages; without a secret."""
+    shared: bool
+    """Whether other issuers write to it too, so that it has to be asked what they revoked."""
 
     async def open(self, beginning: Beginning) -> Opened:
         """Begin a chain, after what an earlier one of this process left.
@@ -52,11 +69,29 @@ class Engine(Protocol):
         """
         ...
 
-    async def commit(self, entries: Sequence[Entry]) -> Head:
+    async def commit(self, entries: Sequence[Entry], epoch: int | None = None) -> Head:
         """Write entries in their order; they are durable when this returns. Return the last entry of the chain.
 
+        Args:
+            entries: Revocations and lifts never together with decisions: they say which decisions were before them.
+            epoch: What the ledger's epoch must be for them to be written; ``None`` for whatever it is.
+
         Raises:
+            EpochMoved: It is another. Nothing was written, and the engine goes on.
             LedgerFault: It is not known whether they are there. The engine has to be opened again.
+        """
+        ...
+
+    async def revocations(self, after: int, alive_at: int, limit: int) -> Sequence[RevocationRow]:
+        """Return the revocations that changed after a version, in the order of their changes.
+
+        Args:
+            after: The version.
+            alive_at: Unix seconds; those of tokens that have expired by then are left out.
+            limit: At most so many.
+
+        Raises:
+            LedgerFault: They cannot be read. The engine has to be opened again.
         """
         ...
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from issuer.core.ledger_entries import Checkpoint, Event, KeptPolicy, PrunedTo, Sweep
+from issuer.core.ledger_entries import (
+    Checkpoint,
+    Event,
+    KeptPolicy,
+    PrunedTo,
+    RevocationLifted,
+    RevocationMade,
+    Sweep,
+)
 from issuer.core.record import DecisionRecord
 
 if TYPE_CHECKING:
@@ -14,7 +22,16 @@ if TYPE_CHECKING:
 
     from issuer.core.ledger_entries import Entry
 
-_KINDS: Final[tuple[type[Entry], ...]] = (DecisionRecord, Event, KeptPolicy, Checkpoint, PrunedTo, Sweep)
+_KINDS: Final[tuple[type[Entry], ...]] = (
+    DecisionRecord,
+    Event,
+    KeptPolicy,
+    Checkpoint,
+    PrunedTo,
+    Sweep,
+    RevocationMade,
+    RevocationLifted,
+)
 
 
 def pack_entries(entries: Sequence[Entry]) -> bytes:

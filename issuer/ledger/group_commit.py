@@ -3,29 +3,36 @@
 The ledger owns what is queued: a caller that gives up, or whose call is cancelled, leaves its entry behind, and the
 entry is written. A caller waits for a bounded time and is then refused, so no fault of a store hangs the issuer. After
 a fault nobody knows whether the batch is there: its callers are refused, and a new chain begins before the next batch.
+
+Revocations go first and alone, and are known here before anybody is answered. A decision is written only if it was made
+from the revocations that hold at that moment; its caller is told to make it again otherwise. So what is issued after a
+revocation was made was decided with it in view.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.hash_chain import WriterHead
 from issuer.core.instants import microseconds
+from issuer.ledger.asks import Ask, fail, give_up, in_batches, is_change, settle
 from issuer.ledger.engine import Beginning
 from issuer.ledger.errors import LedgerFault
+from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
     from datetime import timedelta
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Engine
+    from issuer.ledger.observing import Copy, Observer
+    from issuer.ledger.revocation_book import LedgerRevocations
     from issuer.ports import Clock, TokenIds
 
 RETRY_SECONDS: Final = 0.5
@@ -34,58 +41,10 @@ GATHER_SECONDS: Final = 0.001
 """So long a batch waits for more callers, while callers come in numbers."""
 ABANDON_SECONDS: Final = 30.0
 """A commit that takes longer is given up, and the store opened again. Its callers were refused long before."""
-
-
-class Copy(Protocol):
-    """Where entries go as well, once they are in the ledger."""
-
-    required: bool
-    """Whether nobody is answered without it."""
-    fault: str | None
-    """Why it cannot be written."""
-
-    async def write(self, entries: Sequence[Entry]) -> None:
-        """Write entries.
-
-        Raises:
-            LedgerFault: It is required, and it is not known whether they are there.
-        """
-        ...
-
-
-class Observer(Protocol):
-    """Is told what the ledger does, for metrics. Never waits."""
-
-    def committed(self, entries: Sequence[Entry], seconds: float) -> None:
-        """A batch is durable, with its required copy."""
-        ...
-
-    def refused(self) -> None:
-        """A caller was refused because of the ledger."""
-        ...
-
-    def failed(self) -> None:
-        """A commit failed, or its required copy did."""
-        ...
-
-
-class Unobserved:
-    """An :class:`Observer` that looks away."""
-
-    def committed(self, entries: Sequence[Entry], seconds: float) -> None:
-        """Do nothing."""
-
-    def refused(self) -> None:
-        """Do nothing."""
-
-    def failed(self) -> None:
-        """Do nothing."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    entries: list[Entry] = field(default_factory=list)
-    futures: list[asyncio.Future[None]] = field(default_factory=list)
+LEARN_SECONDS: Final = 0.5
+"""So often a store that others share is asked what they revoked."""
+LEARNED_AT_ONCE: Final = 5_000
+"""Revocations in one answer of the store: at about 300 bytes each, 1.5 MB."""
 
 
 class GroupCommit:
@@ -93,6 +52,7 @@ class GroupCommit:
 
     Args:
         engine: The store.
+        revocations: What it holds of those is put in here.
         max_wait: How long a caller waits for its commit at most.
         max_waiting: How many entries may wait; beyond them callers are refused at once.
         program: What writes, for the first entry of each chain.
@@ -108,6 +68,7 @@ class GroupCommit:
         self,
         engine: Engine,
         *,
+        revocations: LedgerRevocations,
         max_wait: timedelta,
         max_waiting: int,
         program: str,
@@ -122,6 +83,8 @@ class GroupCommit:
         self._observer = observer
         self._copy = copy
         self._engine = engine
+        self._revocations = revocations
+        self._learned = 0.0
         self._max_wait = max_wait.total_seconds()
         self._max_waiting = max_waiting
         self._program = program
@@ -132,7 +95,8 @@ class GroupCommit:
         self._pinned: str | None = None
         self._head: WriterHead | None = None
         self._chain = ""
-        self._waiting = _Waiting()
+        self._waiting: list[Ask] = []
+        self._entries_waiting = 0
         self._wake = asyncio.Event()
         self._closing = False
         self._writer: asyncio.Task[None] | None = None
@@ -152,7 +116,7 @@ class GroupCommit:
     @property
     def waiting(self) -> int:
         """How many entries wait for the next commit."""
-        return len(self._waiting.entries)
+        return self._entries_waiting
 
     @property
     def store(self) -> str | None:
@@ -182,14 +146,16 @@ class GroupCommit:
             raise
         self._writer = asyncio.create_task(self._write_batches())
 
-    async def write(self, *entries: Entry, within: float | None = None) -> None:
+    async def write(self, *entries: Entry, within: float | None = None, epoch: int | None = None) -> None:
         """Return when the entries are durable, all of them in one commit.
 
         Args:
             entries: At least one.
             within: Seconds that the caller has left; the configured bound holds as well.
+            epoch: That of the revocations from which they were decided; ``None`` when they depend on none.
 
         Raises:
+            EpochMoved: Other revocations hold by now. Nothing was written.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. The entries may be written all the same.
         """
         if self._hangs:
@@ -200,11 +166,11 @@ class GroupCommit:
             raise self._refusal("too many decisions wait for the ledger")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._waiting.entries.extend(entries)
-        self._waiting.futures.append(done)
+        self._waiting.append(Ask(entries, epoch, done))
+        self._entries_waiting += len(entries)
         self._wake.set()
         wait = self._max_wait if within is None else min(within, self._max_wait)
-        timer = loop.call_later(wait, _give_up, done)
+        timer = loop.call_later(wait, give_up, done)
         try:
             await done
         except LedgerFault:
@@ -227,13 +193,16 @@ class GroupCommit:
         return TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, f"{message}; nothing was issued")
 
     async def _write_batches(self) -> None:
-        while not (self._closing and not self._waiting.futures):
+        while not (self._closing and not self._waiting):
             await self._woken()
             if self._fault is not None and not await self._reopened():
-                self._fail(self._take(), self._fault)
-            elif self._waiting.futures:
+                fail(self._take(), self._fault)
+            elif self._is_behind and not await self._learned_from_others():
+                fail(self._take(), self._fault or "")
+            elif self._waiting:
                 await self._gather()
-                await self._write(self._take())
+                for batch in in_batches(self._take()):
+                    await self._write(batch)
 
     async def _gather(self) -> None:
         """Let others join the batch for a moment, while there are others: a commit costs the same for one as for ten.
@@ -244,42 +213,113 @@ class GroupCommit:
             await asyncio.sleep(GATHER_SECONDS)
 
     async def _woken(self) -> None:
-        """Wait for something to write; while the store is failed, no longer than until the next try."""
-        if not self._waiting.futures and not self._closing:
+        """Wait for something to write; no longer than until a failed store is tried again, or a shared one asked."""
+        if not self._waiting and not self._closing:
+            patience = RETRY_SECONDS if self._fault is not None else LEARN_SECONDS if self._engine.shared else None
             try:
-                async with asyncio.timeout(None if self._fault is None else RETRY_SECONDS):
+                async with asyncio.timeout(patience):
                     await self._wake.wait()
             except TimeoutError:
                 pass
         self._wake.clear()
 
-    def _take(self) -> _Waiting:
-        taken, self._waiting = self._waiting, _Waiting()
+    def _take(self) -> list[Ask]:
+        taken, self._waiting = self._waiting, []
+        self._entries_waiting = 0
         return taken
 
-    async def _write(self, batch: _Waiting) -> None:
+    async def _write(self, batch: list[Ask]) -> None:
+        batch = self._still_true(batch)
+        if not batch:
+            return
+        if self._fault is not None:  # since the batch before this one
+            fail(batch, self._fault)
+            return
         started = time.perf_counter()
-        self._last_batch = len(batch.futures)
+        self._last_batch = len(batch)
+        entries = [entry for ask in batch for entry in ask.entries]
         patience = asyncio.get_running_loop().call_later(self._max_wait, self._does_not_answer)
         try:
-            await self._commit(batch)
-            await self._copied(batch)
+            await self._commit(entries, None if all(ask.epoch is None for ask in batch) else self._revocations.epoch)
+            if is_change(batch[0]):
+                await self._learn()
+            await self._copied(entries)
+        except EpochMoved:  # another issuer was first
+            await self._write_after_move(batch)
+            return
         except LedgerFault as fault:
             self._observer.failed()
-            self._fail(batch, str(fault))
+            fail(batch, str(fault))
             return
         finally:
             patience.cancel()
             self._hangs = False
-        for future in batch.futures:
-            if not future.done():
-                future.set_result(None)
-        self._observer.committed(batch.entries, time.perf_counter() - started)
+        for ask in batch:
+            if not ask.done.done():
+                ask.done.set_result(None)
+        self._observer.committed(entries, time.perf_counter() - started)
 
-    async def _commit(self, batch: _Waiting) -> None:
+    def _still_true(self, batch: Iterable[Ask]) -> list[Ask]:
+        """Return what does not depend on revocations that have changed; the callers of the rest decide again."""
+        kept = []
+        for ask in batch:
+            if ask.epoch in (None, self._revocations.epoch):
+                kept.append(ask)
+            else:
+                settle(ask.done, EpochMoved())
+        return kept
+
+    async def _write_after_move(self, batch: list[Ask]) -> None:
+        """Learn what moved the epoch, let those decide again who depend on it, and write the rest."""
+        if not await self._learned_from_others():
+            fail(batch, self._fault or "")
+            return
+        independent = [ask for ask in batch if ask.epoch is None]
+        for ask in batch:
+            if ask.epoch is not None:
+                settle(ask.done, EpochMoved())
+        await self._write(independent)
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._engine.shared and time.monotonic() - self._learned >= LEARN_SECONDS
+
+    async def _learned_from_others(self) -> bool:
+        try:
+            await self._learn()
+        except LedgerFault:
+            return False
+        return True
+
+    async def _learn(self) -> None:
+        """Take what the store holds of revocations that is not known here.
+
+        Raises:
+            LedgerFault: It cannot be told; the store has to be opened again.
+        """
         try:
             async with asyncio.timeout(ABANDON_SECONDS):
-                head = await self._engine.commit(batch.entries)
+                await self._read_revocations()
+        except (LedgerFault, TimeoutError) as error:
+            fault = str(error) or f"{self._engine.name}: did not answer within {ABANDON_SECONDS:g} s"
+            await self._engine.abandon()
+            self._set_fault(fault)
+            raise LedgerFault(fault) from None
+
+    async def _read_revocations(self) -> None:
+        while True:
+            now = self._clock.now()
+            after = self._revocations.version
+            rows = await self._engine.revocations(after, int(now.timestamp()), LEARNED_AT_ONCE)
+            self._revocations.learn(rows, now)
+            if len(rows) < LEARNED_AT_ONCE:
+                break
+        self._learned = time.monotonic()
+
+    async def _commit(self, entries: list[Entry], epoch: int | None) -> None:
+        try:
+            async with asyncio.timeout(ABANDON_SECONDS):
+                head = await self._engine.commit(entries, epoch)
         except (LedgerFault, TimeoutError) as error:
             fault = str(error) or f"{self._engine.name}: did not answer a commit within {ABANDON_SECONDS:g} s"
             await self._engine.abandon()
@@ -288,12 +328,12 @@ class GroupCommit:
         self._set_fault(None)
         self._head = WriterHead(self._chain, *head)
 
-    async def _copied(self, batch: _Waiting) -> None:
+    async def _copied(self, entries: list[Entry]) -> None:
         if self._copy is None:
             return
         try:
             async with asyncio.timeout(ABANDON_SECONDS):
-                await self._copy.write(batch.entries)
+                await self._copy.write(entries)
         except TimeoutError:
             raise LedgerFault("the copy did not answer") from None
 
@@ -301,11 +341,6 @@ class GroupCommit:
         """A commit takes longer than anybody waits: refuse at once until it ends, whichever way."""
         self._hangs = True
         self._set_fault(f"{self._engine.name}: has not answered a commit for {self._max_wait:g} s")
-
-    def _fail(self, batch: _Waiting, fault: str) -> None:
-        for future in batch.futures:
-            if not future.done():
-                future.set_exception(LedgerFault(fault))
 
     async def _reopened(self) -> bool:
         if time.monotonic() - self._last_try < RETRY_SECONDS and not self._closing:
@@ -331,6 +366,7 @@ class GroupCommit:
         opened = await self._engine.open(beginning)
         self._pinned, self._chain = opened.store, beginning.writer
         self._head = WriterHead(self._chain, *opened.head)
+        await self._learn()  # what the last commit left behind, too: nobody knew whether it was there
         self._set_fault(None)
 
     def _set_fault(self, fault: str | None) -> None:
@@ -342,8 +378,3 @@ class GroupCommit:
         else:
             self._log.error("ledger_fault", error=fault)
         self._on_change()
-
-
-def _give_up(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_exception(LedgerFault("the caller's time is over"))

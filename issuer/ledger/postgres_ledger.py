@@ -14,13 +14,24 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
-from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, PrunedTo, Sweep, detail
+from issuer.core.ledger_entries import (
+    WRITER_STARTED,
+    Checkpoint,
+    Event,
+    KeptPolicy,
+    PrunedTo,
+    RevocationLifted,
+    RevocationMade,
+    Sweep,
+    detail,
+)
 from issuer.core.record import DecisionRecord
 from issuer.core.record_encoding import SALT_BYTES, event_body, salted
-from issuer.ledger.engine import Opened
+from issuer.ledger.engine import REVOCATION_COLUMNS, Opened, RevocationRow
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row, personal_texts_of, texts_of
-from issuer.ledger.schema import SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
+from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
+from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +45,11 @@ if TYPE_CHECKING:
 CONNECT_SECONDS: Final = 5
 _LOCKS: Final = 0x5350_4946
 """The class of our advisory locks, one for each writer that is alive."""
+_REVOCATIONS: Final = 0x5350_4947
+"""The class of the locks on revocations. Not rows ``FOR SHARE``: those are handed on past a revocation that waits, so
+that it could wait for ever; and they write to the row's page at every batch."""
+_CHANGING, _DEPENDING = 0, 1
+"""Held alone by who changes revocations; shared by decisions that depend on them, alone by a change that they see."""
 _SETTINGS: Final[dict[str, str | int]] = {
     "application_name": "spiffe-issuer",
     "connect_timeout": CONNECT_SECONDS,
@@ -55,6 +71,8 @@ class PostgresLedger:
     Raises:
         LedgerFault: The connection string cannot be read.
     """
+
+    shared = True
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
@@ -87,16 +105,18 @@ class PostgresLedger:
             raise
         return Opened(store, self._head)
 
-    async def commit(self, entries: Sequence[Entry]) -> Head:
+    async def commit(self, entries: Sequence[Entry], epoch: int | None = None) -> Head:
         """Write entries in one transaction. Return the last one's place.
 
         Raises:
+            EpochMoved: The ledger's epoch is another. Nothing was written.
             LedgerFault: It is not known whether they are there; open it again.
         """
         if self._connection is None:
             raise LedgerFault(f"{self.name}: is not connected")
         try:
             async with self._connection.transaction():
+                await self._hold(self._connection, entries, epoch)
                 head = await self._insert(self._connection, entries)
         except (psycopg.Error, OSError) as error:
             await self.abandon()
@@ -107,6 +127,48 @@ class PostgresLedger:
         if len(self._personal) > MAX_CACHED_TEXTS:
             self._personal.clear()
         return head
+
+    async def revocations(self, after: int, alive_at: int, limit: int) -> list[RevocationRow]:
+        """Return the revocations that changed after a version, in that order, but those of tokens that are over.
+
+        Raises:
+            LedgerFault: They cannot be read; open it again.
+        """
+        if self._connection is None:
+            raise LedgerFault(f"{self.name}: is not connected")
+        query = (
+            f"SELECT {REVOCATION_COLUMNS} FROM revocation "  # noqa: S608 - our own names
+            "WHERE version > %s AND (expires_at IS NULL OR expires_at > %s) ORDER BY version LIMIT %s"
+        )
+        try:
+            found = await self._connection.execute(query.encode(), (after, alive_at, limit))
+            return [RevocationRow(*row) for row in await found.fetchall()]
+        except (psycopg.Error, OSError) as error:
+            await self.abandon()
+            raise self._fault(error) from error
+
+    async def _hold(
+        self, connection: psycopg.AsyncConnection[tuple[Any, ...]], entries: Sequence[Entry], epoch: int | None
+    ) -> None:
+        """Hold the revocations still until the transaction ends, as far as the entries depend on them.
+
+        A lock is released after its transaction is visible. The epoch is read by a statement of its own, after the lock
+        is held: one and the same would see the state from before it waited.
+
+        Raises:
+            EpochMoved: The ledger's epoch is another.
+        """
+        changes = [entry for entry in entries if isinstance(entry, RevocationMade | RevocationLifted)]
+        if changes:
+            await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_REVOCATIONS, _CHANGING))
+        if any(isinstance(entry, RevocationLifted) or entry.by_attributes for entry in changes):
+            await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_REVOCATIONS, _DEPENDING))
+        elif epoch is not None:
+            await connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_REVOCATIONS, _DEPENDING))
+        if epoch is not None:
+            found = await connection.execute("SELECT value FROM meta WHERE name = %s", (EPOCH,))
+            if await found.fetchone() != (str(epoch),):
+                raise EpochMoved
 
     async def abandon(self) -> None:
         """Drop the connection, and what is not known to be there."""
@@ -181,30 +243,66 @@ class PostgresLedger:
                 row, head = decision_row(entry, self._writer, head, self._texts.__getitem__, self._personal.__getitem__)
                 rows.append(row)
             elif isinstance(entry, Event):
-                head = extend(head, event_body(entry))
-                await connection.execute(
-                    "INSERT INTO event (writer, position, kind, time, actor, detail, hash) "
-                    "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                    (self._writer, head.position, *entry, head.hash),
-                )
-            elif isinstance(entry, KeptPolicy):
-                await connection.execute(
-                    "INSERT INTO policy (digest, files) VALUES (%s, %s) ON CONFLICT DO NOTHING", entry
-                )
-            elif isinstance(entry, Checkpoint):
-                await connection.execute("INSERT INTO checkpoint (statement) VALUES (%s)", entry)
-            elif isinstance(entry, PrunedTo):
-                await connection.execute(
-                    "UPDATE writer SET pruned_position = %s, pruned_hash = %s WHERE uuid = %s AND pruned_position < %s",
-                    (entry.position, entry.hash, entry.writer, entry.position),
-                )
-            elif isinstance(entry, Sweep):
-                await self._sweep(connection, entry)
+                head = await self._insert_event(connection, entry, head)
+            elif isinstance(entry, RevocationMade | RevocationLifted):
+                event = await self._insert_revocation(connection, entry)
+                head = await self._insert_event(connection, event, head)
+            else:
+                await self._insert_unchained(connection, entry)
         if rows:
             async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
                 for row in rows:
                     await copy.write_row(row)
         return head
+
+    async def _insert_unchained(
+        self, connection: psycopg.AsyncConnection[tuple[Any, ...]], entry: KeptPolicy | Checkpoint | PrunedTo | Sweep
+    ) -> None:
+        if isinstance(entry, KeptPolicy):
+            await connection.execute("INSERT INTO policy (digest, files) VALUES (%s, %s) ON CONFLICT DO NOTHING", entry)
+        elif isinstance(entry, Checkpoint):
+            await connection.execute("INSERT INTO checkpoint (statement) VALUES (%s)", entry)
+        elif isinstance(entry, PrunedTo):
+            await connection.execute(
+                "UPDATE writer SET pruned_position = %s, pruned_hash = %s WHERE uuid = %s AND pruned_position < %s",
+                (entry.position, entry.hash, entry.writer, entry.position),
+            )
+        else:
+            await self._sweep(connection, entry)
+
+    async def _insert_event(
+        self, connection: psycopg.AsyncConnection[tuple[Any, ...]], event: Event, head: Head
+    ) -> Head:
+        head = extend(head, event_body(event))
+        await connection.execute(
+            "INSERT INTO event (writer, position, kind, time, actor, detail, hash) VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            (self._writer, head.position, *event, head.hash),
+        )
+        return head
+
+    @staticmethod
+    async def _insert_revocation(
+        connection: psycopg.AsyncConnection[tuple[Any, ...]], entry: RevocationMade | RevocationLifted
+    ) -> Event:
+        """Write a revocation or a lift, under the locks of :meth:`_hold`; return what is chained."""
+        query = "SELECT COALESCE((SELECT MAX(version) FROM revocation), 0) + 1, COALESCE(MAX(seq), 0) FROM decision"
+        version, decisions = await (await connection.execute(query)).fetchone() or (1, 0)
+        if isinstance(entry, RevocationMade):
+            event = entry.event(decisions, version)
+            await connection.execute(
+                "INSERT INTO revocation (id, version, time, actor, detail, expires_at) VALUES (%s, %s, %s, %s, %s, %s)",
+                (entry.id, version, entry.time, entry.actor, event.detail, entry.expires_at),
+            )
+        else:
+            event = entry.event(version)
+            lifted = await connection.execute(
+                "UPDATE revocation SET version = %s, lifted_time = %s, lifted_by = %s "
+                "WHERE id = %s AND lifted_time IS NULL",
+                (version, entry.time, entry.actor, entry.id),
+            )
+        if lifted.rowcount if isinstance(entry, RevocationLifted) else entry.by_attributes:
+            await connection.execute("UPDATE meta SET value = %s WHERE name = %s", (str(version), EPOCH))
+        return event
 
     async def _sweep(self, connection: psycopg.AsyncConnection[tuple[Any, ...]], sweep: Sweep) -> None:
         for table in ("decision", "event"):

@@ -11,10 +11,12 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.record import PERSONAL, DecisionRecord
+from issuer.core.revocation import Lift
+from issuer.core.revocation_text import revocation_from_text
 from issuer.ledger.decision_filter import decision_conditions
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import postgres_database, postgres_name
-from issuer.ledger.schema import INTERNED, VERSION, decision, personal, policy, text, version_of
+from issuer.ledger.schema import INTERNED, VERSION, decision, personal, policy, revocation, text, version_of
 from issuer.ledger.sqlite_store import sqlite_url
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from issuer.core.revocation import Revocation
     from issuer.ports import DecisionsWanted
 
 ROWS_AT_ONCE: Final = 2_000
@@ -134,6 +137,32 @@ class LedgerReader:
             found = connection.scalar(select(policy.c.files).where(policy.c.digest == digest))
             return None if found is None else bytes(found)
 
+    def revocation(self, revocation_id: str) -> Revocation | None:
+        """Return a revocation, whether it still matters or not; ``None`` when it is not in this ledger.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        with self.connected() as connection:
+            row = connection.execute(select(revocation).where(revocation.c.id == revocation_id)).first()
+        return None if row is None else revocation_from_row(row)
+
+    def revocations(self, limit: int, before: str | None = None) -> list[Revocation]:
+        """Return revocations, the newest first; their ids sort by time.
+
+        Args:
+            limit: How many, at most :data:`MAX_LISTED`.
+            before: Only those with a lower id: the last one of the page before.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        query = select(revocation).order_by(revocation.c.id.desc()).limit(min(limit, MAX_LISTED))
+        if before is not None:
+            query = query.where(revocation.c.id < before)
+        with self.connected() as connection:
+            return [revocation_from_row(row) for row in connection.execute(query)]
+
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """Give a connection that reads, to this program's version of the tables.
@@ -154,6 +183,12 @@ class LedgerReader:
             raise LedgerFault(f"{self._name}: there is no ledger here")
         if found != VERSION:
             raise LedgerFault(f"{self._name}: its tables are of version {found}, and this program reads {VERSION}")
+
+
+def revocation_from_row(row: Any) -> Revocation:  # noqa: ANN401 - a row of the table, however it was read
+    """Return the revocation that a row holds."""
+    lifted = None if row.lifted_time is None else Lift(row.lifted_time, row.lifted_by or "")
+    return revocation_from_text(row.detail, time=row.time, actor=row.actor, version=row.version, lifted=lifted)
 
 
 class Texts:

@@ -112,6 +112,13 @@ Index(
     postgresql_where=decision.c.outcome != 1,
 )
 
+_BY_EXPIRY: Final = Index(
+    "decision_by_expiry",
+    decision.c.expires_at,
+    sqlite_where=decision.c.token_id.is_not(None),
+    postgresql_where=decision.c.token_id.is_not(None),
+)
+
 event = Table(
     "event",
     metadata,
@@ -138,8 +145,31 @@ checkpoint = Table(
 )
 
 
+revocation = Table(
+    "revocation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False, unique=True),  # which change of this table the row's last one was
+    Column("time", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("detail", Text, nullable=False),  # as it is chained
+    Column("expires_at", BigInteger),  # of a single token: afterwards the row matters to nobody
+    Column("lifted_time", BigInteger),
+    Column("lifted_by", Text),
+)
+
+EPOCH: Final = "epoch"
+"""The name in ``meta`` of the version of the last change that decisions depend on."""
+
+
 def _first(connection: Connection) -> None:
-    metadata.create_all(connection)
+    metadata.create_all(connection, [meta, text, personal, writer, decision, event, policy, checkpoint])
+
+
+def _revocations(connection: Connection) -> None:
+    revocation.create(connection)
+    _BY_EXPIRY.create(connection, checkfirst=True)
+    connection.execute(insert(meta), {"name": EPOCH, "value": "0"})
 
 
 SWEEP_CHECKPOINTS: Final = "DELETE FROM checkpoint WHERE seq <= (SELECT max(seq) - 10000 FROM checkpoint)"
@@ -154,7 +184,7 @@ SWEEP_WRITERS: Final = (
 """Chains of which nothing is left, nor the first entries of the later chains that named them, up to the one that closed
 them."""
 
-MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first,)
+MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first, _revocations)
 """Step n leads from version n to version n + 1. None is ever changed after a release: a new one is added."""
 VERSION: Final = len(MIGRATIONS)
 

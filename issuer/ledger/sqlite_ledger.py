@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from issuer.core.hash_chain import Head
-from issuer.ledger.engine import Opened
+from issuer.ledger.engine import Opened, RevocationRow
 from issuer.ledger.entries import pack_entries
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.sqlite_process import COMMIT, LENGTH, OPEN, framed
+from issuer.ledger.sqlite_process import COMMIT, EPOCH_MOVED, LENGTH, OPEN, REVOCATIONS, framed
 from issuer.ledger.sqlite_store import Opening
+from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,8 @@ class SqliteLedger:
     Args:
         path: The file.
     """
+
+    shared = False
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -65,13 +68,25 @@ class SqliteLedger:
         store, head = await self._ask(OPEN, opening)
         return Opened(store, Head(*head))
 
-    async def commit(self, entries: Sequence[Entry]) -> Head:
+    async def commit(self, entries: Sequence[Entry], epoch: int | None = None) -> Head:
         """Write entries; they are on disk when this returns. Return the last one's place.
 
         Raises:
+            EpochMoved: The ledger's epoch is another. Nothing was written.
             LedgerFault: It is not known whether they are there; open it again.
         """
-        return Head(*await self._ask(COMMIT, pack_entries(entries)))
+        answer = await self._ask(COMMIT, [pack_entries(entries), epoch])
+        if answer == EPOCH_MOVED:
+            raise EpochMoved
+        return Head(*answer)
+
+    async def revocations(self, after: int, alive_at: int, limit: int) -> list[RevocationRow]:
+        """Return the revocations that changed after a version, in that order, but those of tokens that are over.
+
+        Raises:
+            LedgerFault: They cannot be read; open it again.
+        """
+        return [RevocationRow(*row) for row in await self._ask(REVOCATIONS, [after, alive_at, limit])]
 
     async def abandon(self) -> None:
         """End the process, whatever it does."""

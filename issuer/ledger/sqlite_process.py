@@ -19,12 +19,15 @@ from issuer.core.hash_chain import WriterHead
 from issuer.ledger.entries import unpack_entries
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_store import Opening, SqliteStore
+from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
 LENGTH: Final = struct.Struct("!I")
-OPEN, COMMIT = 0, 1
+OPEN, COMMIT, REVOCATIONS = 0, 1, 2
+EPOCH_MOVED: Final = "epoch moved"
+"""The answer to a commit that was decided from other revocations than hold."""
 ROWS_BETWEEN_WAL_CHECKPOINTS: Final = 4_000
 IDLE_SECONDS: Final = 1.0
 
@@ -68,7 +71,11 @@ class Writer:
         try:
             if kind == OPEN:
                 return [number, None, self._open(Opening(*argument))]
-            return [number, None, self._commit(argument)]
+            if kind == REVOCATIONS:
+                return [number, None, self._opened().revocations(*argument)]
+            return [number, None, self._commit(*argument)]
+        except EpochMoved:
+            return [number, None, EPOCH_MOVED]
         except LedgerFault as fault:
             self._unmoved = 0
             return [number, str(fault), None]
@@ -80,13 +87,16 @@ class Writer:
         self._unmoved = 1
         return [self._store.store_id, self._store.head]
 
-    def _commit(self, packed: bytes) -> object:
-        if self._store is None:
-            raise LedgerFault("the ledger is not open")
+    def _commit(self, packed: bytes, epoch: int | None) -> object:
         entries = unpack_entries(packed)
-        head = self._store.commit(entries)
+        head = self._opened().commit(entries, epoch)
         self._unmoved += len(entries)
         return head
+
+    def _opened(self) -> SqliteStore:
+        if self._store is None:
+            raise LedgerFault("the ledger is not open")
+        return self._store
 
     def _move_wal(self) -> None:
         """After the answer, and before the next command: nobody waits for it but who comes in between."""

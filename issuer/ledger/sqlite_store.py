@@ -17,12 +17,24 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
-from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy, PrunedTo, Sweep, detail
+from issuer.core.ledger_entries import (
+    WRITER_STARTED,
+    Checkpoint,
+    Event,
+    KeptPolicy,
+    PrunedTo,
+    RevocationLifted,
+    RevocationMade,
+    Sweep,
+    detail,
+)
 from issuer.core.record import DecisionRecord
 from issuer.core.record_encoding import SALT_BYTES, event_body, salted
+from issuer.ledger.engine import REVOCATION_COLUMNS
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row
-from issuer.ledger.schema import SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
+from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
+from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,18 +96,26 @@ class SqliteStore:
             raise
         self._texts: dict[str, int] = {}
         self._personal: dict[str, tuple[bytes, int]] = {}
+        self._epoch = 0
         try:
             self._start_chain(opening)
         except BaseException:
             self.close()
             raise
 
-    def commit(self, entries: Sequence[Entry]) -> Head:
+    def commit(self, entries: Sequence[Entry], epoch: int | None = None) -> Head:
         """Write entries and return when they are on disk.
 
+        Args:
+            entries: Revocations and lifts never together with decisions.
+            epoch: What the ledger's must be; ``None`` for whatever it is.
+
         Raises:
+            EpochMoved: It is another. Nothing was written.
             LedgerFault: They may or may not be there. The store is closed.
         """
+        if epoch not in (None, self._epoch):
+            raise EpochMoved
         try:
             self._check_file()
             self._db.execute("BEGIN IMMEDIATE")
@@ -113,6 +133,22 @@ class SqliteStore:
         if len(self._personal) > MAX_CACHED_TEXTS:
             self._personal.clear()
         return head
+
+    def revocations(self, after: int, alive_at: int, limit: int) -> list[tuple[object, ...]]:
+        """Return the revocations that changed after a version, in that order, but those of tokens that are over.
+
+        Raises:
+            LedgerFault: The store is closed.
+        """
+        query = (
+            f"SELECT {REVOCATION_COLUMNS} FROM revocation "  # noqa: S608 - our own names
+            "WHERE version > ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY version LIMIT ?"
+        )
+        try:
+            return self._db.execute(query, (after, alive_at, limit)).fetchall()
+        except sqlite3.Error as error:
+            self.close()
+            raise LedgerFault(f"{self.path}: {error}") from error
 
     def checkpoint_wal(self) -> None:
         """Move what the write-ahead log holds into the file, as far as no reader is in the way.
@@ -167,7 +203,32 @@ class SqliteStore:
                 )
             elif isinstance(entry, Sweep):
                 self._sweep(entry)
+            elif isinstance(entry, RevocationMade | RevocationLifted):
+                head = self._insert_revocation(entry, head)
         self._db.executemany(_INSERT_DECISION, decisions)
+        return head
+
+    def _insert_revocation(self, entry: RevocationMade | RevocationLifted, head: Head) -> Head:
+        version = int(self._db.execute("SELECT COALESCE(MAX(version), 0) + 1 FROM revocation").fetchone()[0])
+        if isinstance(entry, RevocationMade):
+            decisions = int(self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM decision").fetchone()[0])
+            event = entry.event(decisions, version)
+            self._db.execute(
+                "INSERT INTO revocation (id, version, time, actor, detail, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (entry.id, version, entry.time, entry.actor, event.detail, entry.expires_at),
+            )
+        else:
+            event = entry.event(version)
+            lifted = self._db.execute(
+                "UPDATE revocation SET version = ?, lifted_time = ?, lifted_by = ? "
+                "WHERE id = ? AND lifted_time IS NULL",
+                (version, entry.time, entry.actor, entry.id),
+            )
+        if lifted.rowcount if isinstance(entry, RevocationLifted) else entry.by_attributes:
+            self._epoch = version
+            self._db.execute("UPDATE meta SET value = ? WHERE name = ?", (str(version), EPOCH))
+        head = extend(head, event_body(event))
+        self._db.execute(_INSERT_EVENT, (self._writer, head.position, *event, head.hash))
         return head
 
     def _sweep(self, sweep: Sweep) -> None:
@@ -216,6 +277,7 @@ class SqliteStore:
                 {"heads": heads, "program": opening.program, "store": self.store_id, "writer": opening.writer}
             )
             head = self._insert([Event(WRITER_STARTED, opening.time, "", started)])
+            self._epoch = int(self._db.execute("SELECT value FROM meta WHERE name = ?", (EPOCH,)).fetchone()[0])
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise LedgerFault(f"{self.path}: {error}") from error

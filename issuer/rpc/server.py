@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
     from issuer.rpc.report_methods import ReportMethods
+    from issuer.rpc.revocation_methods import RevocationMethods
     from issuer.rpc.settings import RpcSettings
 
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
@@ -70,6 +71,7 @@ class RpcServer:
         admin: AdminMethods,
         decisions: DecisionMethods,
         reports: ReportMethods,
+        revocations: RevocationMethods,
         pipeline: Pipeline,
         identity: ServerIdentity,
         log: FilteringBoundLogger,
@@ -81,7 +83,9 @@ class RpcServer:
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(methods)),
-                grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin, decisions, reports)),
+                grpc.method_handlers_generic_handler(
+                    ADMIN_SERVICE, self._admin_handlers(admin, decisions, reports, revocations)
+                ),
                 *self.health.handlers(),
                 *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE), log),
             )
@@ -132,7 +136,11 @@ class RpcServer:
         }
 
     def _admin_handlers(
-        self, methods: AdminMethods, decisions: DecisionMethods, reports: ReportMethods
+        self,
+        methods: AdminMethods,
+        decisions: DecisionMethods,
+        reports: ReportMethods,
+        revocations: RevocationMethods,
     ) -> dict[str, grpc.RpcMethodHandler]:
         return {
             "PutFacts": self._unary(ADMIN_SERVICE, "PutFacts", methods.put_facts),
@@ -147,6 +155,9 @@ class RpcServer:
             "ListUnusedRights": self._unary(ADMIN_SERVICE, "ListUnusedRights", reports.list_unused_rights),
             "GetTop": self._unary(ADMIN_SERVICE, "GetTop", reports.get_top),
             "ListExceptionUses": self._unary(ADMIN_SERVICE, "ListExceptionUses", reports.list_exception_uses),
+            "Revoke": self._unary(ADMIN_SERVICE, "Revoke", revocations.revoke),
+            "ListRevocations": self._unary(ADMIN_SERVICE, "ListRevocations", revocations.list_revocations),
+            "LiftRevocation": self._unary(ADMIN_SERVICE, "LiftRevocation", revocations.lift_revocation),
         }
 
     def _unary(

@@ -50,6 +50,419 @@ DECISION_OUTCOME_ERROR: DecisionOutcome.ValueType  # 3
 Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
 
 @_typing.final
+class TokenSelector(_message.Message):
+    """Which tokens are meant: those for which all of this is so. A field that is set and empty is refused, and nothing set is
+    refused too: everything has to be said.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    WORKLOAD_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    EVERYTHING_FIELD_NUMBER: _builtins.int
+    ISSUED_FROM_FIELD_NUMBER: _builtins.int
+    ISSUED_UNTIL_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """The `jti`. Nothing else narrows that."""
+    workload: _builtins.str
+    """The token's subject: a SPIFFE ID, or a workload pattern as policies have them."""
+    application: _builtins.str
+    """The application that the token names."""
+    audience: _builtins.str
+    """Its audience."""
+    rule: _builtins.str
+    """The id of a grant that gave it."""
+    policy: _builtins.str
+    """The digest of the policy that decided."""
+    key_id: _builtins.str
+    """The `kid` that signed it. Whatever a revoked key signed is dead, whenever it says it was issued, and for good."""
+    everything: _builtins.bool
+    """Every token; only where nothing else is named."""
+    @_builtins.property
+    def issued_from(self) -> _timestamp_pb2.Timestamp:
+        """Decided not before."""
+
+    @_builtins.property
+    def issued_until(self) -> _timestamp_pb2.Timestamp:
+        """Decided before."""
+
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str | None = ...,
+        workload: _builtins.str | None = ...,
+        application: _builtins.str | None = ...,
+        audience: _builtins.str | None = ...,
+        rule: _builtins.str | None = ...,
+        policy: _builtins.str | None = ...,
+        key_id: _builtins.str | None = ...,
+        everything: _builtins.bool = ...,
+        issued_from: _timestamp_pb2.Timestamp | None = ...,
+        issued_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_application", b"_application", "_audience", b"_audience", "_key_id", b"_key_id", "_policy", b"_policy", "_rule", b"_rule", "_token_id", b"_token_id", "_workload", b"_workload", "application", b"application", "audience", b"audience", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "policy", b"policy", "rule", b"rule", "token_id", b"token_id", "workload", b"workload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_application", b"_application", "_audience", b"_audience", "_key_id", b"_key_id", "_policy", b"_policy", "_rule", b"_rule", "_token_id", b"_token_id", "_workload", b"_workload", "application", b"application", "audience", b"audience", "everything", b"everything", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "policy", b"policy", "rule", b"rule", "token_id", b"token_id", "workload", b"workload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__application: _TypeAlias = _typing.Literal["application"]  # noqa: Y015
+    _WhichOneofArgType__application: _TypeAlias = _typing.Literal["_application", b"_application"]  # noqa: Y015
+    _WhichOneofReturnType__audience: _TypeAlias = _typing.Literal["audience"]  # noqa: Y015
+    _WhichOneofArgType__audience: _TypeAlias = _typing.Literal["_audience", b"_audience"]  # noqa: Y015
+    _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
+    _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
+    _WhichOneofReturnType__policy: _TypeAlias = _typing.Literal["policy"]  # noqa: Y015
+    _WhichOneofArgType__policy: _TypeAlias = _typing.Literal["_policy", b"_policy"]  # noqa: Y015
+    _WhichOneofReturnType__rule: _TypeAlias = _typing.Literal["rule"]  # noqa: Y015
+    _WhichOneofArgType__rule: _TypeAlias = _typing.Literal["_rule", b"_rule"]  # noqa: Y015
+    _WhichOneofReturnType__token_id: _TypeAlias = _typing.Literal["token_id"]  # noqa: Y015
+    _WhichOneofArgType__token_id: _TypeAlias = _typing.Literal["_token_id", b"_token_id"]  # noqa: Y015
+    _WhichOneofReturnType__workload: _TypeAlias = _typing.Literal["workload"]  # noqa: Y015
+    _WhichOneofArgType__workload: _TypeAlias = _typing.Literal["_workload", b"_workload"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__application) -> _WhichOneofReturnType__application | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__audience) -> _WhichOneofReturnType__audience | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy) -> _WhichOneofReturnType__policy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rule) -> _WhichOneofReturnType__rule | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__token_id) -> _WhichOneofReturnType__token_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__workload) -> _WhichOneofReturnType__workload | None: ...
+
+Global___TokenSelector: _TypeAlias = TokenSelector  # noqa: Y015
+
+@_typing.final
+class Revocation(_message.Message):
+    """A revocation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATION_ID_FIELD_NUMBER: _builtins.int
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    MAKE_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STOPS_ISSUANCE_FIELD_NUMBER: _builtins.int
+    STOP_UNTIL_FIELD_NUMBER: _builtins.int
+    TOKENS_HIT_FIELD_NUMBER: _builtins.int
+    IDENTITIES_HIT_FIELD_NUMBER: _builtins.int
+    LIFT_TIME_FIELD_NUMBER: _builtins.int
+    LIFTED_BY_FIELD_NUMBER: _builtins.int
+    revocation_id: _builtins.str
+    """Its id, a UUIDv7. Empty for what was only tried."""
+    actor: _builtins.str
+    """The SPIFFE ID of who made it."""
+    reason: _builtins.str
+    """Why."""
+    stops_issuance: _builtins.bool
+    """No token that it hits is issued, until it is lifted or `stop_until` has come."""
+    tokens_hit: _builtins.int
+    """How many living tokens it was found to hit. For a key: those that it may have signed."""
+    identities_hit: _builtins.int
+    """How many SPIFFE IDs had those."""
+    lifted_by: _builtins.str
+    """The SPIFFE ID of who lifted it."""
+    @_builtins.property
+    def selector(self) -> Global___TokenSelector:
+        """What it hits."""
+
+    @_builtins.property
+    def make_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    @_builtins.property
+    def stop_until(self) -> _timestamp_pb2.Timestamp:
+        """When that ends by itself; absent for not."""
+
+    @_builtins.property
+    def lift_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was lifted; absent for not."""
+
+    def __init__(
+        self,
+        *,
+        revocation_id: _builtins.str = ...,
+        selector: Global___TokenSelector | None = ...,
+        make_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        stops_issuance: _builtins.bool = ...,
+        stop_until: _timestamp_pb2.Timestamp | None = ...,
+        tokens_hit: _builtins.int = ...,
+        identities_hit: _builtins.int = ...,
+        lift_time: _timestamp_pb2.Timestamp | None = ...,
+        lifted_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lift_time", b"lift_time", "make_time", b"make_time", "selector", b"selector", "stop_until", b"stop_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "identities_hit", b"identities_hit", "lift_time", b"lift_time", "lifted_by", b"lifted_by", "make_time", b"make_time", "reason", b"reason", "revocation_id", b"revocation_id", "selector", b"selector", "stop_until", b"stop_until", "stops_issuance", b"stops_issuance", "tokens_hit", b"tokens_hit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Revocation: _TypeAlias = Revocation  # noqa: Y015
+
+@_typing.final
+class RevokeRequest(_message.Message):
+    """What to revoke."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STOPS_ISSUANCE_FIELD_NUMBER: _builtins.int
+    STOP_UNTIL_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Required. Why: at most 512 characters, for those who read the ledger."""
+    stops_issuance: _builtins.bool
+    """Whether to stop issuance as well. Absent: yes for a workload, application, audience, rule, policy or key, unless
+    `issued_until` has passed; no otherwise. Always for a key, never for a single token.
+    """
+    dry_run: _builtins.bool
+    """Only tell what would be hit."""
+    request_id: _builtins.str
+    """Optional. At most 128 printable characters. The same again, with the same content, changes nothing more."""
+    @_builtins.property
+    def selector(self) -> Global___TokenSelector:
+        """Required. Which tokens."""
+
+    @_builtins.property
+    def stop_until(self) -> _timestamp_pb2.Timestamp:
+        """Optional. When issuance goes on by itself."""
+
+    def __init__(
+        self,
+        *,
+        selector: Global___TokenSelector | None = ...,
+        reason: _builtins.str = ...,
+        stops_issuance: _builtins.bool | None = ...,
+        stop_until: _timestamp_pb2.Timestamp | None = ...,
+        dry_run: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stops_issuance", b"_stops_issuance", "selector", b"selector", "stop_until", b"stop_until", "stops_issuance", b"stops_issuance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stops_issuance", b"_stops_issuance", "dry_run", b"dry_run", "reason", b"reason", "request_id", b"request_id", "selector", b"selector", "stop_until", b"stop_until", "stops_issuance", b"stops_issuance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__stops_issuance: _TypeAlias = _typing.Literal["stops_issuance"]  # noqa: Y015
+    _WhichOneofArgType__stops_issuance: _TypeAlias = _typing.Literal["_stops_issuance", b"_stops_issuance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stops_issuance) -> _WhichOneofReturnType__stops_issuance | None: ...
+
+Global___RevokeRequest: _TypeAlias = RevokeRequest  # noqa: Y015
+
+@_typing.final
+class HitToken(_message.Message):
+    """A token that is hit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.str
+    """The `jti`."""
+    caller: _builtins.str
+    """The SPIFFE ID that has it."""
+    audience: _builtins.str
+    """Its audience."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it expires."""
+
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "caller", b"caller", "expire_time", b"expire_time", "token_id", b"token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitToken: _TypeAlias = HitToken  # noqa: Y015
+
+@_typing.final
+class HitIdentity(_message.Message):
+    """An identity whose tokens are hit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """The SPIFFE ID."""
+    tokens: _builtins.int
+    """How many of its tokens."""
+    def __init__(
+        self,
+        *,
+        caller: _builtins.str = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitIdentity: _TypeAlias = HitIdentity  # noqa: Y015
+
+@_typing.final
+class RevokeResponse(_message.Message):
+    """What was revoked, or would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATION_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    IDENTITIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def revocation(self) -> Global___Revocation:
+        """The revocation; it counts all that is hit."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitToken]:
+        """The newest of the tokens that are hit, at most 100."""
+
+    @_builtins.property
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitIdentity]:
+        """The identities with the most tokens that are hit, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        revocation: Global___Revocation | None = ...,
+        tokens: _abc.Iterable[Global___HitToken] | None = ...,
+        identities: _abc.Iterable[Global___HitIdentity] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revocation", b"revocation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identities", b"identities", "revocation", b"revocation", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeResponse: _TypeAlias = RevokeResponse  # noqa: Y015
+
+@_typing.final
+class ListRevocationsRequest(_message.Message):
+    """Where the page begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STOPPING_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """How many at most: 1 to 1,000; 0 means 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first."""
+    stopping: _builtins.bool
+    """Only those that stop issuance now."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        stopping: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "stopping", b"stopping"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRevocationsRequest: _TypeAlias = ListRevocationsRequest  # noqa: Y015
+
+@_typing.final
+class ListRevocationsResponse(_message.Message):
+    """A page of revocations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty when there is none."""
+    @_builtins.property
+    def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Revocation]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        revocations: _abc.Iterable[Global___Revocation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revocations", b"revocations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRevocationsResponse: _TypeAlias = ListRevocationsResponse  # noqa: Y015
+
+@_typing.final
+class LiftRevocationRequest(_message.Message):
+    """What to lift."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATION_ID_FIELD_NUMBER: _builtins.int
+    revocation_id: _builtins.str
+    """Required. The id of a revocation that stops issuance."""
+    def __init__(
+        self,
+        *,
+        revocation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revocation_id", b"revocation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftRevocationRequest: _TypeAlias = LiftRevocationRequest  # noqa: Y015
+
+@_typing.final
+class LiftRevocationResponse(_message.Message):
+    """What was lifted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def revocation(self) -> Global___Revocation:
+        """As it is now. One that was lifted before is as it was."""
+
+    def __init__(
+        self,
+        *,
+        revocation: Global___Revocation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revocation", b"revocation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revocation", b"revocation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftRevocationResponse: _TypeAlias = LiftRevocationResponse  # noqa: Y015
+
+@_typing.final
 class TimeRange(_message.Message):
     """From when to when."""
 

@@ -97,6 +97,21 @@ class AdminServiceStub(object):
                 request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesRequest.SerializeToString,
                 response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesResponse.FromString,
                 _registered_method=True)
+        self.Revoke = channel.unary_unary(
+                '/issuer_api.v1.AdminService/Revoke',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.RevokeRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.RevokeResponse.FromString,
+                _registered_method=True)
+        self.ListRevocations = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ListRevocations',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListRevocationsRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListRevocationsResponse.FromString,
+                _registered_method=True)
+        self.LiftRevocation = channel.unary_unary(
+                '/issuer_api.v1.AdminService/LiftRevocation',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -189,6 +204,28 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Revoke(self, request, context):
+        """Role operator. Kills the tokens that a selector hits and, unless told otherwise, stops more of them from being issued.
+        It has taken effect, for good, when this answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevocations(self, request, context):
+        """Role viewer or operator. Lists revocations, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftRevocation(self, request, context):
+        """Role operator. Lets tokens be issued again; those that were killed stay dead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -251,6 +288,21 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListExceptionUses,
                     request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesRequest.FromString,
                     response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesResponse.SerializeToString,
+            ),
+            'Revoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revoke,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.RevokeRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.RevokeResponse.SerializeToString,
+            ),
+            'ListRevocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevocations,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListRevocationsRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListRevocationsResponse.SerializeToString,
+            ),
+            'LiftRevocation': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftRevocation,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -580,6 +632,87 @@ class AdminService(object):
             '/issuer_api.v1.AdminService/ListExceptionUses',
             issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesRequest.SerializeToString,
             issuer__api_dot_v1_dot_admin__service__pb2.ListExceptionUsesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Revoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/Revoke',
+            issuer__api_dot_v1_dot_admin__service__pb2.RevokeRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.RevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ListRevocations',
+            issuer__api_dot_v1_dot_admin__service__pb2.ListRevocationsRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ListRevocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftRevocation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/LiftRevocation',
+            issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationResponse.FromString,
             options,
             channel_credentials,
             insecure,

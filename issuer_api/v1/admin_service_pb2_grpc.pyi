@@ -60,6 +60,14 @@ class AdminServiceStub:
     """Role viewer or operator. Tells who asks most, for what, and what is alive."""
     ListExceptionUses: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListExceptionUsesRequest, _admin_service_pb2.ListExceptionUsesResponse]
     """Role viewer or operator. Tells how exceptions for legacy applications were used."""
+    Revoke: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeRequest, _admin_service_pb2.RevokeResponse]
+    """Role operator. Kills the tokens that a selector hits and, unless told otherwise, stops more of them from being issued.
+    It has taken effect, for good, when this answers.
+    """
+    ListRevocations: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRevocationsRequest, _admin_service_pb2.ListRevocationsResponse]
+    """Role viewer or operator. Lists revocations, the newest first."""
+    LiftRevocation: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.LiftRevocationRequest, _admin_service_pb2.LiftRevocationResponse]
+    """Role operator. Lets tokens be issued again; those that were killed stay dead."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -93,6 +101,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Role viewer or operator. Tells who asks most, for what, and what is alive."""
     ListExceptionUses: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListExceptionUsesRequest, _admin_service_pb2.ListExceptionUsesResponse]  # type: ignore[assignment]
     """Role viewer or operator. Tells how exceptions for legacy applications were used."""
+    Revoke: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeRequest, _admin_service_pb2.RevokeResponse]  # type: ignore[assignment]
+    """Role operator. Kills the tokens that a selector hits and, unless told otherwise, stops more of them from being issued.
+    It has taken effect, for good, when this answers.
+    """
+    ListRevocations: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRevocationsRequest, _admin_service_pb2.ListRevocationsResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Lists revocations, the newest first."""
+    LiftRevocation: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.LiftRevocationRequest, _admin_service_pb2.LiftRevocationResponse]  # type: ignore[assignment]
+    """Role operator. Lets tokens be issued again; those that were killed stay dead."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """The administration of an issuer, for SPIFFE IDs to which its configuration gives a role: viewer, operator or feeder.
@@ -195,5 +211,31 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListExceptionUsesResponse, _abc.Awaitable[_admin_service_pb2.ListExceptionUsesResponse]]:
         """Role viewer or operator. Tells how exceptions for legacy applications were used."""
+
+    @_abc_1.abstractmethod
+    def Revoke(
+        self,
+        request: _admin_service_pb2.RevokeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RevokeResponse, _abc.Awaitable[_admin_service_pb2.RevokeResponse]]:
+        """Role operator. Kills the tokens that a selector hits and, unless told otherwise, stops more of them from being issued.
+        It has taken effect, for good, when this answers.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRevocations(
+        self,
+        request: _admin_service_pb2.ListRevocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListRevocationsResponse, _abc.Awaitable[_admin_service_pb2.ListRevocationsResponse]]:
+        """Role viewer or operator. Lists revocations, the newest first."""
+
+    @_abc_1.abstractmethod
+    def LiftRevocation(
+        self,
+        request: _admin_service_pb2.LiftRevocationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.LiftRevocationResponse, _abc.Awaitable[_admin_service_pb2.LiftRevocationResponse]]:
+        """Role operator. Lets tokens be issued again; those that were killed stay dead."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

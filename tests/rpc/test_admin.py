@@ -97,6 +97,9 @@ METHODS = {
     "ListUnusedRights": (admin.ListUnusedRightsRequest(), {VIEWER, OPERATOR}),
     "GetTop": (admin.GetTopRequest(), {VIEWER, OPERATOR}),
     "ListExceptionUses": (admin.ListExceptionUsesRequest(), {VIEWER, OPERATOR}),
+    "Revoke": (admin.RevokeRequest(), {OPERATOR}),
+    "ListRevocations": (admin.ListRevocationsRequest(), {VIEWER, OPERATOR}),
+    "LiftRevocation": (admin.LiftRevocationRequest(), {OPERATOR}),
 }
 
 

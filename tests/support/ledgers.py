@@ -15,7 +15,11 @@ import structlog
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.record import DecisionRecord
-from issuer.ledger.group_commit import GroupCommit, Unobserved
+from issuer.core.revocation import Revocation
+from issuer.core.revocation_text import entry_of
+from issuer.ledger.group_commit import GroupCommit
+from issuer.ledger.observing import Unobserved
+from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.sqlite_ledger import SqliteLedger
 from issuer.system import RandomIds, SystemClock
 from support.eventually import eventually_true
@@ -24,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from issuer.core.ledger_entries import Entry
+    from issuer.core.ledger_entries import Entry, RevocationMade
+    from issuer.core.revocation import Selector
     from issuer.ledger.engine import Engine
-    from issuer.ledger.group_commit import Copy, Observer
+    from issuer.ledger.observing import Copy, Observer
     from issuer.ports import Clock
 
 
@@ -39,10 +44,12 @@ def group_commit(
     clock: Clock | None = None,
     observer: Observer | None = None,
     copy: Copy | None = None,
+    revocations: LedgerRevocations | None = None,
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
         engine,
+        revocations=revocations or LedgerRevocations(),
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",
@@ -67,9 +74,11 @@ class Observed(Unobserved):
 
 
 @asynccontextmanager
-async def sqlite_ledger(path: Path, observer: Observer | None = None) -> AsyncIterator[GroupCommit]:
+async def sqlite_ledger(
+    path: Path, observer: Observer | None = None, revocations: LedgerRevocations | None = None
+) -> AsyncIterator[GroupCommit]:
     """Open a ledger at ``path`` and close it afterwards."""
-    ledger = group_commit(SqliteLedger(path), observer=observer)
+    ledger = group_commit(SqliteLedger(path), observer=observer, revocations=revocations)
     await ledger.open()
     try:
         yield ledger
@@ -132,3 +141,17 @@ async def works_again(ledger: GroupCommit) -> None:
     """Wait until the ledger takes a decision."""
     await eventually_true(lambda: ledger.fault is None)
     await ledger.write(record())
+
+
+def revoking(selector: Selector, **changes: Any) -> RevocationMade:
+    """Return a revocation to be written."""
+    now = SystemClock().now()
+    usual: dict[str, Any] = {
+        "id": RandomIds().decision_id(now),
+        "selector": selector,
+        "time": microseconds(now),
+        "actor": "spiffe://prod.example/operator",
+        "why": "a leak",
+        "stops_issuance": selector.token is None,
+    }
+    return entry_of(Revocation(**(usual | changes)))

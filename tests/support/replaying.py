@@ -21,7 +21,7 @@ def assert_replays(file: Path) -> int:
     while page := reader.after(DecisionsWanted(), last, MAX_LISTED):
         last = page[-1].seq
         for stored in page:
-            found.replay(stored, compare)
+            found.replay(stored, compare, reader)
     assert not found.changes, f"{file}: replayed under its own policy, it gives another answer: {found.changes}"
     assert set(found.skipped) <= {"nothing was decided"}, found.skipped
     return found.replayed

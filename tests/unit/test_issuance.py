@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from support.ledgers import Observed, rows, sqlite_ledger
+from support.eventually import eventually_true
+from support.ledgers import Observed, revoking, rows, sqlite_ledger
 
 from issuer.core import claims
 from issuer.core.caller import Caller
 from issuer.core.claims import TokenProfile
 from issuer.core.claims_check import ClaimsMismatch
 from issuer.core.errors import InvalidTokenRequest, PolicyDenied, Reason, TemporarilyUnavailable
+from issuer.core.patterns import parse_pattern
+from issuer.core.revocation import Selector
+from issuer.core.revocations import NOTHING_REVOKED
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import TokenRequest
 from issuer.facts.book import Facts
 from issuer.facts.store import FactStore
-from issuer.issuance import Asked, Issuance, IssuedToken, LogFields, Wanted
+from issuer.issuance import MAX_TRIES, Asked, Issuance, IssuedToken, LogFields, Wanted
+from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.policy_files.directory import load_policy
 from issuer.signing.es256 import Es256Signer
 from issuer.system import RandomIds
@@ -28,8 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from issuer.core.policy import Policy
+    from issuer.core.revocations import Revocations
     from issuer.ledger.group_commit import GroupCommit
-    from issuer.ports import Ledger
+    from issuer.ports import Ledger, RevocationBook
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 AUDIENCE = "https://ledger.dev.test"
@@ -65,7 +73,12 @@ class NeverSigns(Es256Signer):
         raise AssertionError("signed")
 
 
-def issuance(tmp_path: Path, ledger: Ledger, signer: type[Es256Signer] = Es256Signer) -> Issuance:
+def issuance(
+    tmp_path: Path,
+    ledger: Ledger,
+    signer: type[Es256Signer] = Es256Signer,
+    revocations: RevocationBook | None = None,
+) -> Issuance:
     (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8")
     return Issuance(
         profile=TokenProfile("https://issuer.dev.test"),
@@ -74,6 +87,7 @@ def issuance(tmp_path: Path, ledger: Ledger, signer: type[Es256Signer] = Es256Si
         signer=signer(ec.generate_private_key(ec.SECP256R1())),
         ids=RandomIds(),
         ledger=ledger,
+        revocations=revocations or LedgerRevocations(),
     )
 
 
@@ -170,3 +184,64 @@ async def test_several_requests_share_one_commit(tmp_path: Path, ledger: GroupCo
     assert len(outcomes) == 120
     assert observed.batches == [120]
     assert len(decisions(tmp_path)) == 120
+
+
+class OneBehind:
+    """Knows of no revocation when it is asked the first ``times``."""
+
+    def __init__(self, book: LedgerRevocations, times: int) -> None:
+        self._book = book
+        self.left = times
+
+    def current(self) -> Revocations:
+        self.left -= 1
+        return NOTHING_REVOKED if self.left >= 0 else self._book.current()
+
+
+async def test_what_is_revoked_while_it_is_decided_is_decided_again_and_denied(tmp_path: Path) -> None:
+    book = LedgerRevocations()
+    async with sqlite_ledger(tmp_path / "ledger.sqlite3", revocations=book) as ledger:
+        made = revoking(Selector(audience=AUDIENCE))
+        await ledger.write(made)
+        with pytest.raises(PolicyDenied) as denied:
+            await issue(issuance(tmp_path, ledger, revocations=OneBehind(book, 1)))
+    assert denied.value.reason is Reason.REVOKED
+    assert decisions(tmp_path) == [(2, "REVOKED", None, None, None)]
+    assert (made.id,) in rows(tmp_path / "ledger.sqlite3", "SELECT value FROM text"), "the record names it"
+
+
+async def test_decisions_that_are_always_overtaken_end_without_a_token(tmp_path: Path) -> None:
+    book = LedgerRevocations()
+    async with sqlite_ledger(tmp_path / "ledger.sqlite3", revocations=book) as ledger:
+        await ledger.write(revoking(Selector(audience="https://another")))
+        behind = OneBehind(book, 100)
+        with pytest.raises(TemporarilyUnavailable) as refused:
+            await issue(issuance(tmp_path, ledger, revocations=behind))
+    assert refused.value.reason is Reason.LEDGER_UNAVAILABLE
+    assert behind.left == 100 - MAX_TRIES
+    assert decisions(tmp_path) == []
+
+
+async def test_under_load_no_token_is_alive_that_was_issued_after_the_revocation(tmp_path: Path) -> None:
+    """Callers ask without pause while everything is revoked; by the ledger's own account of who came first."""
+    book = LedgerRevocations()
+    issued: list[str] = []
+    async with sqlite_ledger(tmp_path / "ledger.sqlite3", revocations=book) as ledger:
+        path = issuance(tmp_path, ledger, revocations=book)
+
+        async def keep_asking() -> None:
+            with suppress(PolicyDenied):
+                while True:
+                    issued.append((await issue(path)).token_id)
+
+        callers = [asyncio.create_task(keep_asking()) for _ in range(20)]
+        await eventually_true(lambda: len(issued) > 100)
+        made = revoking(Selector(workload=parse_pattern("spiffe://dev.test/a")))
+        await ledger.write(made)
+        at_return = len(issued)
+        await asyncio.wait_for(asyncio.gather(*callers), 10)
+    known = book.get(made.id)
+    assert known is not None
+    seqs = dict(rows(tmp_path / "ledger.sqlite3", "SELECT token_id, seq FROM decision WHERE token_id IS NOT NULL"))
+    assert all(seqs[token_id] <= known.decisions for token_id in issued), "every token that left is dead"
+    assert len(issued) - at_return <= 20, "those that were recorded before it and not yet answered"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from issuer.cli.main import app
 from issuer.core.record import Outcome
+from issuer.ledger.schema import VERSION
 from issuer.signing.key_file import KeyFileSigner
 
 if TYPE_CHECKING:
@@ -102,8 +103,11 @@ async def test_a_ledger_that_an_issuer_writes_to_is_not_touched(file: Path) -> N
 
 
 def test_tables_are_brought_to_this_version(file: Path) -> None:
-    assert run("ledger", "migrate", "--file", file) == (0, "the tables are of version 1\n", "")
-    assert json.loads(run("ledger", "migrate", "--file", file, "--output", "json")[1]) == {"before": 1, "after": 1}
+    assert run("ledger", "migrate", "--file", file) == (0, f"the tables are of version {VERSION}\n", "")
+    assert json.loads(run("ledger", "migrate", "--file", file, "--output", "json")[1]) == {
+        "before": VERSION,
+        "after": VERSION,
+    }
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
     code, _, told = run("ledger", "migrate", "--file", file)

@@ -7,70 +7,18 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, text, update
-from sqlalchemy.pool import NullPool
+from sqlalchemy import update
 from support.ledgers import Observed, group_commit, record
-from support.postgres import PostgresServer
 
 from issuer.core.hash_chain import WriterHead
 from issuer.core.ledger_entries import WRITER_STARTED, Checkpoint, Event, KeptPolicy
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.postgres_ledger import PostgresLedger, migrate_postgres
-from issuer.ledger.reading import LedgerReader
 from issuer.ledger.schema import VERSION, meta
-from issuer.ledger.sqlite_ledger import SqliteLedger
-from issuer.ledger.sqlite_store import migrate_sqlite, sqlite_url
 from issuer.ledger.verification import verify_ledger
 from issuer.ports import DecisionsWanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from sqlalchemy import Engine as Database
-
-    from issuer.ledger.engine import Engine
-
-
-class Store:
-    """A place for a ledger, and how to get at it."""
-
-    def __init__(
-        self, engine: Callable[[], Engine], reader: LedgerReader, migrate: Callable[[], tuple[int, int]], url: str
-    ) -> None:
-        self.engine = engine
-        self.reader = reader
-        self.migrate = migrate
-        self._url = url
-
-    def ask(self, query: str) -> list[tuple[object, ...]]:
-        with self.reader.connected() as connection:
-            return [tuple(row) for row in connection.execute(text(query))]
-
-    def writing(self) -> Database:
-        """Return the database, to do to it what an issuer does not."""
-        return create_engine(self._url, poolclass=NullPool)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as started:
-        yield started
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "sqlite":
-        path = tmp_path / "ledger.sqlite3"
-        reader = LedgerReader.sqlite(path)
-        return Store(lambda: SqliteLedger(path), reader, lambda: migrate_sqlite(path), sqlite_url(path))
-    server: PostgresServer = request.getfixturevalue("server")
-    database = server.new_database()
-    name = database.rpartition("=")[2]
-    url = f"postgresql+psycopg://postgres@/{name}?host={server.folder}"
-    return Store(
-        lambda: PostgresLedger(database), LedgerReader.postgres(database), lambda: migrate_postgres(database), url
-    )
+    from support.stores import Store
 
 
 async def test_every_kind_of_entry_is_there_when_write_returns(store: Store) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from support.eventually import eventually_true
-from support.ledgers import group_commit, record, refused, works_again
+from support.ledgers import group_commit, record, refused, revoking, works_again
 from support.postgres import PostgresServer
 
+from issuer.core.revocation import Selector
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import PostgresLedger
+from issuer.ledger.revocation_book import LedgerRevocations
+from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -139,3 +143,52 @@ async def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path:
     with pytest.raises(LedgerFault) as fault:
         await ledger.open()
     assert "hunter2" not in str(fault.value)
+
+
+async def test_another_issuer_obeys_a_revocation_at_once_and_knows_it_soon(ledger: GroupCommit, database: str) -> None:
+    theirs = LedgerRevocations()
+    other = group_commit(PostgresLedger(database), revocations=theirs)
+    await other.open()
+    made = revoking(Selector(everything=True))
+    await ledger.write(made)
+    refused_ones = (other.write(record(), epoch=0) for _ in range(5))
+    outcomes = await asyncio.gather(*refused_ones, other.write(record()), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [EpochMoved] * 5 + [type(None)]
+    assert theirs.get(made.id) is not None, "who was told to decide again knows why"
+    await other.write(record(), epoch=theirs.epoch)
+    token = revoking(Selector(token="t"), expires_at=2**40)
+    await ledger.write(token)
+    await eventually_true(lambda: theirs.is_token_revoked("t"), within=2)
+    await other.close()
+
+
+async def test_two_issuers_under_load_agree_on_what_was_before_a_revocation(database: str) -> None:
+    books = [LedgerRevocations() for _ in range(2)]
+    ledgers = [group_commit(PostgresLedger(database), revocations=book) for book in books]
+    for each in ledgers:
+        await each.open()
+    written: list[str] = []
+    revoked = asyncio.Event()
+
+    async def keep_writing(number: int) -> None:
+        while not revoked.is_set():
+            with suppress(EpochMoved):
+                made = record()
+                epoch = books[number].epoch
+                await ledgers[number].write(made, epoch=epoch)
+                if epoch == 0:  # decided without it in view
+                    written.append(made.token_id)
+
+    writers = [asyncio.create_task(keep_writing(number % 2)) for number in range(16)]
+    await eventually_true(lambda: len(written) > 200)
+    made = revoking(Selector(everything=True), stops_issuance=False)
+    await ledgers[0].write(made)
+    await eventually_true(lambda: books[1].epoch == 1)
+    revoked.set()
+    await asyncio.gather(*writers)
+    known = books[0].get(made.id)
+    assert known is not None
+    seqs = {token_id: int(str(seq)) for token_id, seq in ask(database, "SELECT token_id, seq FROM decision")}
+    assert all(seqs[token_id] <= known.decisions for token_id in written)
+    for each in ledgers:
+        await each.close()

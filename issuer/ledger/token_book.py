@@ -1,0 +1,58 @@
+"""The ledger's tokens for a running issuer, read in threads of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.ledger.errors import LedgerFault
+from issuer.ledger.living_tokens import hits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from issuer.core.record import DecisionRecord
+    from issuer.core.revocation import Revocation, Selector
+    from issuer.ledger.reading import LedgerReader
+    from issuer.ports import Hits
+
+T = TypeVar("T")
+AT_ONCE: Final = 2
+SECONDS: Final = 10.0
+"""A query that takes longer is answered with a refusal."""
+
+
+class LedgerTokenBook:
+    """A :class:`~issuer.ports.TokenBook` over a ledger.
+
+    Args:
+        reader: The ledger.
+    """
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader = reader
+        # Threads of its own: nobody's report is in the way of a revocation.
+        self._threads = ThreadPoolExecutor(AT_ONCE, "token-book")
+
+    async def hits(self, selector: Selector, now: int, listed: int) -> Hits:
+        """Return which living tokens a selector hits."""
+        return await self._read(lambda: hits(self._reader, selector, now, listed))
+
+    async def issued(self, token_id: str) -> tuple[int, DecisionRecord] | None:
+        """Return the decision that led to a token, with its ``seq``; ``None`` when it is not in the ledger."""
+        found = await self._read(lambda: self._reader.find(token_id))
+        stored = next((each for each in found if each.record.token_id == token_id), None)
+        return None if stored is None else (stored.seq, stored.record)
+
+    async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
+        """Return revocations, the newest first; those before an id where one is given."""
+        return await self._read(lambda: self._reader.revocations(limit, before))
+
+    async def _read(self, query: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, query)
+        except (LedgerFault, TimeoutError):
+            raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "the ledger cannot be read") from None

@@ -282,6 +282,7 @@ class App:
             ids=self._ids,
             ledger=keeping.ledger,
             revocations=keeping.revocations,
+            approvals=keeping.approvals,
         )
 
     def _rpc_server(

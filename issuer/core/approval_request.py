@@ -113,6 +113,7 @@ class Question:
         decision: The id of the decision that said APPROVAL_REQUIRED.
         lifetime: How long the token would have lived then, in seconds.
         min_ttl: How long a token lives at least, in seconds.
+        follows: The id of the last request for exactly the same before this one; empty for none.
     """
 
     id: str
@@ -124,6 +125,7 @@ class Question:
     decision: str
     lifetime: int
     min_ttl: int
+    follows: str = ""
 
     @property
     def valid_for(self) -> int:

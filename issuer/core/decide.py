@@ -275,9 +275,8 @@ def limits_on(limits: Iterable[LimitRule], scope: str) -> list[LimitRule]:
     return [limit for limit in limits if limit.scopes is None or scope in limit.scopes]
 
 
-def with_reason(inputs: Inputs, rules: Rules, refused: Refused) -> Refused:
-    """Apply rule 10."""
-    ignored = Obstacle.NONE
+def with_reason(inputs: Inputs, rules: Rules, refused: Refused, ignored: int = Obstacle.NONE) -> Refused:
+    """Apply rule 10, as if the obstacles that are ``ignored`` were not there."""
     for obstacle, reason in _REASONS:
         ignored |= obstacle
         without = select(inputs, rules, ignored)

@@ -13,6 +13,7 @@ from support.eventually import eventually_true
 from support.ledgers import Observed, revoking, rows, sqlite_ledger
 
 from issuer.core import claims
+from issuer.core.approval_book import ApprovalBook
 from issuer.core.caller import Caller
 from issuer.core.claims import TokenProfile
 from issuer.core.claims_check import ClaimsMismatch
@@ -78,6 +79,7 @@ def issuance(
     ledger: Ledger,
     signer: type[Es256Signer] = Es256Signer,
     revocations: RevocationBook | None = None,
+    approvals: ApprovalBook | None = None,
 ) -> Issuance:
     (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8")
     return Issuance(
@@ -88,6 +90,7 @@ def issuance(
         ids=RandomIds(),
         ledger=ledger,
         revocations=revocations or LedgerRevocations(),
+        approvals=ApprovalBook() if approvals is None else approvals,
     )
 
 

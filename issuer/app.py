@@ -12,13 +12,14 @@ from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
 from issuer.core.claims import TokenProfile
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
+from issuer.core.own_token import OwnTokens
 from issuer.core.policy_faults import PolicyInvalid
-from issuer.core.spiffe_id import SpiffeId
 from issuer.core.verdicts import CallerVerifier
 from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
+from issuer.introspection import Introspection
 from issuer.issuance import Issuance
 from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
@@ -29,7 +30,8 @@ from issuer.metrics.metrics import Metrics, MetricsListenerFault
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
-from issuer.public_http.settings import PublicHttpError, PublicHttpSettings
+from issuer.public_http.settings import PublicHttpError
+from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.decision_methods import DecisionMethods
@@ -37,9 +39,8 @@ from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
-from issuer.rpc.roles import Roles
 from issuer.rpc.server import AddressInUse, RpcServer
-from issuer.rpc.settings import RpcSettings
+from issuer.settings_of_parts import http_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from issuer.config import Config
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
+    from issuer.rpc.roles import Roles
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -128,7 +130,7 @@ class App:
             await _begun(rollout)
             self._on_signals(rollout, keeping.copy)
             identity = await self._identity(stack)
-            roles = self._roles()
+            roles = roles_of(self._config.admin)
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
             issuance = self._issuance(policies, self._facts(store, stack), signer, keeping)
             server = self._rpc_server(
@@ -172,14 +174,6 @@ class App:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
-
-    def _roles(self) -> Roles:
-        admin = self._config.admin
-        return Roles(
-            viewers=frozenset(admin.viewers),
-            operators=frozenset(admin.operators),
-            feeders={SpiffeId.parse(feeder): frozenset(types) for feeder, types in admin.feeders.items()},
-        )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
         if self._config.facts.folder is None:
@@ -296,23 +290,33 @@ class App:
         signer: KeyFileSigner,
         identity: SpireIdentity,
     ) -> RpcServer:
-        server = self._config.server
         reader = ledger_reader(self._config.ledger)
         decisions = LedgerDecisionBook(reader, KeptPolicies(reader).get)
-        methods = IssuerMethods(issuance=issuance, signer=signer, key_set_max_age=self._config.http.key_set_max_age)
-        revoking = Revoking(
-            ledger=keeping.ledger, revocations=keeping.revocations, tokens=LedgerTokenBook(reader), ids=self._ids
+        revocations, tokens = keeping.revocations, LedgerTokenBook(reader)
+        revoking = Revoking(ledger=keeping.ledger, revocations=revocations, tokens=tokens, ids=self._ids)
+        methods = IssuerMethods(
+            issuance=issuance,
+            signer=signer,
+            key_set_max_age=self._config.http.key_set_max_age,
+            introspection=Introspection(
+                own=OwnTokens(signer.public_keys().jwks.decode(), self._config.issuer.url),
+                policies=policies,
+                revocations=revocations,
+                tokens=tokens,
+                is_current=lambda: keeping.ledger.fault is None,
+            ),
+            revoking=revoking,
+            feed=RevocationFeed(
+                revocations=revocations,
+                policies=policies,
+                tokens=tokens,
+                clock=self._clock,
+                is_current=lambda: keeping.ledger.fault is None,
+            ),
         )
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
-            RpcSettings(
-                listen=server.listen,
-                max_message_bytes=server.max_message_bytes,
-                max_metadata_bytes=server.max_metadata_bytes,
-                max_concurrent_streams=server.max_concurrent_streams,
-                max_connection_age=server.max_connection_age,
-                max_connection_age_grace=server.max_connection_age_grace,
-            ),
+            rpc_settings(self._config.server),
             methods=methods,
             admin=admin,
             decisions=DecisionMethods(decisions),
@@ -324,14 +328,7 @@ class App:
         )
 
     def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
-        http = self._config.http
-        settings = PublicHttpSettings(
-            listen=http.listen,
-            tls_certificate=http.tls_certificate,
-            tls_key=http.tls_key,
-            behind_tls_proxy=http.behind_tls_proxy,
-            key_set_max_age=http.key_set_max_age,
-        )
+        settings = http_settings(self._config.http)
         return PublicHttpProcess(
             settings, metadata=ServerMetadata(self._config.issuer.url), jwks=signer.public_keys(), log=self._log
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from issuer.core.caller import Caller
@@ -156,6 +156,11 @@ class RevocationBook(Protocol):
     """The revocations that hold, as far as this issuer knows; the ledger knows whether that is all."""
 
     @property
+    def version(self) -> int:
+        """The number of the last change."""
+        ...
+
+    @property
     def epoch(self) -> int:
         """The number of the last change that decisions depend on."""
         ...
@@ -181,10 +186,29 @@ class RevocationBook(Protocol):
         """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
         ...
 
+    def tokens_after(self, version: int) -> Sequence[RevokedToken]:
+        """Return the single tokens that were revoked after a version and may not have expired, in that order."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` whenever there is something new, until the returned function is called."""
+        ...
+
+
+class RevokedToken(NamedTuple):
+    """A single token that was revoked: by which change, its ``jti``, its ``exp`` and its audience."""
+
+    version: int
+    token_id: str
+    expires_at: int
+    audience: str
+
 
 @dataclass(frozen=True, slots=True)
 class LivingToken:
-    """A token that has not expired: its ``jti``, subject and audience, and its ``exp`` in Unix seconds."""
+    """A token that has not expired: its decision's ``seq``, ``jti``, subject, audience, and ``exp`` in Unix seconds."""
+
+    seq: int
 
     token_id: str
     caller: str

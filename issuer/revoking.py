@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_REVOCATIONS: Final = 5_000
 """So many by attributes may hold at once; all of them are indexed anew, in about 15 ms, when one changes."""
 MAX_REQUEST_ID: Final = 128
+BY_HOLDER: Final = "by its holder"
 LISTED: Final = 100
 """So many tokens and identities are named; the rest is counted."""
 MAX_TRIES: Final = 5
@@ -81,7 +82,7 @@ class Revoking:
                 return known, hits
             revocation = replace(revocation, tokens_hit=hits.tokens, identities_hit=hits.identities)
             if wanted.selector.token is not None:
-                revocation = replace(revocation, expires_at=_expiry(hits))
+                revocation = _of_one_token(revocation, hits)
             elif len(self._revocations.by_attributes) >= MAX_REVOCATIONS:
                 raise AdminRefused(Reason.TOO_MANY_REVOCATIONS, f"{MAX_REVOCATIONS} revocations hold already")
             if wanted.dry_run:
@@ -116,6 +117,35 @@ class Revoking:
                 continue
             return self._revocations.get(revocation_id) or known
         raise _overtaken()
+
+    async def revoke_own(self, token_id: str, asked: Asked) -> bool:
+        """Revoke a token of the caller; return whether it was one, and alive. Only the log may tell that.
+
+        Raises:
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE. It may be revoked all the same: repeat it.
+        """
+        if self._revocations.is_token_revoked(token_id):
+            return False
+        found = await self._tokens.issued(token_id)
+        actor, now = str(asked.caller.spiffe_id), microseconds(asked.now)
+        if found is None or found[1].caller != actor:
+            return False
+        expires_at = found[1].expires_at
+        if expires_at is None or expires_at * 1_000_000 <= now:
+            return False
+        revocation = Revocation(
+            id=self._ids.decision_id(asked.now),
+            selector=Selector(token=token_id, audience=found[1].audience),
+            time=now,
+            actor=actor,
+            why=BY_HOLDER,
+            stops_issuance=False,
+            tokens_hit=1,
+            identities_hit=1,
+            expires_at=expires_at,
+        )
+        await self._ledger.write(entry_of(revocation), within=asked.within)
+        return True
 
     async def list(self, size: int, before: str | None, *, stopping: int | None) -> Sequence[Revocation]:
         """Return revocations, the newest first.
@@ -169,10 +199,13 @@ def _revocation(wanted: Revoke, asked: Asked) -> Revocation:
     )
 
 
-def _expiry(hits: Hits) -> int:
+def _of_one_token(revocation: Revocation, hits: Hits) -> Revocation:
+    """Note what is known of the token, so that only the servers of its audience need to be told."""
     if not hits.newest:
         raise InvalidTokenRequest((FieldViolation("selector.token_id", "no token with this id is alive"),))
-    return hits.newest[0].expires_at
+    token = hits.newest[0]
+    selector = replace(revocation.selector, audience=token.audience)
+    return replace(revocation, selector=selector, expires_at=token.expires_at)
 
 
 def _content(revocation: Revocation) -> tuple[object, ...]:

@@ -84,6 +84,7 @@ class AudienceRule:
     """An API that tokens are for: the ``aud``, exactly, and the application that owns it.
 
     ``environment`` is where it runs: grants of it reach only callers of that environment, unless they name others.
+    ``servers`` are the workloads that serve it: they may introspect its tokens.
     """
 
     name: str
@@ -92,6 +93,7 @@ class AudienceRule:
     scopes: Mapping[str, ScopeRule]
     source: Position
     environment: str | None = None
+    servers: tuple[WorkloadPattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

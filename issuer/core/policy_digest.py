@@ -69,7 +69,9 @@ def _line(value: Sequence[object]) -> bytes:
 def _audience(rule: AudienceRule) -> list[object]:
     scopes = sorted(rule.scopes.values(), key=lambda scope: scope.name)
     declared = [[scope.name, scope.risk, _seconds(scope.max_ttl), _approval(scope.approval)] for scope in scopes]
-    return ["audience", rule.name, rule.environment, _seconds(rule.max_ttl), declared]
+    line: list[object] = ["audience", rule.name, rule.environment, _seconds(rule.max_ttl), declared]
+    # Only where there are some: policies of before there were keep the digest under which their decisions are recorded.
+    return [*line, _patterns(rule.servers)] if rule.servers else line
 
 
 def _tier(tier: RiskTier, rules: TierRules) -> list[object]:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from issuer.core.policy_faults import FaultList
     from issuer.core.yaml_reader import Node
 
-NOT_YET: Final = frozenset({"servers"})
-"""Words of the language that this version does not evaluate: a rule read without one of its words is another rule."""
-
 _MAX_WORD: Final = 256
 _MAX_SUGGESTIONS: Final = 5000
 _KINDS: Final = {Scalar: "a single value", SequenceNode: "a list", MappingNode: "a mapping"}
@@ -162,9 +159,4 @@ class Fields:
 
 
 def _report_key(source: Source, key: Scalar, what: str, known: Iterable[str]) -> None:
-    if key.text in NOT_YET:
-        source.report(
-            key, f"{what}: {key.text!r} is not supported by this version, and policy is never read without it"
-        )
-    else:
-        source.report_unknown(key, f"{what}: unknown key {quoted(key.text)}", known)
+    source.report_unknown(key, f"{what}: unknown key {quoted(key.text)}", known)

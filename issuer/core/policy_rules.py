@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from issuer.core.policy_fields import Source
     from issuer.core.yaml_reader import Node, Scalar
 
-AUDIENCE: Final = ("name", "application", "environment", "max_ttl", "scopes")
+AUDIENCE: Final = ("name", "application", "environment", "servers", "max_ttl", "scopes")
 SCOPE: Final = ("name", "risk", "max_ttl", "approval")
 APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses")
 GRANT: Final = (
@@ -81,6 +81,7 @@ def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
         scopes=_scopes(draft, fields),
         source=source.position(node),
         environment=environment.text if (environment := fields.scalar("environment")) else None,
+        servers=_servers(draft, fields),
     )
     if environment is not None:
         draft.audience_environments.append((source, environment))
@@ -91,6 +92,16 @@ def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
     first = draft.audiences.setdefault(name, rule)
     if first is not rule:
         source.report(scalar, f"the audience {quoted(name)} is declared already, at {first.source}")
+
+
+def _servers(draft: PolicyDraft, fields: Fields) -> tuple[WorkloadPattern, ...]:
+    if fields.node_of("servers") is None:
+        return ()
+    patterns = (
+        fields.source.converted(scalar, "audience: 'servers'", draft.values.pattern)
+        for scalar in fields.required_scalars("servers")
+    )
+    return tuple(pattern for pattern in patterns if pattern is not None)
 
 
 def _scopes(draft: PolicyDraft, fields: Fields) -> dict[str, ScopeRule]:

@@ -49,6 +49,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "name": required("the `aud`, 1 to 2,048 printable ASCII characters without spaces", values.AUDIENCE),
         "application": required("who owns the API", values.APPLICATION),
         "environment": Key("only callers of it are reached", values.RULE_ID),
+        "servers": Key("IDs and patterns of what serves it; they may introspect its tokens", distinct(values.WORKLOAD)),
         "max_ttl": Key("bounds every token of the audience", values.DURATION),
         "scopes": required("at least one", some(ref("scope"))),
     },

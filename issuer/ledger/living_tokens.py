@@ -57,7 +57,9 @@ def hits(reader: LedgerReader, selector: Selector, now: int, listed: int) -> Hit
     return Hits(
         tokens=by_caller.total(),
         identities=len(by_caller),
-        newest=[LivingToken(token, told[caller], told[audience], end) for _, token, caller, audience, end in newest],
+        newest=[
+            LivingToken(seq, token, told[caller], told[audience], end) for seq, token, caller, audience, end in newest
+        ],
         most=[(told[caller], count) for caller, count in most],
     )
 

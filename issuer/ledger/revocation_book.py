@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.instants import microseconds
 from issuer.core.revocations import Revocations
 from issuer.ledger.reading import revocation_from_row
+from issuer.ports import RevokedToken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,8 +24,8 @@ SWEPT_AFTER: Final = 10_000
 class LedgerRevocations:
     """A :class:`~issuer.ports.RevocationBook`, kept by a ledger's :class:`~issuer.ledger.group_commit.GroupCommit`.
 
-    Single tokens are kept apart, as their id and the end of their time alone: there may be a million of them, and no
-    decision depends on them.
+    Single tokens are kept apart, and only what has to be known of them: there may be a million, and no decision depends
+    on them.
 
     Args:
         key_id: The ``kid`` by which this issuer signs.
@@ -34,7 +36,8 @@ class LedgerRevocations:
         self.epoch = 0
         self._key_id = key_id
         self._by_id: dict[str, Revocation] = {}
-        self._tokens: dict[str, tuple[int, int]] = {}  # by jti: exp, and the version of its revocation
+        self._tokens: set[str] = set()
+        self._revoked_tokens: list[RevokedToken] = []  # by version
         self._new_tokens = 0
         self._stopping = Revocations(key_id=key_id)
         self._killing = self._stopping
@@ -61,10 +64,9 @@ class LedgerRevocations:
         """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
         return self._killing.killing(issued, seq)
 
-    def tokens_after(self, version: int) -> list[tuple[int, str, int]]:
-        """Return the single tokens that were revoked after a version: the version, the ``jti``, the ``exp``."""
-        found = ((changed, token_id, expires) for token_id, (expires, changed) in self._tokens.items())
-        return sorted(each for each in found if each[0] > version)
+    def tokens_after(self, version: int) -> list[RevokedToken]:
+        """Return the single tokens that were revoked after a version and may not have expired, in that order."""
+        return self._revoked_tokens[bisect_right(self._revoked_tokens, version, key=lambda token: token.version) :]
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call ``changed`` whenever there is something new, until the returned function is called."""
@@ -79,7 +81,11 @@ class LedgerRevocations:
         for revocation in news:
             self.version = revocation.version
             if (token := revocation.selector.token) is not None:
-                self._tokens[token] = revocation.expires_at or 0, revocation.version
+                self._tokens.add(token)
+                audience = revocation.selector.audience or ""
+                self._revoked_tokens.append(
+                    RevokedToken(revocation.version, token, revocation.expires_at or 0, audience)
+                )
                 self._new_tokens += 1
             else:
                 self._by_id[revocation.id] = revocation
@@ -101,4 +107,5 @@ class LedgerRevocations:
             del self._by_id[revocation.id]
         if self._new_tokens >= SWEPT_AFTER:
             self._new_tokens = 0
-            self._tokens = {name: each for name, each in self._tokens.items() if each[0] * 1_000_000 > now}
+            self._revoked_tokens = [each for each in self._revoked_tokens if each.expires_at * 1_000_000 > now]
+            self._tokens = {each.token_id for each in self._revoked_tokens}

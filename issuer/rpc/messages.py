@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from issuer.core.access import Access, AccessScope
+    from issuer.core.own_token import OwnToken
+    from issuer.introspection import Introspection
     from issuer.issuance import IssuedToken
+    from issuer.revocation_feed import News
 
 MAX_BATCH_ITEMS = 256
 """The contract's bound, in the comment of BatchIssueTokensRequest."""
-
+MAX_TOKEN = 16 * 1024
+"""Characters of a token: 32 scopes of 128 bytes, an audience and a subject, twice, of 2,048 bytes each, in base64."""
+MAX_TOKEN_ID = 128
 
 _NANOS = 1_000_000_000
 
@@ -142,4 +147,67 @@ def _unavailable_to_proto(scope: AccessScope) -> pb.UnavailableScope:
         missing=scope.missing,
         unmet_conditions=scope.unmet,
         approval_required=scope.approval_required,
+    )
+
+
+def check_token_text(text: str) -> None:
+    """Refuse what is absent or too long to be a token.
+
+    Raises:
+        InvalidTokenRequest: It is.
+    """
+    if not 1 <= len(text) <= MAX_TOKEN:
+        raise InvalidTokenRequest((FieldViolation("token", f"must have 1 to {MAX_TOKEN} characters"),))
+
+
+def named_token(message: pb.RevokeTokenRequest, introspection: Introspection) -> str | None:
+    """Return the ``jti`` of the token that is meant; ``None`` when it is none of ours.
+
+    Raises:
+        InvalidTokenRequest: None is named.
+    """
+    if message.WhichOneof("which") == "token_id":
+        if not 1 <= len(message.token_id) <= MAX_TOKEN_ID:
+            raise InvalidTokenRequest((FieldViolation("token_id", f"must have 1 to {MAX_TOKEN_ID} characters"),))
+        return message.token_id
+    check_token_text(message.token)
+    own = introspection.read(message.token)
+    return None if own is None else own.token_id
+
+
+def introspected_to_proto(token: OwnToken) -> pb.IntrospectTokenResponse:
+    """Return the answer for a token that is good."""
+    return pb.IntrospectTokenResponse(
+        active=True,
+        scopes=token.scopes,
+        client_id=token.client_id,
+        subject=token.subject,
+        audience=token.audience,
+        issuer=token.issuer,
+        token_id=token.token_id,
+        expire_time=Timestamp(seconds=token.expires_at),
+        issue_time=Timestamp(seconds=token.issued_at),
+        application=token.application,
+        certificate_thumbprint=token.certificate_thumbprint,
+        token_type=TOKEN_SCHEME,
+    )
+
+
+def news_to_proto(news: News) -> pb.WatchRevocationsResponse:
+    """Return a message of WatchRevocations."""
+    return pb.WatchRevocationsResponse(
+        dead=[
+            pb.DeadTokens(
+                revocation_id=each.revocation_id,
+                token_ids=each.token_ids,
+                workload=each.workload,
+                application=each.application,
+                audience=each.audience,
+                key_id=each.key_id,
+                issued_from=None if each.issued_from is None else Timestamp(seconds=each.issued_from),
+                issued_until=None if each.issued_until is None else Timestamp(seconds=each.issued_until),
+            )
+            for each in news.dead
+        ],
+        position=news.position,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,10 +14,14 @@ from issuer.rpc.status import status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import timedelta
 
+    from issuer.introspection import Introspection
     from issuer.issuance import Issuance, IssuedToken
     from issuer.ports import Signer
+    from issuer.revocation_feed import RevocationFeed
+    from issuer.revoking import Revoking
     from issuer.rpc.call import VerifiedCall
 
 
@@ -27,11 +32,26 @@ class IssuerMethods:
         issuance: The request path.
         signer: Whose public keys GetKeySet returns.
         key_set_max_age: How long a verifier may keep the key set.
+        introspection: Tells whether tokens are good.
+        revoking: Revokes them.
+        feed: Tells which are dead.
     """
 
-    def __init__(self, *, issuance: Issuance, signer: Signer, key_set_max_age: timedelta) -> None:
+    def __init__(
+        self,
+        *,
+        issuance: Issuance,
+        signer: Signer,
+        key_set_max_age: timedelta,
+        introspection: Introspection,
+        revoking: Revoking,
+        feed: RevocationFeed,
+    ) -> None:
         self._issuance = issuance
         self._signer = signer
+        self._introspection = introspection
+        self._revoking = revoking
+        self._feed = feed
         self._key_set_max_age = Duration(seconds=int(key_set_max_age.total_seconds()))
 
     async def issue_token(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> pb.IssueTokenResponse:
@@ -62,6 +82,37 @@ class IssuerMethods:
         """Return the public keys."""
         jwks = self._signer.public_keys().jwks.decode()
         return pb.GetKeySetResponse(jwks=jwks, max_age=self._key_set_max_age)
+
+    async def revoke_token(self, message: pb.RevokeTokenRequest, call: VerifiedCall) -> pb.RevokeTokenResponse:
+        """Revoke a token of the caller; whatever came of it, the answer is the same."""
+        token_id = messages.named_token(message, self._introspection)
+        if token_id is not None:
+            call.log_fields["revoked"] = await self._revoking.revoke_own(token_id, call.asked)
+            call.log_fields["token_id"] = token_id
+        return pb.RevokeTokenResponse()
+
+    async def introspect_token(
+        self, message: pb.IntrospectTokenRequest, call: VerifiedCall
+    ) -> pb.IntrospectTokenResponse:
+        """Tell a server whether a token is good now."""
+        messages.check_token_text(message.token)
+        token, why_not = await self._introspection.introspect(message.token, call.asked)
+        call.log_fields["active"] = token is not None
+        if token is None:
+            call.log_fields["inactive"] = why_not
+            return pb.IntrospectTokenResponse(active=False)
+        call.log_fields["token_id"] = token.token_id
+        return messages.introspected_to_proto(token)
+
+    async def watch_revocations(
+        self, message: pb.WatchRevocationsRequest, call: VerifiedCall
+    ) -> AsyncIterator[pb.WatchRevocationsResponse | None]:
+        """Tell a server which tokens are dead, and which die."""
+        async with aclosing(
+            self._feed.follow(call.asked, message.after if message.HasField("after") else None)
+        ) as all_:
+            async for news in all_:
+                yield None if news is None else messages.news_to_proto(news)
 
 
 def _wanted(message: pb.IssueTokenRequest) -> Wanted:

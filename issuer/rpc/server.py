@@ -133,6 +133,9 @@ class RpcServer:
             "BatchIssueTokens": self._unary(ISSUER_SERVICE, "BatchIssueTokens", methods.batch_issue_tokens),
             "ListAccess": self._unary(ISSUER_SERVICE, "ListAccess", methods.list_access),
             "GetKeySet": self._unary(ISSUER_SERVICE, "GetKeySet", methods.get_key_set),
+            "RevokeToken": self._unary(ISSUER_SERVICE, "RevokeToken", methods.revoke_token),
+            "IntrospectToken": self._unary(ISSUER_SERVICE, "IntrospectToken", methods.introspect_token),
+            "WatchRevocations": self._stream(ISSUER_SERVICE, "WatchRevocations", methods.watch_revocations),
         }
 
     def _admin_handlers(

@@ -43,6 +43,259 @@ PROOF_BINDING_TLS_CERTIFICATE: ProofBinding.ValueType  # 1
 Global___ProofBinding: _TypeAlias = ProofBinding  # noqa: Y015
 
 @_typing.final
+class WatchRevocationsRequest(_message.Message):
+    """Where to begin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    after: _builtins.int
+    """Only what changed after the position that an earlier stream told; absent, or from another ledger, for all."""
+    def __init__(
+        self,
+        *,
+        after: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
+    _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
+
+Global___WatchRevocationsRequest: _TypeAlias = WatchRevocationsRequest  # noqa: Y015
+
+@_typing.final
+class WatchRevocationsResponse(_message.Message):
+    """What changed. A message with no tokens says only that all before `position` was told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEAD_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Everything up to here was told; set in the last message of what changed at once, and, as long as the issuer knows that
+    it has all that was revoked, every few seconds. A verifier that has not seen it for a while does not know.
+    """
+    @_builtins.property
+    def dead(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadTokens]:
+        """Those who are dead. The one of a `revocation_id` that was told before takes its place."""
+
+    def __init__(
+        self,
+        *,
+        dead: _abc.Iterable[Global___DeadTokens] | None = ...,
+        position: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "dead", b"dead", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+
+Global___WatchRevocationsResponse: _TypeAlias = WatchRevocationsResponse  # noqa: Y015
+
+@_typing.final
+class DeadTokens(_message.Message):
+    """Tokens that are dead: those for which all that is set here is so."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATION_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    WORKLOAD_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ISSUED_FROM_FIELD_NUMBER: _builtins.int
+    ISSUED_UNTIL_FIELD_NUMBER: _builtins.int
+    revocation_id: _builtins.str
+    """The id of the revocation; empty for single tokens."""
+    workload: _builtins.str
+    """`sub`: a SPIFFE ID, or a pattern in which `*` is one path segment and a last `**` one or more."""
+    application: _builtins.str
+    """`application`."""
+    audience: _builtins.str
+    """`aud`."""
+    key_id: _builtins.str
+    """The `kid` of the token's header."""
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """`jti`; if there are some, the token is one of them. More of one revocation may follow in another message."""
+
+    @_builtins.property
+    def issued_from(self) -> _timestamp_pb2.Timestamp:
+        """`iat` is not below."""
+
+    @_builtins.property
+    def issued_until(self) -> _timestamp_pb2.Timestamp:
+        """`iat` is not above. Absent: whatever it says."""
+
+    def __init__(
+        self,
+        *,
+        revocation_id: _builtins.str = ...,
+        token_ids: _abc.Iterable[_builtins.str] | None = ...,
+        workload: _builtins.str = ...,
+        application: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        issued_from: _timestamp_pb2.Timestamp | None = ...,
+        issued_until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issued_from", b"issued_from", "issued_until", b"issued_until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "revocation_id", b"revocation_id", "token_ids", b"token_ids", "workload", b"workload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeadTokens: _TypeAlias = DeadTokens  # noqa: Y015
+
+@_typing.final
+class RevokeTokenRequest(_message.Message):
+    """Which token to revoke."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token. A secret."""
+    token_id: _builtins.str
+    """Its `jti`."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        token_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "token_id", b"token_id", "which", b"which"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "token_id", b"token_id", "which", b"which"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_which: _TypeAlias = _typing.Literal["token", "token_id"]  # noqa: Y015
+    _WhichOneofArgType_which: _TypeAlias = _typing.Literal["which", b"which"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_which) -> _WhichOneofReturnType_which | None: ...
+
+Global___RevokeTokenRequest: _TypeAlias = RevokeTokenRequest  # noqa: Y015
+
+@_typing.final
+class RevokeTokenResponse(_message.Message):
+    """A token of the caller, if it was one, is dead now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeTokenResponse: _TypeAlias = RevokeTokenResponse  # noqa: Y015
+
+@_typing.final
+class IntrospectTokenRequest(_message.Message):
+    """Which token to look at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Required. The token. A secret."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntrospectTokenRequest: _TypeAlias = IntrospectTokenRequest  # noqa: Y015
+
+@_typing.final
+class IntrospectTokenResponse(_message.Message):
+    """What a token says, as long as it is good."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    ISSUE_TIME_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_THUMBPRINT_FIELD_NUMBER: _builtins.int
+    TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    active: _builtins.bool
+    """It is ours, not expired, not revoked, recorded, and the caller serves its audience. Nothing else is set where this is
+    false.
+    """
+    client_id: _builtins.str
+    """The SPIFFE ID that it was issued to; equals `subject` unless somebody acts for another."""
+    subject: _builtins.str
+    """Its `sub`."""
+    audience: _builtins.str
+    """Its `aud`."""
+    issuer: _builtins.str
+    """Its `iss`."""
+    token_id: _builtins.str
+    """Its `jti`."""
+    application: _builtins.str
+    """The application that it names; empty for none."""
+    certificate_thumbprint: _builtins.str
+    """`cnf.x5t#S256`: the certificate that its holder has to present; empty for none."""
+    token_type: _builtins.str
+    """How it is presented: always `Bearer`."""
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its scopes."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Its `exp`."""
+
+    @_builtins.property
+    def issue_time(self) -> _timestamp_pb2.Timestamp:
+        """Its `iat`."""
+
+    def __init__(
+        self,
+        *,
+        active: _builtins.bool = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        client_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        audience: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+        token_id: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        issue_time: _timestamp_pb2.Timestamp | None = ...,
+        application: _builtins.str = ...,
+        certificate_thumbprint: _builtins.str = ...,
+        token_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "application", b"application", "audience", b"audience", "certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "issuer", b"issuer", "scopes", b"scopes", "subject", b"subject", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntrospectTokenResponse: _TypeAlias = IntrospectTokenResponse  # noqa: Y015
+
+@_typing.final
 class IssueTokenRequest(_message.Message):
     """What the caller asks for. Everything in it is a claim, to be weighed by policy."""
 

@@ -59,6 +59,21 @@ class IssuerServiceStub(object):
                 request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.GetKeySetRequest.SerializeToString,
                 response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.GetKeySetResponse.FromString,
                 _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/issuer_api.v1.IssuerService/RevokeToken',
+                request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
+        self.IntrospectToken = channel.unary_unary(
+                '/issuer_api.v1.IssuerService/IntrospectToken',
+                request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenResponse.FromString,
+                _registered_method=True)
+        self.WatchRevocations = channel.unary_stream(
+                '/issuer_api.v1.IssuerService/WatchRevocations',
+                request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsResponse.FromString,
+                _registered_method=True)
 
 
 class IssuerServiceServicer(object):
@@ -97,6 +112,29 @@ class IssuerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeToken(self, request, context):
+        """Revokes a token of the caller (RFC 7009). A token that is unknown, expired or somebody else's is no error, and nothing
+        is done about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IntrospectToken(self, request, context):
+        """Tells whether a token is good now (RFC 7662), to the servers of its audience; to anybody else none is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRevocations(self, request, context):
+        """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+        each change, until the caller ends it or its SVID expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IssuerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,6 +157,21 @@ def add_IssuerServiceServicer_to_server(servicer, server):
                     servicer.GetKeySet,
                     request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.GetKeySetRequest.FromString,
                     response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.GetKeySetResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'IntrospectToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.IntrospectToken,
+                    request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenResponse.SerializeToString,
+            ),
+            'WatchRevocations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRevocations,
+                    request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -234,6 +287,87 @@ class IssuerService(object):
             '/issuer_api.v1.IssuerService/GetKeySet',
             issuer__api_dot_v1_dot_issuer__service__pb2.GetKeySetRequest.SerializeToString,
             issuer__api_dot_v1_dot_issuer__service__pb2.GetKeySetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.IssuerService/RevokeToken',
+            issuer__api_dot_v1_dot_issuer__service__pb2.RevokeTokenRequest.SerializeToString,
+            issuer__api_dot_v1_dot_issuer__service__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IntrospectToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.IssuerService/IntrospectToken',
+            issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenRequest.SerializeToString,
+            issuer__api_dot_v1_dot_issuer__service__pb2.IntrospectTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/issuer_api.v1.IssuerService/WatchRevocations',
+            issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsRequest.SerializeToString,
+            issuer__api_dot_v1_dot_issuer__service__pb2.WatchRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

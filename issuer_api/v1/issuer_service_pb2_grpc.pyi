@@ -46,6 +46,16 @@ class IssuerServiceStub:
     """Lists what the caller may ask for, by the policy in force."""
     GetKeySet: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.GetKeySetRequest, _issuer_service_pb2.GetKeySetResponse]
     """Returns the public keys that verify the issuer's tokens, the same set as the HTTP listener's JWKS."""
+    RevokeToken: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.RevokeTokenRequest, _issuer_service_pb2.RevokeTokenResponse]
+    """Revokes a token of the caller (RFC 7009). A token that is unknown, expired or somebody else's is no error, and nothing
+    is done about it.
+    """
+    IntrospectToken: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.IntrospectTokenRequest, _issuer_service_pb2.IntrospectTokenResponse]
+    """Tells whether a token is good now (RFC 7662), to the servers of its audience; to anybody else none is."""
+    WatchRevocations: _grpc.UnaryStreamMultiCallable[_issuer_service_pb2.WatchRevocationsRequest, _issuer_service_pb2.WatchRevocationsResponse]
+    """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+    each change, until the caller ends it or its SVID expires.
+    """
 
 @_typing.type_check_only
 class IssuerServiceAsyncStub(IssuerServiceStub):
@@ -65,6 +75,16 @@ class IssuerServiceAsyncStub(IssuerServiceStub):
     """Lists what the caller may ask for, by the policy in force."""
     GetKeySet: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.GetKeySetRequest, _issuer_service_pb2.GetKeySetResponse]  # type: ignore[assignment]
     """Returns the public keys that verify the issuer's tokens, the same set as the HTTP listener's JWKS."""
+    RevokeToken: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.RevokeTokenRequest, _issuer_service_pb2.RevokeTokenResponse]  # type: ignore[assignment]
+    """Revokes a token of the caller (RFC 7009). A token that is unknown, expired or somebody else's is no error, and nothing
+    is done about it.
+    """
+    IntrospectToken: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.IntrospectTokenRequest, _issuer_service_pb2.IntrospectTokenResponse]  # type: ignore[assignment]
+    """Tells whether a token is good now (RFC 7662), to the servers of its audience; to anybody else none is."""
+    WatchRevocations: _aio.UnaryStreamMultiCallable[_issuer_service_pb2.WatchRevocationsRequest, _issuer_service_pb2.WatchRevocationsResponse]  # type: ignore[assignment]
+    """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+    each change, until the caller ends it or its SVID expires.
+    """
 
 class IssuerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tokens for workloads that prove who they are with an X.509-SVID.
@@ -105,5 +125,33 @@ class IssuerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_issuer_service_pb2.GetKeySetResponse, _abc.Awaitable[_issuer_service_pb2.GetKeySetResponse]]:
         """Returns the public keys that verify the issuer's tokens, the same set as the HTTP listener's JWKS."""
+
+    @_abc_1.abstractmethod
+    def RevokeToken(
+        self,
+        request: _issuer_service_pb2.RevokeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_issuer_service_pb2.RevokeTokenResponse, _abc.Awaitable[_issuer_service_pb2.RevokeTokenResponse]]:
+        """Revokes a token of the caller (RFC 7009). A token that is unknown, expired or somebody else's is no error, and nothing
+        is done about it.
+        """
+
+    @_abc_1.abstractmethod
+    def IntrospectToken(
+        self,
+        request: _issuer_service_pb2.IntrospectTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_issuer_service_pb2.IntrospectTokenResponse, _abc.Awaitable[_issuer_service_pb2.IntrospectTokenResponse]]:
+        """Tells whether a token is good now (RFC 7662), to the servers of its audience; to anybody else none is."""
+
+    @_abc_1.abstractmethod
+    def WatchRevocations(
+        self,
+        request: _issuer_service_pb2.WatchRevocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_issuer_service_pb2.WatchRevocationsResponse], _abc.AsyncIterator[_issuer_service_pb2.WatchRevocationsResponse]]:
+        """Tells the servers of an audience which of its tokens are dead though they have not expired: at first all of them, then
+        each change, until the caller ends it or its SVID expires.
+        """
 
 def add_IssuerServiceServicer_to_server(servicer: IssuerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

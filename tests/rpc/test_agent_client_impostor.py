@@ -95,6 +95,22 @@ class Liar(pb_grpc.IssuerServiceServicer):
         self.behaviour(context)
         return pb.ListAccessResponse(**self.fields)
 
+    def RevokeToken(self, _: pb.RevokeTokenRequest, context: grpc.ServicerContext) -> pb.RevokeTokenResponse:  # noqa: N802
+        self.behaviour(context)
+        return pb.RevokeTokenResponse(**self.fields)
+
+    def IntrospectToken(  # noqa: N802
+        self, _: pb.IntrospectTokenRequest, context: grpc.ServicerContext
+    ) -> pb.IntrospectTokenResponse:
+        self.behaviour(context)
+        return pb.IntrospectTokenResponse(**self.fields)
+
+    def WatchRevocations(  # noqa: N802
+        self, _: pb.WatchRevocationsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.WatchRevocationsResponse]:
+        self.behaviour(context)
+        yield pb.WatchRevocationsResponse(**self.fields)
+
     def GetKeySet(self, _: pb.GetKeySetRequest, context: grpc.ServicerContext) -> pb.GetKeySetResponse:  # noqa: N802
         self.behaviour(context)
         return pb.GetKeySetResponse(jwks=self.fields.get("jwks", "{}"))

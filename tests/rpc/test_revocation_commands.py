@@ -73,7 +73,7 @@ def test_an_operator_looks_revokes_lists_and_lifts(revocable: Revocable) -> None
 def test_a_single_token_stops_nothing(revocable: Revocable) -> None:
     token = revocable.issued()
     told = run(revocable, "revoke", "--token", token.token_id, "--reason", "seen in a log").stdout.splitlines()
-    assert told[0].endswith(f": token {token.token_id}")
+    assert told[0].endswith(f": token {token.token_id}, audience {LEDGER}")
     assert told[-1] == "issuance: goes on"
 
 

@@ -30,6 +30,7 @@ def test_is_pinned_for_this_version_of_the_engine() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
+        ("    max_ttl: 10m\n", "    max_ttl: 10m\n    servers: ['spiffe://prod.example/ledger']\n"),
         ("id: a", "id: b"),
         ("[read, write]", "[read]"),
         ("application: x", "application: y"),

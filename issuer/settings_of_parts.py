@@ -1,0 +1,45 @@
+"""What of the configuration each part is told: a part does not know the configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from issuer.core.spiffe_id import SpiffeId
+from issuer.public_http.settings import PublicHttpSettings
+from issuer.rpc.roles import Roles
+from issuer.rpc.settings import RpcSettings
+
+if TYPE_CHECKING:
+    from issuer.config import AdminSection, HttpSection, ServerSection
+
+
+def roles_of(admin: AdminSection) -> Roles:
+    """Return who may administer."""
+    return Roles(
+        viewers=frozenset(admin.viewers),
+        operators=frozenset(admin.operators),
+        feeders={SpiffeId.parse(feeder): frozenset(types) for feeder, types in admin.feeders.items()},
+    )
+
+
+def rpc_settings(server: ServerSection) -> RpcSettings:
+    """Return the limits of the gRPC server."""
+    return RpcSettings(
+        listen=server.listen,
+        max_message_bytes=server.max_message_bytes,
+        max_metadata_bytes=server.max_metadata_bytes,
+        max_concurrent_streams=server.max_concurrent_streams,
+        max_connection_age=server.max_connection_age,
+        max_connection_age_grace=server.max_connection_age_grace,
+    )
+
+
+def http_settings(http: HttpSection) -> PublicHttpSettings:
+    """Return what the public listener is told."""
+    return PublicHttpSettings(
+        listen=http.listen,
+        tls_certificate=http.tls_certificate,
+        tls_key=http.tls_key,
+        behind_tls_proxy=http.behind_tls_proxy,
+        key_set_max_age=http.key_set_max_age,
+    )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from issuer.core.spiffe_id import SpiffeId
     from issuer.core.token_request import TokenRequest
     from issuer.issuance import Asked
-    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, TokenIds
+    from issuer.ports import Clock, FactBook, Ledger, PolicyBook, RevocationBook, TokenIds
 
 MAX_OPEN: Final = 20
 """Requests of one caller that wait for an answer: what a person can still tell apart on one page."""
@@ -91,6 +91,7 @@ class Approving:
         ledger: Where each step is, before it takes effect.
         revocations: Those that hold.
         approvals: What was asked and answered.
+        clock: When somebody who waits is told.
         development: The callers are of the embedded development authority: what they approve is marked.
     """
 
@@ -103,6 +104,7 @@ class Approving:
         ledger: Ledger,
         revocations: RevocationBook,
         approvals: ApprovalBook,
+        clock: Clock,
         development: bool = False,
     ) -> None:
         self._policies = policies
@@ -111,6 +113,7 @@ class Approving:
         self._ledger = ledger
         self._revocations = revocations
         self._approvals = approvals
+        self._clock = clock
         self._development = development
 
     async def ask(self, asked: Asked, request: TokenRequest, why: str) -> ApprovalRequest:
@@ -241,21 +244,25 @@ class Approving:
 
     async def changes(
         self, caller: Caller, request_id: str, *, sees_all: bool
-    ) -> AsyncIterator[ApprovalRequest | None]:
-        """Yield a request now and whenever something happened to it; ``None`` when nothing did for a while.
+    ) -> AsyncIterator[tuple[ApprovalRequest | None, datetime]]:
+        """Yield a request now, whenever something happened to it, and when its time is over, with the time.
+
+        Yields ``None`` when nothing happened for a while.
 
         Raises:
             AdminRefused: APPROVAL_UNKNOWN.
         """
         changed = asyncio.Event()
         stop = self._approvals.watch(changed.set)
-        told = 0
+        told: tuple[int, Status] | None = None
         try:
             while True:
                 changed.clear()
                 known = self.get(caller, request_id, sees_all=sees_all)
-                yield known if known.number > told else None
-                told = known.number
+                now = self._clock.now()
+                state = known.number, known.status_at(microseconds(now))
+                yield (known if state != told else None), now
+                told = state
                 try:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await changed.wait()

@@ -50,6 +50,8 @@ class Status(StrEnum):
     REVOKED = "revoked"
 
 
+COLLECTION: Final = "approvalRequests"
+"""What the names of requests begin with (AIP-122)."""
 _ENDS_BY_TIME = frozenset({Status.PENDING, Status.APPROVED})
 
 
@@ -158,6 +160,11 @@ class ApprovalRequest:
             until=self.until,
             uses=self.uses_left,
         )
+
+
+def name_of(request: ApprovalRequest) -> str:
+    """Return a request's name, as callers know it."""
+    return f"{COLLECTION}/{request.id}"
 
 
 def begin(question: Question) -> ApprovalRequest:

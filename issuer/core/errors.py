@@ -18,6 +18,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from issuer.core.approval_state import ApprovalRequest
 
 
 @unique
@@ -141,14 +145,15 @@ class RpcNotAllowed(IssuerError):
 class PolicyDenied(IssuerError):
     """Policy refused the request.
 
-    ``scopes`` are those of the request that were refused (empty when the whole request was). The message never tells
-    what policy expected.
+    ``scopes`` are those of the request that were refused (empty when the whole request was). ``approval`` is what was
+    asked for exactly this and is open, or was denied. The message never tells what policy expected.
     """
 
     def __init__(self, reason: Reason, message: str, *, decision_id: str, scopes: tuple[str, ...] = ()) -> None:
         super().__init__(reason, message)
         self.decision_id = decision_id
         self.scopes = scopes
+        self.approval: ApprovalRequest | None = None
 
 
 class AdminRefused(IssuerError):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ISSUER_SERVICE = "issuer_api.v1.IssuerService"
 ADMIN_SERVICE = "issuer_api.v1.AdminService"
+APPROVAL_SERVICE = "issuer_api.v1.ApprovalService"
 
 
 def refused(deployment: Deployment, request: pb.IssueTokenRequest, spiffe_id: str = SETTLER) -> grpc.RpcError:
@@ -167,6 +168,7 @@ def test_every_rpc_that_reflection_shows_has_a_rule_and_no_rule_is_stale(deploym
     assert services == {
         ISSUER_SERVICE,
         ADMIN_SERVICE,
+        APPROVAL_SERVICE,
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

@@ -21,6 +21,7 @@ from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
+from bench.bench_revocation import measure_revocation
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
@@ -67,6 +68,7 @@ class Part(StrEnum):
     POLICY = "policy"
     RELOAD = "reload"
     LEDGER = "ledger"
+    REVOCATION = "revocation"
 
 
 def main(
@@ -93,9 +95,18 @@ def main(
         document["reload"] = _measure_reload(console, runs, seconds)
     if Part.LEDGER in parts:
         document["ledger"] = _measure_ledger(console, runs, seconds, rows)
+    if Part.REVOCATION in parts:
+        with tempfile.TemporaryDirectory() as name:
+            document["revocation"] = _told(console, measure_revocation(Path(name)))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
+
+
+def _told(console: Console, rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    for row in rows:
+        console.print(f"{row['what']}: {row['us']} us")
+    return rows
 
 
 def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, object]:

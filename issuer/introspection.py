@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
-from issuer.core.revocation import Issued
-from issuer.core.spiffe_id import SpiffeId
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from issuer.core.own_token import OwnToken, OwnTokens
-    from issuer.core.record import DecisionRecord
     from issuer.issuance import Asked
     from issuer.ports import PolicyBook, RevocationBook, TokenBook
 
@@ -78,22 +75,9 @@ class Introspection:
         found = await self._tokens.issued(token.token_id)
         if found is None:  # 4
             return "not recorded"
-        seq, record = found
-        return "revoked" if self._revocations.killing(_issued(record, token.key_id), seq) else ""  # 5
+        killed = self._revocations.killing(found.issued._replace(key=token.key_id), found.seq)
+        return "" if killed is None else "revoked"  # 5
 
     def _serves(self, asked: Asked, audience: str) -> bool:
         rule = self._policies.current().audiences.get(audience)
         return rule is not None and any(server.matches(asked.caller.spiffe_id) for server in rule.servers)
-
-
-def _issued(record: DecisionRecord, key_id: str) -> Issued:
-    return Issued(
-        caller=SpiffeId.parse(record.caller),
-        audience=record.audience,
-        application=record.application,
-        rules=tuple(record.rules.split()),
-        policy=record.policy,
-        key=key_id,
-        time=record.time,
-        token_id=record.token_id,
-    )

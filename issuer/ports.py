@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
+    from issuer.core.recorded_tokens import Hits, RecordedToken, RevokedToken
     from issuer.core.reports import Denials, ExceptionUse, Granted, Top
     from issuer.core.revocation import Issued, Revocation, Selector
     from issuer.core.revocations import Revocations
@@ -195,44 +196,6 @@ class RevocationBook(Protocol):
         ...
 
 
-class RevokedToken(NamedTuple):
-    """A single token that was revoked: by which change, its ``jti``, its ``exp`` and its audience."""
-
-    version: int
-    token_id: str
-    expires_at: int
-    audience: str
-
-
-@dataclass(frozen=True, slots=True)
-class LivingToken:
-    """A token that has not expired: its decision's ``seq``, ``jti``, subject, audience, and ``exp`` in Unix seconds."""
-
-    seq: int
-
-    token_id: str
-    caller: str
-    audience: str
-    expires_at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """The living tokens that a selector hits.
-
-    Attributes:
-        tokens: How many.
-        identities: How many SPIFFE IDs have them.
-        newest: The newest of them.
-        most: The SPIFFE IDs with the most of them, and how many.
-    """
-
-    tokens: int
-    identities: int
-    newest: Sequence[LivingToken]
-    most: Sequence[tuple[str, int]]
-
-
 class TokenBook(Protocol):
     """The tokens that the ledger knows of. Reading them holds up no decision.
 
@@ -249,8 +212,8 @@ class TokenBook(Protocol):
         """
         ...
 
-    async def issued(self, token_id: str) -> tuple[int, DecisionRecord] | None:
-        """Return the decision that led to a token, with its ``seq``; ``None`` when it is not in the ledger."""
+    async def issued(self, token_id: str) -> RecordedToken | None:
+        """Return what is recorded of a token; ``None`` when it is not in the ledger."""
         ...
 
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:

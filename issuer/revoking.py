@@ -15,8 +15,9 @@ from issuer.ports import EpochMoved
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from issuer.core.recorded_tokens import Hits
     from issuer.issuance import Asked
-    from issuer.ports import Hits, Ledger, RevocationBook, TokenBook, TokenIds
+    from issuer.ports import Ledger, RevocationBook, TokenBook, TokenIds
 
 MAX_REVOCATIONS: Final = 5_000
 """So many by attributes may hold at once; all of them are indexed anew, in about 15 ms, when one changes."""
@@ -128,21 +129,18 @@ class Revoking:
             return False
         found = await self._tokens.issued(token_id)
         actor, now = str(asked.caller.spiffe_id), microseconds(asked.now)
-        if found is None or found[1].caller != actor:
-            return False
-        expires_at = found[1].expires_at
-        if expires_at is None or expires_at * 1_000_000 <= now:
+        if found is None or found.issued.caller != asked.caller.spiffe_id or found.expires_at * 1_000_000 <= now:
             return False
         revocation = Revocation(
             id=self._ids.decision_id(asked.now),
-            selector=Selector(token=token_id, audience=found[1].audience),
+            selector=Selector(token=token_id, audience=found.issued.audience),
             time=now,
             actor=actor,
             why=BY_HOLDER,
             stops_issuance=False,
             tokens_hit=1,
             identities_hit=1,
-            expires_at=expires_at,
+            expires_at=found.expires_at,
         )
         await self._ledger.write(entry_of(revocation), within=asked.within)
         return True

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import false, func, select
 
+from issuer.core.recorded_tokens import Hits, LivingToken
 from issuer.ledger.decision_filter import callers_of, with_word
 from issuer.ledger.schema import decision, text
-from issuer.ports import Hits, LivingToken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
 from issuer.core.ledger_claims import claims_of
@@ -343,10 +343,21 @@ def postgres_name(conninfo: str) -> str:
     return f"postgresql://{parts.get('host', 'local')}/{parts.get('dbname', '')}"
 
 
-def postgres_database(conninfo: str) -> Database:
-    """Return SQLAlchemy's view of a database, for migrations and reports."""
+def postgres_database(conninfo: str, *, kept: int = 0, recycle: int = -1) -> Database:
+    """Return SQLAlchemy's view of a database, for migrations and reports.
+
+    Args:
+        conninfo: How to connect.
+        kept: How many connections are kept open when they are not in use.
+        recycle: After how many seconds those are made anew.
+    """
     settings = make_conninfo(conninfo, **_SETTINGS)
-    return create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(settings), poolclass=NullPool)
+    url, connect = "postgresql+psycopg://", lambda: psycopg.connect(settings)
+    if kept:
+        return create_engine(
+            url, creator=connect, poolclass=QueuePool, pool_size=kept, pool_recycle=recycle, pool_pre_ping=True
+        )
+    return create_engine(url, creator=connect, poolclass=NullPool)
 
 
 def migrate_postgres(conninfo: str) -> tuple[int, int]:

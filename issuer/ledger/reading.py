@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import create_engine, func, or_, select
+from sqlalchemy import bindparam, create_engine, func, or_, select
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from issuer.core.record import PERSONAL, DecisionRecord
-from issuer.core.revocation import Lift
+from issuer.core.recorded_tokens import RecordedToken
+from issuer.core.revocation import Issued, Lift
 from issuer.core.revocation_text import revocation_from_text
+from issuer.core.spiffe_id import SpiffeId
 from issuer.ledger.decision_filter import decision_conditions
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import postgres_database, postgres_name
@@ -23,14 +26,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Connection, Engine, FromClause
 
     from issuer.core.revocation import Revocation
     from issuer.ports import DecisionsWanted
 
 ROWS_AT_ONCE: Final = 2_000
 MAX_LISTED: Final = 1_000
+KEPT: Final = 2
+"""Connections that are kept for looking up single tokens."""
+KEPT_SECONDS: Final = 60
+"""Until they are made anew: a ledger that was restored is then another file."""
 _FIELDS: Final = tuple(decision.c[name] for name in DecisionRecord._fields)
+_TOLD: Final = ("caller", "audience", "application", "rules", "policy")
+_TEXT_OF: Final = {name: text.alias(name) for name in _TOLD}
+_RECORDED_TOKEN: Final = (
+    select(
+        decision.c.seq, decision.c.time, decision.c.expires_at, *(_TEXT_OF[name].c.value.label(name) for name in _TOLD)
+    )
+    .select_from(
+        reduce(
+            lambda joined, name: joined.outerjoin(_TEXT_OF[name], _TEXT_OF[name].c.id == decision.c[name]),
+            _TOLD,
+            cast("FromClause", decision),
+        )
+    )
+    .where(decision.c.token_id == bindparam("token_id"))
+)
 
 
 class StoredDecision(NamedTuple):
@@ -57,21 +79,26 @@ class LedgerReader:
     Args:
         database: Where it is.
         name: For messages.
+        kept: The same, with connections that are kept for a while; ``None`` for one that keeps none either.
     """
 
-    def __init__(self, database: Engine, name: str) -> None:
+    def __init__(self, database: Engine, name: str, kept: Engine | None = None) -> None:
         self._database = database
+        self._kept = kept or database
         self._name = name
 
     @classmethod
     def sqlite(cls, path: Path) -> LedgerReader:
         """Read an SQLite file; an issuer may write to it meanwhile."""
-        return cls(create_engine(sqlite_url(path.absolute(), read_only=True), poolclass=NullPool), str(path))
+        url = sqlite_url(path.absolute(), read_only=True)
+        kept = create_engine(url, poolclass=QueuePool, pool_size=KEPT, pool_recycle=KEPT_SECONDS)
+        return cls(create_engine(url, poolclass=NullPool), str(path), kept)
 
     @classmethod
     def postgres(cls, conninfo: str) -> LedgerReader:
         """Read a PostgreSQL database."""
-        return cls(postgres_database(conninfo), postgres_name(conninfo))
+        kept = postgres_database(conninfo, kept=KEPT, recycle=KEPT_SECONDS)
+        return cls(postgres_database(conninfo), postgres_name(conninfo), kept)
 
     def newest(self, wanted: DecisionsWanted, limit: int, before: int | None = None) -> list[StoredDecision]:
         """Return the newest decisions that are wanted, the newest first.
@@ -126,6 +153,33 @@ class LedgerReader:
             same.append(decision.c.decision_id == UUID(name).bytes)
         with self.connected() as connection:
             return resolved(connection, connection.execute(decisions_query().where(or_(*same))).all(), Texts())
+
+    def recorded_token(self, token_id: str) -> RecordedToken | None:
+        """Return what is recorded of a token; ``None`` when it is not in this ledger.
+
+        On a connection that is kept, for resource servers ask this for every request of theirs.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        try:
+            with self._kept.connect() as connection:
+                row = connection.execute(_RECORDED_TOKEN, {"token_id": token_id}).first()
+        except DatabaseError as error:
+            raise LedgerFault(f"{self._name}: {error.orig}") from error
+        if row is None or row.expires_at is None:
+            return None
+        issued = Issued(
+            caller=SpiffeId.parse(row.caller),
+            audience=row.audience,
+            application=row.application or "",
+            rules=tuple((row.rules or "").split()),
+            policy=row.policy or "",
+            key="",
+            time=row.time,
+            token_id=token_id,
+        )
+        return RecordedToken(row.seq, row.expires_at, issued)
 
     def kept_policy(self, digest: str) -> bytes | None:
         """Return the files of a policy, packed; ``None`` when they are not in this ledger.

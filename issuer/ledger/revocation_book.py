@@ -6,9 +6,9 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.instants import microseconds
+from issuer.core.recorded_tokens import RevokedToken
 from issuer.core.revocations import Revocations
 from issuer.ledger.reading import revocation_from_row
-from issuer.ports import RevokedToken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,10 +13,9 @@ from issuer.ledger.living_tokens import hits
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from issuer.core.record import DecisionRecord
+    from issuer.core.recorded_tokens import Hits, RecordedToken
     from issuer.core.revocation import Revocation, Selector
     from issuer.ledger.reading import LedgerReader
-    from issuer.ports import Hits
 
 T = TypeVar("T")
 AT_ONCE: Final = 2
@@ -40,11 +39,9 @@ class LedgerTokenBook:
         """Return which living tokens a selector hits."""
         return await self._read(lambda: hits(self._reader, selector, now, listed))
 
-    async def issued(self, token_id: str) -> tuple[int, DecisionRecord] | None:
-        """Return the decision that led to a token, with its ``seq``; ``None`` when it is not in the ledger."""
-        found = await self._read(lambda: self._reader.find(token_id))
-        stored = next((each for each in found if each.record.token_id == token_id), None)
-        return None if stored is None else (stored.seq, stored.record)
+    async def issued(self, token_id: str) -> RecordedToken | None:
+        """Return what is recorded of a token; ``None`` when it is not in the ledger."""
+        return await self._read(lambda: self._reader.recorded_token(token_id))
 
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
         """Return revocations, the newest first; those before an id where one is given."""

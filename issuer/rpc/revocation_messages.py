@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from issuer.core.patterns import WorkloadPattern
+    from issuer.core.recorded_tokens import Hits
     from issuer.core.revocation import Revocation
-    from issuer.ports import Hits
 
 MAX_TEXT = 2_048
 """Bytes of one text of a selector: as long as a SPIFFE ID may be (SPIFFE-ID section 2.3)."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import record
+from support.ledgers import record, revoking
 
 from issuer.core.ecs import ecs_document
-from issuer.core.ledger_entries import Checkpoint, Event
+from issuer.core.ledger_entries import Checkpoint, Event, RevocationLifted
 from issuer.core.record import Outcome
+from issuer.core.revocation import Selector
 
 
 def document(**changes: object) -> dict[str, object]:
@@ -62,3 +63,12 @@ def test_an_event_is_a_change_of_the_issuer_itself() -> None:
         "action": "policy_in_force",
     }
     assert ecs_document(Checkpoint("x")) is None
+
+
+def test_a_revocation_and_its_lift_are_told() -> None:
+    made = revoking(Selector(audience="https://a"))
+    for entry in (made, RevocationLifted(made.id, made.time, "spiffe://prod.example/operator")):
+        told = ecs_document(entry)
+        assert told is not None
+        assert made.id in str(told)
+        assert "spiffe://prod.example/operator" in str(told)

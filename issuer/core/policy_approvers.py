@@ -14,11 +14,11 @@ from issuer.core.pattern_overlap import OverlapIndex
 from issuer.core.policy_faults import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
     from issuer.core.patterns import WorkloadPattern
-    from issuer.core.policy import Approval, AudienceRule, GrantRule, Policy, TierRules
-    from issuer.core.policy_faults import FaultList
+    from issuer.core.policy import Approval, GrantRule
+    from issuer.core.policy_faults import FaultList, Position
     from issuer.core.spiffe_id import SpiffeId
 
 
@@ -29,13 +29,27 @@ class _Approvers:
 
 
 def check_approvers(
-    faults: FaultList, audiences: Iterable[AudienceRule], tiers: Iterable[TierRules], grants: Iterable[GrantRule]
+    faults: FaultList,
+    approvals: Sequence[tuple[Approval, Position]],
+    grants: Iterable[GrantRule],
+    feeders: Iterable[SpiffeId],
 ) -> None:
-    """Report each grant whose workloads an approver's pattern matches too."""
-    approvers = _patterns(audiences, tiers)
-    if not approvers:
+    """Report each grant whose workloads an approver's pattern matches too, and each approval that a feeder may give.
+
+    Args:
+        faults: Where they are reported.
+        approvals: Each with its place.
+        grants: Who may call.
+        feeders: Who tells facts: whoever may set what decides does not also approve.
+    """
+    if not approvals:
         return
-    index = OverlapIndex([_Approvers(tuple(approvers))])
+    for approval, position in approvals:
+        for feeder in feeders:
+            if any(pattern.matches(feeder) for pattern in approval.approvers):
+                faults.add(position, f"approval: {feeder} tells facts and may approve as well: nobody does both")
+    patterns = dict.fromkeys(pattern for approval, _ in approvals for pattern in approval.approvers)
+    index = OverlapIndex([_Approvers(tuple(patterns))])
     met: dict[str, str | None] = {}  # by the pattern's text: 100,000 grants repeat few patterns
     for grant in grants:
         for pattern in grant.workloads:
@@ -47,15 +61,3 @@ def check_approvers(
                     f"grant {quoted(grant.id)}: {both} may call and may approve as well: nobody does both; "
                     "narrow its workloads or the 'approvers'",
                 )
-
-
-def approvers_among(policy: Policy, identities: Iterable[SpiffeId]) -> Iterator[SpiffeId]:
-    """Yield those of some identities that a policy lets approve something."""
-    approvers = _patterns(policy.audiences.values(), policy.risk_tiers.values())
-    return (each for each in identities if any(pattern.matches(each) for pattern in approvers))
-
-
-def _patterns(audiences: Iterable[AudienceRule], tiers: Iterable[TierRules]) -> dict[WorkloadPattern, None]:
-    approvals: list[Approval | None] = [tier.approval for tier in tiers]
-    approvals += [scope.approval for audience in audiences for scope in audience.scopes.values()]
-    return {pattern: None for approval in approvals if approval is not None for pattern in approval.approvers}

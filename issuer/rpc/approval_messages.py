@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from issuer.core.approval_request import Need
     from issuer.core.approval_state import ApprovalRequest, Given
-    from issuer.ports import LivingToken
+    from issuer.core.recorded_tokens import LivingToken
 
 MAX_NAME: Final = 128
 MAX_SCOPES: Final = 32

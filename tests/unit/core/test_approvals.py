@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 from support.policies import (
     AUDIENCES,
-    LEDGER,
     NOW,
     SETTLER,
     caller,
@@ -29,8 +28,8 @@ from issuer.core.decision import Denial, Grant, LifetimeBound
 from issuer.core.errors import Reason
 from issuer.core.facts import Fact
 from issuer.core.instants import microseconds
-from issuer.core.policy_approvers import approvers_among
 from issuer.core.policy_faults import PolicyInvalid
+from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.record import record_decision
 from issuer.core.replay import Change, change, differing_fields, recorded, told_before, told_by
 from issuer.core.spiffe_id import SpiffeId
@@ -220,7 +219,11 @@ def test_who_may_call_may_not_approve_for_a_tier_either() -> None:
         policy(tier, grants(grant(workload="spiffe://people.example/alice")))
 
 
-def test_tells_who_of_some_may_approve() -> None:
-    alice, settler = SpiffeId.parse("spiffe://people.example/alice"), SpiffeId.parse(SETTLER)
-    assert list(approvers_among(POLICY, [settler, alice])) == [alice]
-    assert LEDGER in POLICY.audiences
+def test_who_tells_facts_may_not_approve() -> None:
+    feeder = SpiffeId.parse("spiffe://people.example/alice")
+    tier = f"risk_tiers: {{high: {{{NEEDED}}}}}\n"
+    for content in (APPROVABLE, AUDIENCES + tier):
+        files = [PolicyFile("policy.yaml", content.encode())]
+        parse_policy(files, feeders=[SpiffeId.parse(SETTLER)])
+        with pytest.raises(PolicyInvalid, match=r"policy.yaml:[0-9:]+ approval: .*alice tells facts and may approve"):
+            parse_policy(files, feeders=[feeder])

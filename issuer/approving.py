@@ -177,7 +177,7 @@ class Approving:
         )
 
     async def answer(self, asked: Asked, request_id: str, answer: Answer, *, sees_all: bool) -> ApprovalRequest:
-        """Approve, deny or cancel.
+        """Approve, deny or cancel; the same answer again changes nothing.
 
         Args:
             asked: By whom, when.
@@ -195,6 +195,8 @@ class Approving:
         step = Step(answer.kind, by, answer.scopes, answer.ttl, answer.why, self._development)
         for _ in range(MAX_TRIES):
             known = self.get(asked.caller, request_id, sees_all=sees_all)
+            if _said_before(known, step):
+                return known
             after = apply(known, step, now)
             if isinstance(after, Refusal):
                 raise _refused(after)
@@ -310,6 +312,16 @@ def check_why(why: str) -> None:
     """
     if len(why) > MAX_WHY or not why.isprintable():
         raise InvalidTokenRequest((FieldViolation("reason", f"must be at most {MAX_WHY} printable characters"),))
+
+
+def _said_before(known: ApprovalRequest, step: Step) -> bool:
+    """Return whether this is the answer that the same approver gave: a call is repeated when its answer was lost."""
+    if step.kind is StepKind.APPROVE:
+        return any(
+            each.by == step.by and step.scopes in (None, each.scopes) and (each.ttl, each.why) == (step.ttl, step.why)
+            for each in known.given
+        )
+    return known.ended_by == step.by and known.ended_why == step.why
 
 
 def _concerns(known: ApprovalRequest, spiffe_id: SpiffeId) -> bool:

@@ -63,8 +63,6 @@ class Approvals:
 
     def of(self, caller: Caller, request: TokenRequest, application: str | None, policy: str) -> Approved | None:
         """Return what was approved of exactly this; ``None`` for nothing."""
-        if not self._by_digest:
-            return None
         return self._by_digest.get(asked_for(caller.spiffe_id, request, application, policy).digest)
 
     def after_use(self, used: Approved) -> Approvals:

@@ -23,7 +23,7 @@ def approval_text(approved: Approved | None) -> str:
     """
     if approved is None:
         return ""
-    return _text({name: getattr(approved, name) for name in _OF_A_RECORD})
+    return canonical({name: getattr(approved, name) for name in _OF_A_RECORD})
 
 
 def approval_from_text(text: str) -> Approved:
@@ -42,7 +42,7 @@ def question_text(question: Question) -> str:
     members = {field.name: getattr(question, field.name) for field in fields(question)}
     members["asked"] = {field.name: getattr(question.asked, field.name) for field in fields(question.asked)}
     members["needs"] = [need._asdict() for need in question.needs]
-    return _text(members)
+    return canonical(members)
 
 
 def question_from_text(text: str) -> Question:
@@ -61,7 +61,7 @@ def step_text(step: Step) -> str:
     """Return a step as JSON, without who made it."""
     members = step._asdict()
     del members["by"]
-    return _text(members)
+    return canonical(members)
 
 
 def step_from_text(text: str, by: str) -> Step:
@@ -81,5 +81,6 @@ def _tuples(members: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return dict(members) | {name: tuple(members[name]) for name in names}
 
 
-def _text(members: Mapping[str, object]) -> str:
+def canonical(members: Mapping[str, object]) -> str:
+    """Return members as JSON, in the one spelling that is chained."""
     return json.dumps(members, sort_keys=True, separators=(",", ":"))

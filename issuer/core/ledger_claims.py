@@ -80,7 +80,18 @@ def _claims_of(entry: Entry) -> Iterator[Claim]:
         key = approval_key(entry.request, entry.number)
         yield Claim(key, entry.time, entry.actor, entry.detail, entry.expires_at)
     elif isinstance(entry, DecisionRecord) and entry.approval and entry.token_id:  # nothing is used up without a token
-        approved = json.loads(entry.approval)
-        used = Step(StepKind.USE, entry.caller, decision=str(UUID(bytes=entry.decision_id)))
-        key = approval_key(approved["id"], approved["number"])
-        yield Claim(key, entry.time, entry.caller, step_text(used), approved["until"])
+        yield use_claim(entry.approval, entry.decision_id, entry.time, entry.caller)
+
+
+def use_claim(approval: str, decision_id: bytes, time: int, caller: str) -> Claim:
+    """Return what a decision takes that a token came of.
+
+    Args:
+        approval: What its record holds of the approval.
+        decision_id: Its id.
+        time: When it was made.
+        caller: For whom.
+    """
+    approved = json.loads(approval)
+    used = Step(StepKind.USE, caller, decision=str(UUID(bytes=decision_id)))
+    return Claim(approval_key(approved["id"], approved["number"]), time, caller, step_text(used), approved["until"])

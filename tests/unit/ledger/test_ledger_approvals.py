@@ -194,3 +194,36 @@ async def test_a_ledger_from_before_there_were_approvals_is_brought_up_and_verif
     await again.ledger.write(using(again.approved(asked)))
     await again.ledger.close()
     assert verify_ledger(store.reader).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ("DELETE FROM claim WHERE key LIKE 'approval/%/3'", "was removed from the table"),
+        ("DELETE FROM claim WHERE key LIKE 'approval/%/2'", "was removed from the table"),
+        ("UPDATE claim SET actor = 'nobody' WHERE key LIKE 'approval/%/2'", "another than was chained"),
+        ("UPDATE claim SET key = 'approval/x/1' WHERE key LIKE 'approval/%/3'", "no entry tells of it"),
+    ],
+)
+async def test_verify_finds_what_was_done_to_the_table(store: Store, opened: Opened, change: str, fault: str) -> None:
+    asked = question()
+    await opened.ledger.write(begun(asked))
+    await opened.ledger.write(given(asked))
+    await opened.ledger.write(using(opened.approved(asked)))
+    with store.writing().begin() as connection:
+        connection.execute(text(change))
+    assert any(fault in found.problem for found in verify_ledger(store.reader).faults)
+
+
+async def test_verify_finds_that_an_approval_was_used_twice(store: Store, opened: Opened) -> None:
+    asked = question()
+    await opened.ledger.write(begun(asked))
+    await opened.ledger.write(given(asked))
+    approved = opened.approved(asked)
+    await opened.ledger.write(using(approved))
+    with store.writing().begin() as connection:
+        connection.execute(text("DELETE FROM claim WHERE key LIKE 'approval/%/3'"))
+    again = await reopened(store, opened)
+    await again.ledger.write(using(approved))
+    await again.ledger.close()
+    assert [found.problem for found in verify_ledger(store.reader).faults] == ["two entries took it"]

@@ -189,10 +189,11 @@ async def test_several_requests_share_one_commit(tmp_path: Path, ledger: GroupCo
     assert len(decisions(tmp_path)) == 120
 
 
-class OneBehind:
+class OneBehind(LedgerRevocations):
     """Knows of no revocation when it is asked the first ``times``."""
 
     def __init__(self, book: LedgerRevocations, times: int) -> None:
+        super().__init__()
         self._book = book
         self.left = times
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
+from issuer.approval_webhook import ApprovalWebhook, WebhookNotConfigured, read_secret
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
 from issuer.core.policy_faults import PolicyInvalid
@@ -56,7 +57,7 @@ class StartupError(Exception):
     """The issuer cannot start. The message says what is wrong and what to do, for a person."""
 
 
-STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, AddressInUse)
+STARTUP_FAULTS = (StartupError, PolicyInvalid, KeyFileError, PublicHttpError, WebhookNotConfigured, AddressInUse)
 """What :meth:`App.run` raises when the issuer cannot start; each has a message for a person."""
 
 
@@ -117,6 +118,7 @@ class App:
             )
             await _begun(rollout)
             self._on_signals(rollout, keeping.copy)
+            webhook = self._webhook(keeping)
             identity = await self._identity(stack)
             roles = roles_of(self._config.admin)
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
@@ -139,6 +141,8 @@ class App:
             await server.health.set_serving(serving=False)
             await server.start()
             self._watch(policies, rollout, feeder, seen)
+            if webhook is not None:
+                self._start(webhook.run())
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -170,6 +174,15 @@ class App:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
+
+    def _webhook(self, keeping: LedgerKeeping) -> ApprovalWebhook | None:
+        approvals = self._config.approvals
+        if approvals.webhook_url is None or approvals.webhook_secret_file is None:
+            return None
+        secret = read_secret(approvals.webhook_secret_file)
+        return ApprovalWebhook(
+            approvals.webhook_url, secret, approvals=keeping.approvals, clock=self._clock, log=self._log
+        )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
         if self._config.facts.folder is None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from queue import Queue
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import grpc
@@ -332,3 +336,34 @@ def test_texts_and_names_are_bounded(approvable: Approvable) -> None:
         assert approvable.refusal("Approve", name) == "REQUEST_INVALID"
     assert approvable.refusal("Approve", "approvalRequests/x") == "APPROVAL_UNKNOWN"
     assert approvable.refusal("Deny", approvable.ask().name, reason="\x1b[2J") == "REQUEST_INVALID"
+
+
+def test_a_program_is_told_of_each_step(tmp_path: Path) -> None:
+    told: Queue[dict[str, str]] = Queue()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.put(json.loads(self.rfile.read(int(self.headers["content-length"])))["data"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef0123456789abcdef", encoding="utf-8")
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        webhook: dict[str, object] = {
+            "webhook_url": f"http://127.0.0.1:{server.server_port}/",
+            "webhook_secret_file": str(secret),
+        }
+        with Approvable(tmp_path, approvals=webhook) as deployment:
+            asked = deployment.ask(why="INC-7")
+            first = told.get(timeout=30)
+            assert (first["name"], first["state"], first["reason"]) == (asked.name, "pending", "INC-7")
+            deployment.answer("Deny", asked.name, reason="no")
+            assert told.get(timeout=30)["ended_reason"] == "no"
+        server.shutdown()
+        thread.join()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.approval_need import Lacking, Needed, find_needed
@@ -223,10 +223,18 @@ class Approving:
         return known
 
     def find(self, caller: Caller, request: TokenRequest, now: datetime) -> ApprovalRequest | None:
-        """Return what was asked for exactly this and is open, or was denied; ``None`` for nothing."""
-        for known in self._approvals.of_caller(str(caller.spiffe_id)):
+        """Return what was asked for exactly this and is open, or was denied; ``None`` for nothing.
+
+        What was asked under another policy counts for nothing, and is not named.
+
+        Raises:
+            TemporarilyUnavailable: The policy is away.
+        """
+        wanted = asked_for(caller.spiffe_id, request, None, self._policies.current().digest)
+        for known in self._approvals.of_caller(wanted.caller):
             asked = known.question.asked
-            if asked == asked_for(caller.spiffe_id, request, asked.application, asked.policy):
+            same_scopes = asked.scopes == wanted.scopes  # first, because it costs little: a batch looks up to 256 times
+            if same_scopes and asked == replace(wanted, application=asked.application):
                 return self._approvals.same(asked.caller, asked.digest, microseconds(now))
         return None
 

@@ -109,6 +109,9 @@ def test_a_changed_policy_needs_new_approvals(approvable: Approvable) -> None:
     approvable.policy_file.write_text(POLICY.replace("max_ttl: 10m", "max_ttl: 9m"), encoding="utf-8")
     approvable.administer("ReloadPolicy", admin.ReloadPolicyRequest())
     assert approvable.outcome() == "APPROVAL_REQUIRED"
+    with approvable.stub() as stub, pytest.raises(grpc.RpcError) as refused:
+        stub.IssueToken(REFUND, timeout=DEADLINE)
+    assert "approvalRequest" not in info_of(refused.value).metadata
     again = approvable.ask()
     approvable.answer("Approve", again.name)
     assert approvable.outcome() == "OK"

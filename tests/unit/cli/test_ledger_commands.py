@@ -109,10 +109,10 @@ def test_tables_are_brought_to_this_version(file: Path) -> None:
         "after": VERSION,
     }
     with closing(sqlite3.connect(file)) as database, database:
-        database.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+        database.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(VERSION + 1),))
     code, _, told = run("ledger", "migrate", "--file", file)
     assert code == 1
-    assert "of version 2, and this program knows 1: run the newer program" in told
+    assert f"of version {VERSION + 1}, and this program knows {VERSION}: run the newer program" in told
     assert "there is no such ledger" in run("ledger", "migrate", "--file", file.with_name("none"))[2]
 
 

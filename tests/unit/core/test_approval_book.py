@@ -20,14 +20,15 @@ from issuer.system import SystemClock
 if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
 
-NOW = SystemClock().now()
+now = SystemClock().now
+
 NOBODY = SpiffeId.parse("spiffe://prod.example/nobody")
 
 
 def told(*entries: Entry) -> ApprovalBook:
     book = ApprovalBook()
     rows = [ClaimRow(version, *claim) for version, claim in enumerate(claims_of(entries), 1)]
-    book.learn(rows, NOW)
+    book.learn(rows, now())
     return book
 
 
@@ -38,9 +39,9 @@ def test_the_steps_fold_into_what_is_approved() -> None:
     assert book.get(asked.id) is known
     assert name_of(known) == f"approvalRequests/{asked.id}"
     assert (known.status, book.version) == (Status.APPROVED, 3)
-    assert not book.approved_for(SpiffeId.parse(SETTLER), NOW).is_empty
-    assert book.approved_for(NOBODY, NOW).is_empty
-    assert book.approved_for(SpiffeId.parse(SETTLER), NOW + timedelta(minutes=16)).is_empty
+    assert not book.approved_for(SpiffeId.parse(SETTLER), now()).is_empty
+    assert book.approved_for(NOBODY, now()).is_empty
+    assert book.approved_for(SpiffeId.parse(SETTLER), now() + timedelta(minutes=16)).is_empty
 
 
 def test_steps_that_are_made_are_taken() -> None:
@@ -55,24 +56,24 @@ def test_steps_that_are_made_are_taken() -> None:
 
 def test_the_same_question_is_found_while_it_is_open_or_denied() -> None:
     asked = question()
-    digest, now = asked.asked.digest, microseconds(NOW)
-    assert told(begun(asked)).same(SETTLER, digest, now) is not None
-    assert told(begun(asked)).same(SETTLER, "sha256:other", now) is None
+    digest, time = asked.asked.digest, microseconds(now())
+    assert told(begun(asked)).same(SETTLER, digest, time) is not None
+    assert told(begun(asked)).same(SETTLER, "sha256:other", time) is None
     assert told(begun(asked)).last_like(SETTLER, digest) == asked.id
     assert told().last_like(SETTLER, digest) == ""
     said = step_text(Step(StepKind.DENY, BOB))
     denied = told(begun(asked), ApprovalStep(APPROVAL_DENIED, asked.id, 2, asked.created + 1, BOB, said, asked.over_at))
-    assert denied.same(SETTLER, digest, now) is not None
+    assert denied.same(SETTLER, digest, time) is not None
     assert denied.same(SETTLER, digest, asked.pending_until) is None
     old = question(age=20 * MINUTES)
-    assert told(begun(old)).same(SETTLER, digest, now) is None
+    assert told(begun(old)).same(SETTLER, digest, time) is None
 
 
 def test_a_step_that_no_issuer_wrote_ends_the_request() -> None:
     asked = question()
     [known] = told(begun(asked), given(asked, by="spiffe://prod.example/stranger"), given(asked, ALICE, number=3))
     assert known.status is Status.REVOKED
-    assert known.approved_at(microseconds(NOW)) is None
+    assert known.approved_at(microseconds(now())) is None
 
 
 def test_steps_of_what_is_forgotten_change_nothing() -> None:
@@ -89,18 +90,18 @@ def test_steps_of_what_is_forgotten_change_nothing() -> None:
 def test_who_watches_is_told_of_news_alone() -> None:
     book, asked, heard = ApprovalBook(), question(), []
     stop = book.watch(lambda: heard.append(1))
-    book.learn([], NOW)
+    book.learn([], now())
     rows = [ClaimRow(version, *claim) for version, claim in enumerate(claims_of([begun(asked)]), 1)]
-    book.learn(rows, NOW)
+    book.learn(rows, now())
     stop()
-    book.learn(rows, NOW)
+    book.learn(rows, now())
     assert heard == [1]
 
 
 def test_only_a_token_uses_an_approval() -> None:
     asked = question()
     [known] = told(begun(asked), given(asked))
-    approved = known.approved_at(microseconds(NOW))
+    approved = known.approved_at(microseconds(now()))
     assert approved is not None
     [claim] = claims_of([using(approved), record(), using(approved, token_id="")])
     assert (claim.key, claim.actor) == (f"approval/{asked.id}/3", SETTLER)

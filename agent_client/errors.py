@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, ClassVar
 from agent_client.remedies import REMEDIES
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,18 @@ class SvidExpiresSoon(PreconditionFailed):
 
 
 class ApprovalRequired(PreconditionFailed):
-    """Somebody has to approve first. ``scopes`` are those that need it."""
+    """Somebody has to approve first. ``scopes`` are those that need it.
+
+    Attributes:
+        approval_request: The name of the request for approval that is open for exactly this, or was denied; ``None``
+            where nobody asked yet.
+        approval_expires_at: When that ends, UTC; ``None`` likewise.
+        approval_digest: The digest of what it is for; ``None`` likewise.
+    """
+
+    approval_request: str | None = None
+    approval_expires_at: datetime | None = None
+    approval_digest: str | None = None
 
 
 class NotFound(IssuerRequestError):

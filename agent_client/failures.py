@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -73,6 +73,10 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "TOO_MANY_REVOCATIONS": errors.LimitExceeded,
     "REVOCATION_UNKNOWN": errors.NotFound,
     "REVOCATION_FINAL": errors.PreconditionFailed,
+    "APPROVAL_UNKNOWN": errors.NotFound,
+    "APPROVAL_NOT_OPEN": errors.PreconditionFailed,
+    "APPROVER_NOT_ALLOWED": errors.AccessDenied,
+    "TOO_MANY_APPROVALS": errors.LimitExceeded,
     "IDENTITY_UNAVAILABLE": errors.IssuerUnavailable,
     "POLICY_NOT_LOADED": errors.IssuerUnavailable,
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,
@@ -119,7 +123,7 @@ def failure_of_status(status: Status) -> IssuerRequestError:
     """Return what a status that the issuer sent means, be it a call's or that of one item of a batch."""
     info = _info(status)
     by_code = _ERRORS_BY_CODE.get(status.code, errors.IssuerFault)
-    return ERRORS_BY_REASON.get(info.reason, by_code)(
+    failure = ERRORS_BY_REASON.get(info.reason, by_code)(
         status.message or f"the issuer ended the call with {_code_name(status.code)}",
         reason=info.reason or None,
         decision_id=info.metadata.get("decisionId"),
@@ -128,6 +132,19 @@ def failure_of_status(status: Status) -> IssuerRequestError:
         violations=_violations(status),
         retry_after=_retry_after(status),
     )
+    if isinstance(failure, errors.ApprovalRequired):
+        failure.approval_request = info.metadata.get("approvalRequest")
+        failure.approval_digest = info.metadata.get("digest")
+        failure.approval_expires_at = _moment(info.metadata.get("expireTime", ""))
+    return failure
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _unreachable(text: str, address: str) -> IssuerRequestError:

@@ -15,6 +15,7 @@ from issuer.ledger.engine import Opened
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from issuer.core.ledger_claims import ClaimRow
     from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Beginning, RevocationRow
 
@@ -34,6 +35,10 @@ class Nothing:
         return BEFORE_FIRST
 
     async def revocations(self, after: int, alive_at: int, limit: int) -> list[RevocationRow]:  # noqa: ARG002 - as above
+        """Know of none."""
+        return []
+
+    async def claims(self, after: int, alive_at: int, limit: int) -> list[ClaimRow]:  # noqa: ARG002 - as above
         """Know of none."""
         return []
 

@@ -9,38 +9,27 @@ from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
-from issuer.core.claims import TokenProfile
+from issuer.approval_webhook import ApprovalWebhook, WebhookNotConfigured, read_secret
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
-from issuer.core.own_token import OwnTokens
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.verdicts import CallerVerifier
 from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
-from issuer.introspection import Introspection
-from issuer.issuance import Issuance
-from issuer.kept_policies import KeptPolicies
-from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.token_book import LedgerTokenBook
-from issuer.ledger_keeping import LedgerKeeping, ledger_reader
+from issuer.ledger_keeping import LedgerKeeping
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
 from issuer.public_http.settings import PublicHttpError
-from issuer.revocation_feed import RevocationFeed
-from issuer.revoking import Revoking
 from issuer.rpc.admin_methods import AdminMethods
-from issuer.rpc.decision_methods import DecisionMethods
 from issuer.rpc.listener import AddressInUse, CannotListen
-from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.pipeline import Pipeline
-from issuer.rpc.report_methods import ReportMethods
-from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
+from issuer.services import Parts, services
 from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
@@ -58,7 +47,6 @@ if TYPE_CHECKING:
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
     from issuer.rpc.listener import Listener
-    from issuer.rpc.roles import Roles
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -77,6 +65,7 @@ STARTUP_FAULTS = (
     PolicyInvalid,
     KeyFileError,
     PublicHttpError,
+    WebhookNotConfigured,
     AddressInUse,
     CannotListen,
     *TELEMETRY_FAULTS,
@@ -124,6 +113,7 @@ class App:
                 self._config.policy.path,
                 self._clock.now(),
                 legacy_ceiling=self._config.policy.legacy_max_ttl,
+                feeders=frozenset(roles_of(self._config.admin).feeders),
                 generations=self._config.policy.generations,
             )
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
@@ -143,13 +133,22 @@ class App:
             )
             await _begun(rollout)
             self._on_signals(rollout, keeping.copy)
+            webhook = self._webhook(keeping)
             identity = await self._identity(stack)
             roles = roles_of(self._config.admin)
             admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
-            issuance = self._issuance(policies, self._facts(store, stack), signer, keeping)
-            server = self._rpc_server(
-                issuance, admin, roles, keeping, policies=policies, signer=signer, identity=identity
+            parts = Parts(
+                config=self._config,
+                clock=self._clock,
+                ids=self._ids,
+                policies=policies,
+                facts=self._facts(store, stack),
+                signer=signer,
+                keeping=keeping,
+                roles=roles,
+                development=self._insecure_dev,
             )
+            server = self._rpc_server(parts, admin, identity)
             port = server.bind()
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
@@ -157,6 +156,8 @@ class App:
             await server.health.set_serving(serving=False)
             await server.start()
             self._watch(policies, rollout, feeder, seen)
+            if webhook is not None:
+                self._start(webhook.run())
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -188,6 +189,15 @@ class App:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
+
+    def _webhook(self, keeping: LedgerKeeping) -> ApprovalWebhook | None:
+        approvals = self._config.approvals
+        if approvals.webhook_url is None or approvals.webhook_secret_file is None:
+            return None
+        secret = read_secret(approvals.webhook_secret_file)
+        return ApprovalWebhook(
+            approvals.webhook_url, secret, approvals=keeping.approvals, clock=self._clock, log=self._log
+        )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
         if self._config.facts.folder is None:
@@ -276,68 +286,17 @@ class App:
         self._telemetry.watch_ledger(keeping.ledger, keeping.copy)
         return keeping
 
-    def _issuance(
-        self, policies: DirectoryPolicyBook, facts: Facts, signer: KeyFileSigner, keeping: LedgerKeeping
-    ) -> Issuance:
-        return Issuance(
-            profile=TokenProfile(issuer=self._config.issuer.url, development=self._insecure_dev),
-            policies=policies,
-            facts=facts,
-            signer=signer,
-            ids=self._ids,
-            ledger=keeping.ledger,
-            revocations=keeping.revocations,
-            refusals=keeping.refusals,
-        )
-
-    def _rpc_server(
-        self,
-        issuance: Issuance,
-        admin: AdminMethods,
-        roles: Roles,
-        keeping: LedgerKeeping,
-        *,
-        policies: DirectoryPolicyBook,
-        signer: KeyFileSigner,
-        identity: SpireIdentity,
-    ) -> RpcServer:
-        reader = ledger_reader(self._config.ledger)
-        decisions = LedgerDecisionBook(reader, KeptPolicies(reader).get)
-        revocations, tokens = keeping.revocations, LedgerTokenBook(reader)
-        revoking = Revoking(ledger=keeping.ledger, revocations=revocations, tokens=tokens, ids=self._ids)
-        methods = IssuerMethods(
-            issuance=issuance,
-            signer=signer,
-            key_set_max_age=self._config.http.key_set_max_age,
-            introspection=Introspection(
-                own=OwnTokens(signer.public_keys().jwks.decode(), self._config.issuer.url),
-                policies=policies,
-                revocations=revocations,
-                tokens=tokens,
-                is_current=lambda: keeping.ledger.fault is None,
-            ),
-            revoking=revoking,
-            feed=RevocationFeed(
-                revocations=revocations,
-                policies=policies,
-                tokens=tokens,
-                clock=self._clock,
-                is_current=lambda: keeping.ledger.fault is None,
-            ),
-        )
+    def _rpc_server(self, parts: Parts, admin: AdminMethods, identity: SpireIdentity) -> RpcServer:
         verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
         return RpcServer(
             self._listener(identity),
-            methods=methods,
+            services(parts),
             admin=admin,
-            decisions=DecisionMethods(decisions),
-            reports=ReportMethods(decisions, policies),
-            revocations=RevocationMethods(revoking),
             pipeline=Pipeline(
                 clock=self._clock,
                 ids=self._ids,
                 verifier=verifier,
-                roles=roles,
+                roles=parts.roles,
                 turns=self._turns(),
                 log=self._log,
                 observer=self._telemetry,

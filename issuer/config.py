@@ -89,6 +89,15 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
+def _service_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+        raise ValueError("must be an https URL (http only for a loopback address)")
+    if not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be a URL with a host and without user, query and fragment")
+    return url
+
+
 class IssuerSection(_Section):
     """``[issuer]``: who the issuer says it is."""
 
@@ -226,6 +235,25 @@ class AdminSection(_Section):
         return feeders
 
 
+class ApprovalsSection(_Section):
+    """``[approvals]``: who is told of requests for approval."""
+
+    webhook_url: str | None = None
+    webhook_secret_file: Annotated[FilePath | None, Field(validate_default=True)] = None
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        return None if url is None else _service_url(url)
+
+    @field_validator("webhook_secret_file")
+    @classmethod
+    def _check_both(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        if "webhook_url" in info.data and (file is None) is not (info.data["webhook_url"] is None):
+            raise ValueError("set both of 'webhook_url' and 'webhook_secret_file', or neither")
+        return file
+
+
 class HttpSection(_Section):
     """``[http]``: the public listener with the key set and metadata."""
 
@@ -285,6 +313,7 @@ class Config(_Section):
     ledger: LedgerSection
     decision_log: DecisionLogSection = DecisionLogSection()
     metrics: MetricsSection = MetricsSection()
+    approvals: ApprovalsSection = ApprovalsSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()

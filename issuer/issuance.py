@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from issuer.core.access import facts_needed_to_list, list_access
@@ -34,13 +34,15 @@ from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
 from issuer.observing import UNTRACED, Step
-from issuer.ports import EpochMoved
+from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
     from issuer.core.access import Access
+    from issuer.core.approval_book import ApprovalBook
+    from issuer.core.approvals import Approvals, Approved
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
     from issuer.core.facts import FactKey, Facts
@@ -57,8 +59,8 @@ LogFields = dict[str, "str | int | float | bool | list[str] | None"]
 """What a step adds to the log line of its call; never a secret."""
 
 MAX_TRIES = 5
-"""So often a decision is made again because somebody revoked something meanwhile; an operator does not do that faster
-than a few commits."""
+"""So often a decision is made again because somebody revoked something meanwhile, or used the same approval; that does
+not happen faster than a few commits."""
 _REQUESTS_BETWEEN_TURNS = 16
 """A batch gives other calls a turn of the event loop after so many requests: at about 0.1 ms each, under 2 ms."""
 
@@ -122,6 +124,14 @@ class _Prepared:
 
     record: DecisionRecord | None
     outcome: IssuedToken | Exception
+    used: Approved | None = None
+
+
+class Context(NamedTuple):
+    """What a decision is made from beside the policy and facts; which of it holds when it is written is looked at."""
+
+    revocations: Revocations
+    approvals: Approvals
 
 
 class Issuance:
@@ -135,6 +145,7 @@ class Issuance:
         ids: Where identifiers come from.
         ledger: Where decisions are kept.
         revocations: Those that hold.
+        approvals: What people approved.
         refusals: How many refusals are recorded.
     """
 
@@ -148,6 +159,7 @@ class Issuance:
         ids: TokenIds,
         ledger: Ledger,
         revocations: RevocationBook,
+        approvals: ApprovalBook,
         refusals: RefusalBudget,
     ) -> None:
         self._profile = profile
@@ -157,6 +169,7 @@ class Issuance:
         self._ids = ids
         self._ledger = ledger
         self._revocations = revocations
+        self._approvals = approvals
         self._refusals = refusals
 
     async def issue_tokens(
@@ -164,15 +177,15 @@ class Issuance:
     ) -> list[IssuedToken | Exception]:
         """Decide each request, and issue what was decided.
 
-        1. Take the policy in force, and the revocations that hold, once.
+        1. Take the policy in force, the revocations that hold, and what was approved for this caller, once.
         2. Fetch the facts that its rules about this request mention; what cannot be had in time is missing.
         3. Decide. A denial skips to 7.
         4. Build the claims.
         5. Check the bytes about to be signed with other code than built them: no wider, no longer.
         6. Sign, in memory.
         7. Record the decisions, whatever they were, in one commit: durable, or nobody learns them. If revocations
-           changed since 1, begin again: what was signed is thrown away. Refusals beyond the caller's budget are only
-           counted, or the caller is told to wait.
+           changed since 1, or an approval was used or taken back, begin again: what was signed is thrown away. Refusals
+           beyond the caller's budget are only counted, or the caller is told to wait.
         8. Release the tokens and the refusals.
 
         Args:
@@ -200,7 +213,7 @@ class Issuance:
             asked.trace.at(Step.RECORD)
             try:
                 await self._record([each.record for each in kept if each.record], within, revocations.epoch)  # 7
-            except EpochMoved:
+            except (EpochMoved, ClaimTaken):
                 continue
             asked.trace.at(Step.RELEASE)
             plan.settle()
@@ -208,7 +221,7 @@ class Issuance:
             if outcomes and isinstance(outcomes[-1], PolicyDenied):
                 log_fields["decision_id"] = outcomes[-1].decision_id  # another's, where this refusal is only counted
             return outcomes
-        raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations change too fast; nothing was issued")
+        raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
 
     async def _record(self, records: list[DecisionRecord], within: float | None, epoch: int) -> None:
         if records:
@@ -217,16 +230,18 @@ class Issuance:
     async def _prepare_all(
         self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields
     ) -> list[_Prepared]:
-        prepared = []
+        prepared: list[_Prepared] = []
+        approvals = self._approvals.approved_for(asked.caller.spiffe_id, asked.now)  # 1
         for position, each in enumerate(listed):
             if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
                 await asyncio.sleep(0)
-            prepared.append(await self._prepare(asked, each, revocations, log_fields))
+            one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
+            if one.used is not None:
+                approvals = approvals.after_use(one.used)
+            prepared.append(one)
         return prepared
 
-    async def _prepare(
-        self, asked: Asked, wanted: Wanted, revocations: Revocations, log_fields: LogFields
-    ) -> _Prepared:
+    async def _prepare(self, asked: Asked, wanted: Wanted, context: Context, log_fields: LogFields) -> _Prepared:
         decision_id = self._ids.decision_id(asked.now)
         request = wanted.request
         log_fields["decision_id"] = decision_id
@@ -238,7 +253,7 @@ class Issuance:
             asked.trace.at(Step.FETCH_FACTS)
             facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
             asked.trace.at(Step.DECIDE)
-            decision = decide(policy, asked.caller, request, facts, asked.now, revocations=revocations)  # 3
+            decision = decide(policy, asked.caller, request, facts, asked.now, **context._asdict())  # 3
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
         log_fields |= _considered(decision)
@@ -263,7 +278,8 @@ class Issuance:
             return _Prepared(record(failed=_reason_of(error)), error)
         log_fields |= _outcome(claims, decision, token)
         minted = Minted(claims.token_id, claims.expires_at, token.sha256) if token else None
-        return _Prepared(record(minted=minted), _issued(claims, decision, decision_id, token))
+        used = decision.approval if token else None
+        return _Prepared(record(minted=minted), _issued(claims, decision, decision_id, token), used)
 
     async def list_access(self, asked: Asked) -> tuple[Access, ...]:
         """Return what policy lets the caller ask for now, and what is missing for the rest.

@@ -7,6 +7,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from issuer.core.approval_book import ApprovalBook
 from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_checkpoint
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
@@ -77,9 +78,11 @@ class LedgerKeeping:
             self.copy = JsonLines(copy.path, required=copy.required, clock=clock, log=log, on_change=on_change)
         self.revocations = LedgerRevocations(signer.key_id)
         self.refusals = RefusalBudget(section.recorded_refusals)
+        self.approvals = ApprovalBook()
         self.ledger = GroupCommit(
             ledger_engine(section),
             revocations=self.revocations,
+            approvals=self.approvals,
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",

@@ -122,6 +122,18 @@ class EpochMoved(Exception):
     """What was to be written was decided from revocations that are not the ones that hold now. Nothing was written."""
 
 
+class ClaimTaken(Exception):
+    """What was to be written takes something that was taken meanwhile. Nothing was written.
+
+    Args:
+        keys: The claims that are taken.
+    """
+
+    def __init__(self, keys: frozenset[str]) -> None:
+        super().__init__()
+        self.keys = keys
+
+
 class Ledger(Protocol):
     """What was decided and done, kept before anybody is answered."""
 
@@ -135,6 +147,7 @@ class Ledger(Protocol):
 
         Raises:
             EpochMoved: Other revocations hold by now: decide again.
+            ClaimTaken: A use or a step was taken meanwhile: decide again.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It is then not known whether they are kept.
         """
         ...

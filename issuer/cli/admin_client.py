@@ -1,4 +1,4 @@
-"""A client of AdminService: the connection, identity and errors of :mod:`agent_client`, and other methods.
+"""A client of AdminService and ApprovalService: the connection, identity and errors are those of :mod:`agent_client`.
 
 Imports gRPC: import it within a command, so that the others start without it.
 """
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, TypeVar
 from agent_client.exchanges import Exchange
 from agent_client.sync import SyncIssuerClient
 from issuer_api.v1 import admin_service_pb2 as pb
+from issuer_api.v1 import approval_service_pb2 as approval_pb
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
+_APPROVALS = approval_pb.DESCRIPTOR.services_by_name["ApprovalService"].full_name
 Answer = TypeVar("Answer", bound="Message")
 
 
 class AdminClient(SyncIssuerClient):
-    """Calls an issuer as an operator or a viewer, with the SVID of this process.
+    """Calls an issuer as an operator, a viewer or an approver, with the SVID of this process.
 
     Every method is safe to repeat, so each is tried again while the issuer is unavailable. Errors are those of
     :mod:`agent_client.errors`.
@@ -50,8 +52,29 @@ class AdminClient(SyncIssuerClient):
         request = pb.LiftRevocationRequest(revocation_id=revocation_id)
         return self._ask("LiftRevocation", request, pb.LiftRevocationResponse).revocation
 
-    def _ask(self, method: str, message: Message, answer: type[Answer]) -> Answer:
-        exchange = Exchange(f"/{_SERVICE}/{method}", message, answer.FromString, _as_it_is)
+    def approval_request(self, name: str) -> approval_pb.GetApprovalRequestResponse:
+        """Return a request for approval, with what the identity that asked holds."""
+        request = approval_pb.GetApprovalRequestRequest(name=name)
+        return self._ask("GetApprovalRequest", request, approval_pb.GetApprovalRequestResponse, _APPROVALS)
+
+    def list_approval_requests(
+        self, request: approval_pb.ListApprovalRequestsRequest
+    ) -> approval_pb.ListApprovalRequestsResponse:
+        """Return a page of requests for approval."""
+        return self._ask("ListApprovalRequests", request, approval_pb.ListApprovalRequestsResponse, _APPROVALS)
+
+    def approve_request(self, request: approval_pb.ApproveRequestRequest) -> approval_pb.ApprovalRequest:
+        """Approve, and return how the request stands."""
+        answer = self._ask("ApproveRequest", request, approval_pb.ApproveRequestResponse, _APPROVALS)
+        return answer.approval_request
+
+    def deny_request(self, name: str, reason: str) -> approval_pb.ApprovalRequest:
+        """Deny, and return how the request stands."""
+        request = approval_pb.DenyRequestRequest(name=name, reason=reason)
+        return self._ask("DenyRequest", request, approval_pb.DenyRequestResponse, _APPROVALS).approval_request
+
+    def _ask(self, method: str, message: Message, answer: type[Answer], service: str = _SERVICE) -> Answer:
+        exchange = Exchange(f"/{service}/{method}", message, answer.FromString, _as_it_is)
         response: Answer = self._call(exchange, None)
         return response
 

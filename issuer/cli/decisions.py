@@ -235,6 +235,7 @@ def document_of(stored: StoredDecision) -> dict[str, object]:
         "expires_at": None if record.expires_at is None else _time(record.expires_at * 1_000_000),
         "token_sha256": record.token_sha256.hex(),
         "audit": json.loads(record.audit or "null"),
+        "approval": json.loads(record.approval or "null"),
         "seq": stored.seq,
         "chain_position": stored.position,
     }

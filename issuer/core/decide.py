@@ -16,15 +16,15 @@ The rules, in order:
  7. A grant applies when all its conditions are known to be true: what cannot be evaluated does not grant.
  8. A scope is granted when an applying grant for that application names it, no prohibition does, and what its risk
     tier and the limits on it require is known to be true. A limit, like a prohibition, applies unless it is known not
-    to. A scope that needs an approval is not granted without one.
+    to. A scope that needs an approval is not granted without one for exactly this request that is not over.
  9. All or nothing: one refused scope refuses the request, unless the caller set ``allow_partial``, and then at least
     one scope must be left.
 10. The reason of a refusal is the first obstacle whose removal, with those before it, would have led to a token:
     dates, grant type, missing facts, false conditions, approval. If none would have, no rule gives what was asked for.
 11. For each scope, of the grants that give it, the one with the longest lifetime counts (of equal ones the lowest id).
     The token lives the minimum over its scopes of: asked, grant, scope, audience, risk tier, limits, rest of the SVID,
-    rest of the grant. Whole seconds, rounded down. A legacy grant drops the rest of the SVID, for tokens that are not
-    bound to it: a bound one is worth nothing longer than the SVID lives.
+    rest of the grant, rest of the approval. Whole seconds, rounded down. A legacy grant drops the rest of the SVID, for
+    tokens that are not bound to it: a bound one is worth nothing longer than the SVID lives.
 12. A token that would live less than ``min_ttl`` is not issued: renew the SVID first, or ask for more. Under
     ``allow_partial`` a scope whose token alone would be so short is left out.
 13. What is left is granted. The token is bound to the caller's certificate when the caller asks for that or when the
@@ -41,9 +41,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from issuer.core.approvals import NO_LOOK, NOTHING_APPROVED, ApprovalLook, look_for
 from issuer.core.candidates import find_candidates, is_in_force
 from issuer.core.condition import Truth
-from issuer.core.decision import Denial, Grant, LifetimeBound, Shadow
+from issuer.core.decision import Denial, Grant, LifetimeBound, shadow_of
 from issuer.core.errors import Reason
 from issuer.core.evaluation import Evaluator
 from issuer.core.instants import microseconds
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from issuer.core.approvals import Approvals
     from issuer.core.caller import Caller
     from issuer.core.condition import Condition
     from issuer.core.facts import Facts
@@ -100,6 +102,7 @@ class Inputs:
     now: datetime
     evaluator: Evaluator
     revocations: Revocations = NOTHING_REVOKED
+    approvals: ApprovalLook = NO_LOOK
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +151,19 @@ def decide(
     now: datetime,
     *,
     revocations: Revocations = NOTHING_REVOKED,
+    approvals: Approvals = NOTHING_APPROVED,
 ) -> Grant | Denial:
     """Return what ``policy`` says to ``request`` at ``now`` (timezone-aware).
 
     ``caller`` is trusted to be verified: only its ID and the end of its SVID are read. ``facts`` may hold more than is
-    needed, and may lack what is: that is then missing.
+    needed, and may lack what is: that is then missing. ``approvals`` are context: they remove one obstacle, no other.
     """
-    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now), revocations)
+    look = look_for(approvals, policy, caller, request, now)
+    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now), revocations, look)
     enforced, with_audited = find_rules(inputs)
     answer = _answer(inputs, enforced)
     if with_audited is not None:
-        answer = replace(answer, shadow=_shadow(answer, _answer(inputs, with_audited)))
+        answer = replace(answer, shadow=shadow_of(answer, _answer(inputs, with_audited)))
     return unless_revoked(inputs, answer)
 
 
@@ -256,10 +261,13 @@ def _select_scopes(inputs: Inputs, applying: _Applying, ignored: int) -> Allowed
 def _requirements_hold(inputs: Inputs, applying: _Applying, scope: str, ignored: int) -> bool:
     rule = inputs.policy.audiences[inputs.request.audience].scopes[scope]
     tier = inputs.policy.risk_tiers[rule.risk]
-    if (rule.approval or tier.approval) and not ignored & Obstacle.APPROVAL:
-        return False
     required = [tier.requires, *(limit.requires for limit in limits_on(applying.limits, scope))]
-    return all(_holds(inputs, conditions, applying.application, ignored) for conditions in required)
+    # The approval last: what conditions are found to lack does not depend on it, so that a record replays.
+    return all(_holds(inputs, conditions, applying.application, ignored) for conditions in required) and (
+        not (rule.approval or tier.approval)
+        or bool(ignored & Obstacle.APPROVAL)
+        or inputs.approvals.covering(scope, applying.application) is not None
+    )
 
 
 def limits_on(limits: Iterable[LimitRule], scope: str) -> list[LimitRule]:
@@ -267,9 +275,8 @@ def limits_on(limits: Iterable[LimitRule], scope: str) -> list[LimitRule]:
     return [limit for limit in limits if limit.scopes is None or scope in limit.scopes]
 
 
-def with_reason(inputs: Inputs, rules: Rules, refused: Refused) -> Refused:
-    """Apply rule 10."""
-    ignored = Obstacle.NONE
+def with_reason(inputs: Inputs, rules: Rules, refused: Refused, ignored: int = Obstacle.NONE) -> Refused:
+    """Apply rule 10, as if the obstacles that are ``ignored`` were not there."""
     for obstacle, reason in _REASONS:
         ignored |= obstacle
         without = select(inputs, rules, ignored)
@@ -304,6 +311,7 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
         legacy=limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime,
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
+        approval=inputs.approvals.used(allowed.by_scope, allowed.application),
     )
 
 
@@ -348,7 +356,11 @@ def without_too_short(inputs: Inputs, allowed: Allowed) -> Allowed:
 def longest(inputs: Inputs, allowed: Allowed, scope: str, *, bound: bool) -> tuple[GrantRule, Limit]:
     """Return the grant that counts for ``scope``, and the limit that sets how long its token may live."""
     limits = limits_on(allowed.limits, scope)
-    ways = [(grant, shortest(terms_of(inputs, grant, scope, limits, bound=bound))) for grant in allowed.by_scope[scope]]
+    extra = inputs.approvals.limits(scope, allowed.application)
+    ways = [
+        (grant, shortest([*terms_of(inputs, grant, scope, limits, bound=bound), *extra]))
+        for grant in allowed.by_scope[scope]
+    ]
     return min(ways, key=lambda way: (-way[1].lifetime, way[0].id))
 
 
@@ -382,16 +394,5 @@ def _denial(inputs: Inputs, refused: Refused) -> Denial:
         policy_digest=inputs.policy.digest,
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
+        approval=inputs.approvals.found,
     )
-
-
-def _shadow(answer: Grant | Denial, other: Grant | Denial) -> Shadow | None:
-    """Return what ``other`` says if it says anything else."""
-    shadow = _summary(other)
-    return None if replace(shadow, rule_ids=answer.rule_ids) == _summary(answer) else shadow
-
-
-def _summary(answer: Grant | Denial) -> Shadow:
-    if isinstance(answer, Denial):
-        return Shadow(answer.reason, answer.scopes, None, answer.rule_ids)
-    return Shadow(None, answer.scopes, answer.lifetime, answer.rule_ids)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from issuer.core.approvals import Approved
     from issuer.core.errors import Reason
     from issuer.core.facts import Fact
     from issuer.core.token_request import GrantType
@@ -26,6 +27,7 @@ class LifetimeBound(StrEnum):
     GRANT_EXPIRY = "grant_expiry"
     LIMIT = "limit"
     LEGACY = "legacy"
+    APPROVAL = "approval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Grant:
         missing: What conditions needed and nobody told, sorted.
         facts: The facts that conditions mentioned.
         shadow: What rules in audit mode would have changed; ``None`` for nothing.
+        approval: The approval that it rests on; ``None`` when it needed none.
     """
 
     audience: str
@@ -82,6 +85,7 @@ class Grant:
     missing: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     shadow: Shadow | None = None
+    approval: Approved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Denial:
         missing: What conditions needed and nobody told, sorted.
         facts: The facts that conditions mentioned.
         shadow: What rules in audit mode would have changed; ``None`` for nothing.
+        approval: The approval that was there and was not enough; ``None`` for none.
     """
 
     reason: Reason
@@ -105,3 +110,16 @@ class Denial:
     missing: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
     shadow: Shadow | None = None
+    approval: Approved | None = None
+
+
+def shadow_of(answer: Grant | Denial, other: Grant | Denial) -> Shadow | None:
+    """Return what ``other``, made with the rules in audit mode, says if it says anything else than ``answer``."""
+    shadow = _summary(other)
+    return None if replace(shadow, rule_ids=answer.rule_ids) == _summary(answer) else shadow
+
+
+def _summary(answer: Grant | Denial) -> Shadow:
+    if isinstance(answer, Denial):
+        return Shadow(answer.reason, answer.scopes, None, answer.rule_ids)
+    return Shadow(None, answer.scopes, answer.lifetime, answer.rule_ids)

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from issuer.core.instants import moment
-from issuer.core.ledger_entries import Event, RevocationLifted, RevocationMade
+from issuer.core.ledger_entries import ApprovalStep, Event, RevocationLifted, RevocationMade
 from issuer.core.record import DecisionRecord, Flag, Outcome
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def ecs_document(entry: Entry) -> dict[str, object] | None:
         return _decision(entry)
     if isinstance(entry, Event):
         return _event(entry)
+    if isinstance(entry, ApprovalStep):
+        return _event(entry.event())
     if isinstance(entry, RevocationMade):
         return _event(entry.event(0, 0))  # which number it has is the ledger's own matter
     if isinstance(entry, RevocationLifted):
@@ -83,6 +85,7 @@ def _said(record: DecisionRecord) -> dict[str, object]:
         "lifetime_rule": record.lifetime_rule,
         "token_id": record.token_id,
         "token_sha256": record.token_sha256.hex(),
+        "approval": json.loads(record.approval or "null"),
         "expires_at": None if record.expires_at is None else _time(record.expires_at * 1_000_000),
     }
 

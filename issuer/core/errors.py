@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from issuer.core.approval_state import ApprovalRequest
+
 
 @unique
 class Reason(StrEnum):
@@ -92,6 +94,12 @@ class Reason(StrEnum):
     REVOCATION_UNKNOWN = "REVOCATION_UNKNOWN"
     REVOCATION_FINAL = "REVOCATION_FINAL"
 
+    # Requests for approval, and their answers.
+    APPROVAL_UNKNOWN = "APPROVAL_UNKNOWN"
+    APPROVAL_NOT_OPEN = "APPROVAL_NOT_OPEN"
+    APPROVER_NOT_ALLOWED = "APPROVER_NOT_ALLOWED"
+    TOO_MANY_APPROVALS = "TOO_MANY_APPROVALS"
+
     # The issuer itself. All fail closed and are safe to retry.
     IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"
     POLICY_NOT_LOADED = "POLICY_NOT_LOADED"
@@ -141,14 +149,15 @@ class RpcNotAllowed(IssuerError):
 class PolicyDenied(IssuerError):
     """Policy refused the request.
 
-    ``scopes`` are those of the request that were refused (empty when the whole request was). The message never tells
-    what policy expected.
+    ``scopes`` are those of the request that were refused (empty when the whole request was). ``approval`` is what was
+    asked for exactly this and is open, or was denied. The message never tells what policy expected.
     """
 
     def __init__(self, reason: Reason, message: str, *, decision_id: str, scopes: tuple[str, ...] = ()) -> None:
         super().__init__(reason, message)
         self.decision_id = decision_id
         self.scopes = scopes
+        self.approval: ApprovalRequest | None = None
 
 
 class AdminRefused(IssuerError):

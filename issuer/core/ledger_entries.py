@@ -100,6 +100,33 @@ class RevocationLifted(NamedTuple):
         return Event(REVOCATION_LIFTED, self.time, self.actor, detail({"id": self.id, "version": version}))
 
 
+class ApprovalStep(NamedTuple):
+    """A step of a request for approval: that it was made, or an answer to it.
+
+    Attributes:
+        kind: The kind of its event, one of those below.
+        request: The id of the request.
+        number: Which step of it this is, from 1; each is written once.
+        time: Microseconds since 1970 UTC.
+        actor: The SPIFFE ID of who made it.
+        detail: What it says, as canonical JSON (:mod:`issuer.core.approval_text`).
+        expires_at: When nothing of the request matters any more, microseconds since 1970 UTC.
+    """
+
+    kind: str
+    request: str
+    number: int
+    time: int
+    actor: str
+    detail: str
+    expires_at: int
+
+    def event(self) -> Event:
+        """Return what is chained."""
+        members = {"request": self.request, "number": self.number, "said": json.loads(self.detail)}
+        return Event(self.kind, self.time, self.actor, detail(members))
+
+
 class Sweep(NamedTuple):
     """Removes entries that were pruned, and erases personal texts.
 
@@ -113,7 +140,15 @@ class Sweep(NamedTuple):
 
 
 Entry: TypeAlias = (
-    DecisionRecord | Event | KeptPolicy | Checkpoint | PrunedTo | Sweep | RevocationMade | RevocationLifted
+    DecisionRecord
+    | Event
+    | KeptPolicy
+    | Checkpoint
+    | PrunedTo
+    | Sweep
+    | RevocationMade
+    | RevocationLifted
+    | ApprovalStep
 )
 
 WRITER_STARTED: Final = "writer_started"
@@ -123,6 +158,10 @@ ENTRIES_PRUNED: Final = "entries_pruned"
 REVOCATION_MADE: Final = "revocation_made"
 REVOCATION_LIFTED: Final = "revocation_lifted"
 REFUSALS_COUNTED: Final = "refusals_counted"
+APPROVAL_REQUESTED: Final = "approval_requested"
+APPROVAL_GIVEN: Final = "approval_given"
+APPROVAL_DENIED: Final = "approval_denied"
+APPROVAL_CANCELLED: Final = "approval_cancelled"
 
 
 def detail(values: Mapping[str, object]) -> str:

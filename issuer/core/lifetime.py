@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from issuer.core.decision import LifetimeBound
+from issuer.core.instants import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,8 @@ class Limit:
     Attributes:
         lifetime: In whole seconds; not positive when its end has passed.
         bound: The kind of input that set it.
-        rule: Which one: the id of a rule, or the name of an audience, a scope or a tier; empty for request and SVID.
+        rule: Which one: the id of a rule, or the name of an audience, a scope or a tier; empty for the request, the
+            SVID and an approval.
     """
 
     lifetime: timedelta
@@ -40,6 +42,12 @@ def request_limit(ttl: timedelta) -> Limit:
 def svid_limit(not_after: datetime, now: datetime) -> Limit:
     """Return the limit that the rest of the caller's SVID sets."""
     return Limit(_whole_seconds(not_after - now), LifetimeBound.SVID)
+
+
+def approval_limit(until: int, ttl: int | None, now: datetime) -> Limit:
+    """Return the limit that an approval sets: the rest of its life, or what an approver shortened it to."""
+    rest = _whole_seconds(moment(until) - now)
+    return Limit(rest if ttl is None else min(rest, timedelta(seconds=ttl)), LifetimeBound.APPROVAL)
 
 
 def policy_limits(

@@ -46,12 +46,14 @@ class Approval:
     Attributes:
         approvers: Patterns over the SPIFFE IDs of those who may.
         quorum: How many of them, at least one.
-        valid_for: How long an approval can be used.
+        valid_for: How long an answer is waited for, and then how long an approval can be used.
+        uses: For how many tokens an approval is good, at least one.
     """
 
     approvers: tuple[WorkloadPattern, ...]
     quorum: int
     valid_for: timedelta
+    uses: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def _tier(tier: RiskTier, rules: TierRules) -> list[object]:
 def _approval(approval: Approval | None) -> list[object] | None:
     if approval is None:
         return None
-    return [_patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for)]
+    return [_patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for), approval.uses]
 
 
 def _grant(rule: GrantRule) -> list[object]:

@@ -12,6 +12,7 @@ from issuer.core.policy_values import SharedValues
 if TYPE_CHECKING:
     from issuer.core.facts import FactType
     from issuer.core.policy import (
+        Approval,
         AudienceRule,
         Environment,
         Folder,
@@ -147,6 +148,14 @@ class PolicyDraft:
         if node is not None and duration is not None and duration < MAX_MIN_TTL:
             self.short_ttls.append((duration, source.position(node)))
         return duration
+
+    def approvals(self) -> list[tuple[Approval, Position]]:
+        """Return every approval that is asked for, with its place."""
+        of_tiers = [(rules.approval, position) for rules, position in self.tiers.values()]
+        of_scopes = [
+            (scope.approval, each.source) for each in self.audiences.values() for scope in each.scopes.values()
+        ]
+        return [(approval, position) for approval, position in (*of_tiers, *of_scopes) if approval is not None]
 
     def merged_min_ttl(self) -> timedelta:
         """Return the shortest lifetime of a token, as set or by default."""

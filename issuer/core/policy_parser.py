@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.duration import format_duration
 from issuer.core.policy import Policy
+from issuer.core.policy_approvers import check_approvers
 from issuer.core.policy_digest import PolicyParts, policy_digest
 from issuer.core.policy_draft import MAX_MIN_TTL, PolicyDraft
 from issuer.core.policy_faults import FaultList, Position, quoted
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import timedelta
 
+    from issuer.core.spiffe_id import SpiffeId
     from issuer.core.yaml_reader import Entry, Node
 
 
@@ -38,12 +40,15 @@ class PolicyFile:
     content: bytes
 
 
-def parse_policy(files: Iterable[PolicyFile], *, legacy_ceiling: timedelta | None = None) -> Policy:
+def parse_policy(
+    files: Iterable[PolicyFile], *, legacy_ceiling: timedelta | None = None, feeders: Iterable[SpiffeId] = ()
+) -> Policy:
     """Return the policy that the files make together; their order does not matter.
 
     Args:
         files: Their names are relative to the policy's folder, with ``/``.
         legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
+        feeders: Who tells facts; they may not approve.
 
     Raises:
         PolicyInvalid: With all faults of all files, up to the bound.
@@ -65,6 +70,7 @@ def parse_policy(files: Iterable[PolicyFile], *, legacy_ceiling: timedelta | Non
         fact_types=draft.fact_types,
         environments=tuple(draft.environments.values()),
     )
+    check_approvers(faults, draft.approvals(), parts.grants, feeders)
     faults.raise_if_any()
     return Policy(
         **parts._asdict(),

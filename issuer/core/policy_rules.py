@@ -33,6 +33,8 @@ from issuer.core.token_request import GrantType
 from issuer.core.yaml_reader import SequenceNode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.policy_draft import PolicyDraft
     from issuer.core.policy_fields import Source
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 AUDIENCE: Final = ("name", "application", "environment", "servers", "max_ttl", "scopes")
 SCOPE: Final = ("name", "risk", "max_ttl", "approval")
-APPROVAL: Final = ("approvers", "quorum", "valid_for")
+APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses")
 GRANT: Final = (
     "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "requires", "when",
     "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
@@ -55,6 +57,8 @@ LIMIT: Final = (
 TIER: Final = ("max_ttl", "proof_binding", "requires", "approval")
 
 MAX_QUORUM: Final = 10
+MAX_USES: Final = 100
+"""Of one approval: more tokens than that are a grant, and belong into the policy."""
 MAX_APPROVAL: Final = timedelta(days=7)
 _MODES: Final = tuple(mode.value for mode in Mode)
 _BINDING: Final = ("optional", "required")
@@ -136,16 +140,20 @@ def _approval(draft: PolicyDraft, outer: Fields) -> Approval | None:
     ]
     return Approval(
         approvers=tuple(pattern for pattern in approvers if pattern is not None),
-        quorum=fields.source.converted(fields.scalar("quorum"), "approval: 'quorum'", _quorum) or 1,
+        quorum=fields.source.converted(fields.scalar("quorum"), "approval: 'quorum'", _number_to(MAX_QUORUM)) or 1,
         valid_for=fields.source.converted(fields.required("valid_for"), "approval: 'valid_for'", _approval_age)
         or MAX_APPROVAL,
+        uses=fields.source.converted(fields.scalar("uses"), "approval: 'uses'", _number_to(MAX_USES)) or 1,
     )
 
 
-def _quorum(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:3]) <= MAX_QUORUM):
-        raise ValueError(f"a number from 1 to {MAX_QUORUM}")
-    return int(text)
+def _number_to(most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= most):
+            raise ValueError(f"a number from 1 to {most}")
+        return int(text)
+
+    return number
 
 
 def _approval_age(text: str) -> timedelta:

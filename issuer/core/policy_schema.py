@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core import schema_values as values
 from issuer.core.policy import RiskTier
-from issuer.core.policy_rules import MAX_QUORUM
+from issuer.core.policy_rules import MAX_QUORUM, MAX_USES
 from issuer.core.schema_values import Key, Schema, distinct, mapping, one_of, ref, required, some
 
 if TYPE_CHECKING:
@@ -65,7 +65,13 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
             "how many of them, 1 unless set",
             {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_QUORUM, "pattern": "^[0-9]+$"},
         ),
-        "valid_for": required("how long an approval can be used, at most 7d", values.DURATION),
+        "valid_for": required(
+            "how long an answer is waited for, and then how long an approval can be used, at most 7d", values.DURATION
+        ),
+        "uses": Key(
+            "for how many tokens an approval is good, 1 unless set",
+            {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_USES, "pattern": "^[0-9]+$"},
+        ),
     },
     "grant": {
         "id": _RULE_ID,

@@ -153,7 +153,8 @@ def approval_words(approval: Approval | None) -> str | None:
     if approval is None:
         return None
     approvers = " ".join(sorted(pattern.text for pattern in approval.approvers))
-    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}"
+    uses = f", for {approval.uses} tokens" if approval.uses > 1 else ""
+    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}{uses}"
 
 
 def instant(moment: datetime | None) -> str | None:

@@ -13,9 +13,11 @@ from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+from issuer.core.approval_text import approval_text
 from issuer.core.decision import Denial, Grant
 from issuer.core.fact_text import facts_text
 from issuer.core.instants import MICROSECOND, microseconds
+from issuer.core.token_request import intent_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from issuer.core.decision import Shadow
     from issuer.core.errors import Reason
     from issuer.core.facts import Fact, FactKey
-    from issuer.core.token_request import Intent, TokenRequest
+    from issuer.core.token_request import TokenRequest
 
 
 class Outcome(IntEnum):
@@ -88,6 +90,7 @@ class DecisionRecord(NamedTuple):
         expires_at: The token's ``exp``.
         token_sha256: Over the token's text.
         audit: What rules in audit mode would have changed.
+        approval: The approval that it rests on, or that was not enough, as JSON of :mod:`issuer.core.approval_text`.
     """
 
     decision_id: bytes
@@ -118,6 +121,7 @@ class DecisionRecord(NamedTuple):
     expires_at: int | None
     token_sha256: bytes
     audit: str
+    approval: str = ""
 
 
 PERSONAL: Final = ("peer", "intent")
@@ -182,6 +186,7 @@ def record_decision(
         expires_at=minted.expires_at if minted else None,
         token_sha256=minted.sha256 if minted else b"",
         audit=_shadow_text(decision.shadow),
+        approval=approval_text(decision.approval),
     )
 
 
@@ -232,14 +237,6 @@ def _flags(request: TokenRequest, granted: Grant | None, *, validate_only: bool)
 def svid_text(caller: Caller) -> str:
     """Return what of the caller's certificate is kept."""
     return f"{caller.certificate_sha256.hex()} {caller.serial_number:x} {microseconds(caller.not_after)}"
-
-
-def intent_text(intent: Intent | None) -> str:
-    """Return an intent as JSON; empty for none."""
-    if intent is None:
-        return ""
-    said = {name: value for name in intent.__slots__ if (value := getattr(intent, name)) is not None}
-    return json.dumps(said, separators=(",", ":"))
 
 
 def _shadow_text(shadow: Shadow | None) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Event
 
 VERSION: Final = 1
+WITH_APPROVAL: Final = 2
+"""The version of a decision that read an approval: the others are encoded as before there were any."""
 DECISION: Final = "decision"
 SALT_BYTES: Final = 16
 FIRST: Final = bytes(32)
@@ -40,7 +42,7 @@ def decision_body(record: Sequence[str | int | bytes | None], salted_fields: Seq
         record: A :class:`DecisionRecord`; its personal fields are not read.
         salted_fields: What stands for each of :data:`~issuer.core.record.PERSONAL`.
     """
-    fields: list[object] = [VERSION, DECISION, *record]
+    fields: list[object] = [WITH_APPROVAL, DECISION, *record] if record[-1] else [VERSION, DECISION, *record[:-1]]
     for position, digest in zip(_PERSONAL, salted_fields, strict=True):
         fields[2 + position] = digest
     return _packed(fields)

@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+from issuer.core.approval_text import approval_from_text
+from issuer.core.approvals import NOTHING_APPROVED, Approvals, RecordedApproval
 from issuer.core.caller import Caller
 from issuer.core.decide import decide
 from issuer.core.decision import Grant
@@ -47,6 +49,7 @@ DECIDED: Final = (
     "lifetime_rule",
     "flags",
     "audit",
+    "approval",
 )
 """The fields of a record that are the decision's, rather than the request's."""
 
@@ -65,6 +68,7 @@ class Recorded:
         facts: What was known.
         now: When.
         revocations: What stopped it, as it was then; nothing when nothing did.
+        approvals: The approval that it read, for this very request whatever the policy.
     """
 
     caller: Caller
@@ -72,6 +76,7 @@ class Recorded:
     facts: Facts
     now: datetime
     revocations: Revocations = NOTHING_REVOKED
+    approvals: Approvals = NOTHING_APPROVED
 
 
 class Change(StrEnum):
@@ -128,11 +133,12 @@ def recorded(record: DecisionRecord, revocation_of: Callable[[str], Revocation |
             grant_type=GrantType(record.grant_type),
         )
         spiffe_id = SpiffeId.parse(record.caller)
-    except (IssuerError, ValueError, TypeError) as error:
+        approvals = RecordedApproval(approval_from_text(record.approval)) if record.approval else NOTHING_APPROVED
+    except (IssuerError, ValueError, TypeError, KeyError) as error:
         raise NotReplayable(f"cannot be read: {error}") from None
     caller = Caller(spiffe_id, bytes.fromhex(sha256), int(serial, 16), moment(int(not_after)))
     stopped_by = _stopped_by(record, revocation_of)
-    return Recorded(caller, request, facts_from_text(record.facts), moment(record.time), stopped_by)
+    return Recorded(caller, request, facts_from_text(record.facts), moment(record.time), stopped_by, approvals)
 
 
 def _stopped_by(record: DecisionRecord, revocation_of: Callable[[str], Revocation | None]) -> Revocations:
@@ -195,7 +201,15 @@ def change(before: Told, after: Told) -> Change:
 
 
 def _decided_again(policy: Policy, inputs: Recorded) -> Grant | Denial:
-    return decide(policy, inputs.caller, inputs.request, inputs.facts, inputs.now, revocations=inputs.revocations)
+    return decide(
+        policy,
+        inputs.caller,
+        inputs.request,
+        inputs.facts,
+        inputs.now,
+        revocations=inputs.revocations,
+        approvals=inputs.approvals,
+    )
 
 
 def _told(decision: Grant | Denial) -> Told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -54,6 +55,14 @@ class Intent:
     workflow: str | None = None
     ticket: str | None = None
     transaction: str | None = None
+
+
+def intent_text(intent: Intent | None) -> str:
+    """Return an intent as JSON; empty for none."""
+    if intent is None:
+        return ""
+    said = {name: value for name in intent.__slots__ if (value := getattr(intent, name)) is not None}
+    return json.dumps(said, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from issuer.core.ledger_claims import claims_of
 from issuer.core.ledger_entries import RevocationLifted, RevocationMade
 from issuer.ledger.errors import LedgerFault
+from issuer.ports import ClaimTaken
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from issuer.core.ledger_entries import Entry
 
@@ -33,6 +35,20 @@ def in_batches(asks: list[Ask]) -> Iterator[list[Ask]]:
 def is_change(ask: Ask) -> bool:
     """Return whether this is a revocation or a lift."""
     return isinstance(ask.entries[0], RevocationMade | RevocationLifted)
+
+
+def unclaimed(batch: Iterable[Ask], is_taken: Callable[[str], bool]) -> list[Ask]:
+    """Return what claims nothing that is taken, or that another of the batch claims before it; tell the others."""
+    kept, seen = [], set[str]()
+    for ask in batch:
+        keys = [claim.key for claim in claims_of(ask.entries)]
+        taken = frozenset(key for key in keys if key in seen or is_taken(key) or keys.count(key) > 1)
+        if taken:
+            settle(ask.done, ClaimTaken(taken))
+        else:
+            seen.update(keys)
+            kept.append(ask)
+    return kept
 
 
 def give_up(done: asyncio.Future[None]) -> None:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from issuer.core.hash_chain import Head, WriterHead
+    from issuer.core.ledger_claims import ClaimRow
     from issuer.core.ledger_entries import Entry
 
 
@@ -78,6 +79,7 @@ class Engine(Protocol):
 
         Raises:
             EpochMoved: It is another. Nothing was written, and the engine goes on.
+            ClaimTaken: An entry claims what is taken. Likewise.
             LedgerFault: It is not known whether they are there. The engine has to be opened again.
         """
         ...
@@ -88,6 +90,19 @@ class Engine(Protocol):
         Args:
             after: The version.
             alive_at: Unix seconds; those of tokens that have expired by then are left out.
+            limit: At most so many.
+
+        Raises:
+            LedgerFault: They cannot be read. The engine has to be opened again.
+        """
+        ...
+
+    async def claims(self, after: int, alive_at: int, limit: int) -> Sequence[ClaimRow]:
+        """Return what was claimed after a version, in the order of versions, but what is over.
+
+        Args:
+            after: The version.
+            alive_at: Microseconds since 1970 UTC; what is over by then is left out.
             limit: At most so many.
 
         Raises:

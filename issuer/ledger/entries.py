@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from issuer.core.ledger_entries import (
+    ApprovalStep,
     Checkpoint,
     Event,
     KeptPolicy,
@@ -31,6 +32,7 @@ _KINDS: Final[tuple[type[Entry], ...]] = (
     Sweep,
     RevocationMade,
     RevocationLifted,
+    ApprovalStep,
 )
 
 

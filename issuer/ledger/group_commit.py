@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Final
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.hash_chain import WriterHead
 from issuer.core.instants import microseconds
-from issuer.ledger.asks import Ask, fail, give_up, in_batches, is_change, settle
+from issuer.core.ledger_claims import claims_of
+from issuer.ledger.asks import Ask, fail, give_up, in_batches, is_change, settle, unclaimed
 from issuer.ledger.engine import Beginning
 from issuer.ledger.errors import LedgerFault
-from issuer.ports import EpochMoved
+from issuer.ledger.learning import Learning
+from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from issuer.core.approval_book import ApprovalBook
     from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Engine
     from issuer.ledger.observing import Copy, Observer
@@ -43,8 +46,6 @@ ABANDON_SECONDS: Final = 30.0
 """A commit that takes longer is given up, and the store opened again. Its callers were refused long before."""
 LEARN_SECONDS: Final = 0.5
 """So often a store that others share is asked what they revoked."""
-LEARNED_AT_ONCE: Final = 5_000
-"""Revocations in one answer of the store: at about 300 bytes each, 1.5 MB."""
 
 
 class GroupCommit:
@@ -53,6 +54,7 @@ class GroupCommit:
     Args:
         engine: The store.
         revocations: What it holds of those is put in here.
+        approvals: What it holds of claims is put in here.
         max_wait: How long a caller waits for its commit at most.
         max_waiting: How many entries may wait; beyond them callers are refused at once.
         program: What writes, for the first entry of each chain.
@@ -69,6 +71,7 @@ class GroupCommit:
         engine: Engine,
         *,
         revocations: LedgerRevocations,
+        approvals: ApprovalBook,
         max_wait: timedelta,
         max_waiting: int,
         program: str,
@@ -84,7 +87,8 @@ class GroupCommit:
         self._copy = copy
         self._engine = engine
         self._revocations = revocations
-        self._learned = 0.0
+        self._approvals = approvals
+        self._learning = Learning(engine, revocations, approvals, clock)
         self._max_wait = max_wait.total_seconds()
         self._max_waiting = max_waiting
         self._program = program
@@ -156,6 +160,7 @@ class GroupCommit:
 
         Raises:
             EpochMoved: Other revocations hold by now. Nothing was written.
+            ClaimTaken: A use or a step was taken meanwhile. Nothing was written.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. The entries may be written all the same.
         """
         if self._hangs:
@@ -241,11 +246,14 @@ class GroupCommit:
         patience = asyncio.get_running_loop().call_later(self._max_wait, self._does_not_answer)
         try:
             await self._commit(entries, None if all(ask.epoch is None for ask in batch) else self._revocations.epoch)
-            if is_change(batch[0]):
+            if is_change(batch[0]) or claims_of(entries):
                 await self._learn()
             await self._copied(entries)
         except EpochMoved:  # another issuer was first
             await self._write_after_move(batch)
+            return
+        except ClaimTaken as taken:
+            await self._write_without(batch, taken.keys)
             return
         except LedgerFault as fault:
             self._observer.failed()
@@ -260,14 +268,24 @@ class GroupCommit:
         self._observer.committed(entries, time.perf_counter() - started)
 
     def _still_true(self, batch: Iterable[Ask]) -> list[Ask]:
-        """Return what does not depend on revocations that have changed; the callers of the rest decide again."""
+        """Return what does not depend on revocations that have changed, and claims nothing twice.
+
+        The callers of the rest decide again.
+        """
         kept = []
         for ask in batch:
             if ask.epoch in (None, self._revocations.epoch):
                 kept.append(ask)
             else:
                 settle(ask.done, EpochMoved())
-        return kept
+        return unclaimed(kept, self._approvals.is_taken)
+
+    async def _write_without(self, batch: list[Ask], taken: frozenset[str]) -> None:
+        """Learn who was first, let those decide again who claimed the same, and write the rest."""
+        if not await self._learned_from_others():
+            fail(batch, self._fault or "")
+            return
+        await self._write(unclaimed(batch, taken.__contains__))
 
     async def _write_after_move(self, batch: list[Ask]) -> None:
         """Learn what moved the epoch, let those decide again who depend on it, and write the rest."""
@@ -282,7 +300,7 @@ class GroupCommit:
 
     @property
     def _is_behind(self) -> bool:
-        return self._engine.shared and time.monotonic() - self._learned >= LEARN_SECONDS
+        return self._engine.shared and self._learning.age >= LEARN_SECONDS
 
     async def _learned_from_others(self) -> bool:
         try:
@@ -292,29 +310,19 @@ class GroupCommit:
         return True
 
     async def _learn(self) -> None:
-        """Take what the store holds of revocations that is not known here.
+        """Take what the store holds of revocations and claims that is not known here.
 
         Raises:
             LedgerFault: It cannot be told; the store has to be opened again.
         """
         try:
             async with asyncio.timeout(ABANDON_SECONDS):
-                await self._read_revocations()
+                await self._learning.learn()
         except (LedgerFault, TimeoutError) as error:
             fault = str(error) or f"{self._engine.name}: did not answer within {ABANDON_SECONDS:g} s"
             await self._engine.abandon()
             self._set_fault(fault)
             raise LedgerFault(fault) from None
-
-    async def _read_revocations(self) -> None:
-        while True:
-            now = self._clock.now()
-            after = self._revocations.version
-            rows = await self._engine.revocations(after, int(now.timestamp()), LEARNED_AT_ONCE)
-            self._revocations.learn(rows, now)
-            if len(rows) < LEARNED_AT_ONCE:
-                break
-        self._learned = time.monotonic()
 
     async def _commit(self, entries: list[Entry], epoch: int | None) -> None:
         try:

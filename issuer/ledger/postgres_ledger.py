@@ -14,8 +14,10 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
+from issuer.core.ledger_claims import claims_of
 from issuer.core.ledger_entries import (
     WRITER_STARTED,
+    ApprovalStep,
     Checkpoint,
     Event,
     KeptPolicy,
@@ -29,9 +31,10 @@ from issuer.core.record import DecisionRecord
 from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.engine import REVOCATION_COLUMNS, Opened, RevocationRow
 from issuer.ledger.errors import LedgerFault
+from issuer.ledger.postgres_claims import claims_after, take_claims
+from issuer.ledger.postgres_locks import hold_revocations
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row, personal_texts_of, texts_of
 from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
-from issuer.ports import EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,17 +42,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy import Engine as Database
 
+    from issuer.core.ledger_claims import ClaimRow
     from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Beginning
 
 CONNECT_SECONDS: Final = 5
 _LOCKS: Final = 0x5350_4946
 """The class of our advisory locks, one for each writer that is alive."""
-_REVOCATIONS: Final = 0x5350_4947
-"""The class of the locks on revocations. Not rows ``FOR SHARE``: those are handed on past a revocation that waits, so
-that it could wait for ever; and they write to the row's page at every batch."""
-_CHANGING, _DEPENDING = 0, 1
-"""Held alone by who changes revocations; shared by decisions that depend on them, alone by a change that they see."""
 _SETTINGS: Final[dict[str, str | int]] = {
     "application_name": "spiffe-issuer",
     "connect_timeout": CONNECT_SECONDS,
@@ -110,13 +109,15 @@ class PostgresLedger:
 
         Raises:
             EpochMoved: The ledger's epoch is another. Nothing was written.
+            ClaimTaken: An entry claims what is taken. Likewise.
             LedgerFault: It is not known whether they are there; open it again.
         """
         if self._connection is None:
             raise LedgerFault(f"{self.name}: is not connected")
         try:
             async with self._connection.transaction():
-                await self._hold(self._connection, entries, epoch)
+                await hold_revocations(self._connection, entries, epoch)
+                await take_claims(self._connection, claims_of(entries))
                 head = await self._insert(self._connection, entries)
         except (psycopg.Error, OSError) as error:
             await self.abandon()
@@ -147,28 +148,19 @@ class PostgresLedger:
             await self.abandon()
             raise self._fault(error) from error
 
-    async def _hold(
-        self, connection: psycopg.AsyncConnection[tuple[Any, ...]], entries: Sequence[Entry], epoch: int | None
-    ) -> None:
-        """Hold the revocations still until the transaction ends, as far as the entries depend on them.
-
-        A lock is released after its transaction is visible. The epoch is read by a statement of its own, after the lock
-        is held: one and the same would see the state from before it waited.
+    async def claims(self, after: int, alive_at: int, limit: int) -> list[ClaimRow]:
+        """Return what was claimed after a version, in that order, but what is over.
 
         Raises:
-            EpochMoved: The ledger's epoch is another.
+            LedgerFault: They cannot be read; open it again.
         """
-        changes = [entry for entry in entries if isinstance(entry, RevocationMade | RevocationLifted)]
-        if changes:
-            await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_REVOCATIONS, _CHANGING))
-        if any(isinstance(entry, RevocationLifted) or entry.by_attributes for entry in changes):
-            await connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_REVOCATIONS, _DEPENDING))
-        elif epoch is not None:
-            await connection.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", (_REVOCATIONS, _DEPENDING))
-        if epoch is not None:
-            found = await connection.execute("SELECT value FROM meta WHERE name = %s", (EPOCH,))
-            if await found.fetchone() != (str(epoch),):
-                raise EpochMoved
+        if self._connection is None:
+            raise LedgerFault(f"{self.name}: is not connected")
+        try:
+            return await claims_after(self._connection, after, alive_at, limit)
+        except (psycopg.Error, OSError) as error:
+            await self.abandon()
+            raise self._fault(error) from error
 
     async def abandon(self) -> None:
         """Drop the connection, and what is not known to be there."""
@@ -247,6 +239,8 @@ class PostgresLedger:
             elif isinstance(entry, RevocationMade | RevocationLifted):
                 event = await self._insert_revocation(connection, entry)
                 head = await self._insert_event(connection, event, head)
+            elif isinstance(entry, ApprovalStep):
+                head = await self._insert_event(connection, entry.event(), head)
             else:
                 await self._insert_unchained(connection, entry)
         if rows:
@@ -284,7 +278,7 @@ class PostgresLedger:
     async def _insert_revocation(
         connection: psycopg.AsyncConnection[tuple[Any, ...]], entry: RevocationMade | RevocationLifted
     ) -> Event:
-        """Write a revocation or a lift, under the locks of :meth:`_hold`; return what is chained."""
+        """Write a revocation or a lift, under the locks of ``hold_revocations``; return what is chained."""
         query = "SELECT COALESCE((SELECT MAX(version) FROM revocation), 0) + 1, COALESCE(MAX(seq), 0) FROM decision"
         version, decisions = await (await connection.execute(query)).fetchone() or (1, 0)
         if isinstance(entry, RevocationMade):

@@ -271,6 +271,7 @@ class Texts:
         values |= {name: self._personal[values[name]][1] or "" if values[name] else "" for name in PERSONAL}
         values["decision_id"] = bytes(row.decision_id)
         values["token_id"] = row.token_id or ""
+        values["approval"] = row.approval or ""
         values["token_sha256"] = bytes(row.token_sha256 or b"")
         return DecisionRecord(**values)
 

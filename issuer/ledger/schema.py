@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from issuer.core.hash_chain import WriterHead
 
 PLAIN: Final = frozenset(
-    {"decision_id", "time", "ttl_asked", "flags", "outcome", "lifetime", "token_id", "expires_at", "token_sha256"}
+    [
+        *("decision_id", "time", "ttl_asked", "flags", "outcome", "lifetime", "token_id", "expires_at", "token_sha256"),
+        "approval",
+    ]
 )
 """The fields of a decision that stand in its row; the others are numbers of texts."""
 
@@ -44,6 +47,7 @@ INTERNED: Final = tuple(name for name in DecisionRecord._fields if name not in P
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers its rows by an INTEGER PRIMARY KEY alone
 _BYTES: Final = frozenset({"decision_id", "token_sha256"})
+_TEXTS: Final = frozenset({"token_id", "approval"})
 _REQUIRED: Final = frozenset({"decision_id", "time", "flags", "outcome"})
 
 metadata = MetaData()
@@ -82,7 +86,7 @@ def _decision_column(name: str) -> Column[object]:
         return Column(name, _NUMBER, ForeignKey("personal.id"), nullable=True)
     if name in INTERNED:
         return Column(name, _NUMBER, ForeignKey("text.id"), nullable=True)
-    kind = LargeBinary() if name in _BYTES else Text() if name == "token_id" else BigInteger()
+    kind = LargeBinary() if name in _BYTES else Text() if name in _TEXTS else BigInteger()
     return Column(name, kind, nullable=name not in _REQUIRED)
 
 
@@ -158,6 +162,19 @@ revocation = Table(
     Column("lifted_by", Text),
 )
 
+claim = Table(
+    "claim",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False, unique=True),  # which claim of this ledger it was
+    Column("time", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+
+CLAIMS: Final = "claims"
+"""The name in ``meta`` of the version of the last claim; rows of the table go when they are over."""
 EPOCH: Final = "epoch"
 """The name in ``meta`` of the version of the last change that decisions depend on."""
 
@@ -172,6 +189,13 @@ def _revocations(connection: Connection) -> None:
     connection.execute(insert(meta), {"name": EPOCH, "value": "0"})
 
 
+def _approvals(connection: Connection) -> None:
+    claim.create(connection)
+    if not any(column["name"] == "approval" for column in inspect(connection).get_columns(decision.name)):
+        connection.exec_driver_sql("ALTER TABLE decision ADD COLUMN approval TEXT")  # of a ledger from before
+    connection.execute(insert(meta), {"name": CLAIMS, "value": "0"})
+
+
 SWEEP_CHECKPOINTS: Final = "DELETE FROM checkpoint WHERE seq <= (SELECT max(seq) - 10000 FROM checkpoint)"
 """Older ones vouch for nothing that newer ones do not."""
 SWEEP_WRITERS: Final = (
@@ -184,7 +208,7 @@ SWEEP_WRITERS: Final = (
 """Chains of which nothing is left, nor the first entries of the later chains that named them, up to the one that closed
 them."""
 
-MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first, _revocations)
+MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first, _revocations, _approvals)
 """Step n leads from version n to version n + 1. None is ever changed after a release: a new one is added."""
 VERSION: Final = len(MIGRATIONS)
 

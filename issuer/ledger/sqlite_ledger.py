@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from issuer.core.hash_chain import Head
+from issuer.core.ledger_claims import ClaimRow
 from issuer.ledger.engine import Opened, RevocationRow
 from issuer.ledger.entries import pack_entries
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.sqlite_process import COMMIT, EPOCH_MOVED, LENGTH, OPEN, REVOCATIONS, framed
+from issuer.ledger.sqlite_process import CLAIM_TAKEN, CLAIMS, COMMIT, EPOCH_MOVED, LENGTH, OPEN, REVOCATIONS, framed
 from issuer.ledger.sqlite_store import Opening
-from issuer.ports import EpochMoved
+from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +74,14 @@ class SqliteLedger:
 
         Raises:
             EpochMoved: The ledger's epoch is another. Nothing was written.
+            ClaimTaken: An entry claims what is taken. Likewise.
             LedgerFault: It is not known whether they are there; open it again.
         """
         answer = await self._ask(COMMIT, [pack_entries(entries), epoch])
         if answer == EPOCH_MOVED:
             raise EpochMoved
+        if answer[0] == CLAIM_TAKEN:
+            raise ClaimTaken(frozenset(answer[1:]))
         return Head(*answer)
 
     async def revocations(self, after: int, alive_at: int, limit: int) -> list[RevocationRow]:
@@ -87,6 +91,14 @@ class SqliteLedger:
             LedgerFault: They cannot be read; open it again.
         """
         return [RevocationRow(*row) for row in await self._ask(REVOCATIONS, [after, alive_at, limit])]
+
+    async def claims(self, after: int, alive_at: int, limit: int) -> list[ClaimRow]:
+        """Return what was claimed after a version, in that order, but what is over.
+
+        Raises:
+            LedgerFault: They cannot be read; open it again.
+        """
+        return [ClaimRow(*row) for row in await self._ask(CLAIMS, [after, alive_at, limit])]
 
     async def abandon(self) -> None:
         """End the process, whatever it does."""

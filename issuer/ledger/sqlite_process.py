@@ -19,15 +19,17 @@ from issuer.core.hash_chain import WriterHead
 from issuer.ledger.entries import unpack_entries
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_store import Opening, SqliteStore
-from issuer.ports import EpochMoved
+from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
     from io import BufferedReader
 
 LENGTH: Final = struct.Struct("!I")
-OPEN, COMMIT, REVOCATIONS = 0, 1, 2
+OPEN, COMMIT, REVOCATIONS, CLAIMS = 0, 1, 2, 3
 EPOCH_MOVED: Final = "epoch moved"
 """The answer to a commit that was decided from other revocations than hold."""
+CLAIM_TAKEN: Final = "claim taken"
+"""The answer to a commit that claims what is taken, with the keys after it."""
 ROWS_BETWEEN_WAL_CHECKPOINTS: Final = 4_000
 IDLE_SECONDS: Final = 1.0
 
@@ -69,16 +71,23 @@ class Writer:
     def _answer(self, command: list[Any]) -> list[object]:
         number, kind, argument = command
         try:
-            if kind == OPEN:
-                return [number, None, self._open(Opening(*argument))]
-            if kind == REVOCATIONS:
-                return [number, None, self._opened().revocations(*argument)]
-            return [number, None, self._commit(*argument)]
+            return [number, None, self._done(kind, argument)]
         except EpochMoved:
             return [number, None, EPOCH_MOVED]
+        except ClaimTaken as taken:
+            return [number, None, [CLAIM_TAKEN, *taken.keys]]
         except LedgerFault as fault:
             self._unmoved = 0
             return [number, str(fault), None]
+
+    def _done(self, kind: int, argument: Any) -> object:  # noqa: ANN401 - as msgpack read it
+        if kind == OPEN:
+            return self._open(Opening(*argument))
+        if kind == REVOCATIONS:
+            return self._opened().revocations(*argument)
+        if kind == CLAIMS:
+            return self._opened().claims(*argument)
+        return self._commit(*argument)
 
     def _open(self, opening: Opening) -> object:
         if self._store:

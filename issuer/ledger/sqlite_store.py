@@ -17,8 +17,10 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool
 
 from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
+from issuer.core.ledger_claims import claims_of
 from issuer.core.ledger_entries import (
     WRITER_STARTED,
+    ApprovalStep,
     Checkpoint,
     Event,
     KeptPolicy,
@@ -34,7 +36,8 @@ from issuer.ledger.engine import REVOCATION_COLUMNS
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row
 from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
-from issuer.ports import EpochMoved
+from issuer.ledger.sqlite_claims import claims_after, take_claims
+from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,6 +115,7 @@ class SqliteStore:
 
         Raises:
             EpochMoved: It is another. Nothing was written.
+            ClaimTaken: An entry claims what is taken. Nothing was written.
             LedgerFault: They may or may not be there. The store is closed.
         """
         if epoch not in (None, self._epoch):
@@ -119,8 +123,12 @@ class SqliteStore:
         try:
             self._check_file()
             self._db.execute("BEGIN IMMEDIATE")
+            take_claims(self._db, claims_of(entries))
             head = self._insert(entries)
             self._db.execute("COMMIT")
+        except ClaimTaken:
+            self._db.execute("ROLLBACK")
+            raise
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise LedgerFault(f"{self.path}: {error}") from error
@@ -146,6 +154,18 @@ class SqliteStore:
         )
         try:
             return self._db.execute(query, (after, alive_at, limit)).fetchall()
+        except sqlite3.Error as error:
+            self.close()
+            raise LedgerFault(f"{self.path}: {error}") from error
+
+    def claims(self, after: int, alive_at: int, limit: int) -> list[tuple[object, ...]]:
+        """Return what was claimed after a version, in that order, but what is over.
+
+        Raises:
+            LedgerFault: The store is closed.
+        """
+        try:
+            return claims_after(self._db, after, alive_at, limit)
         except sqlite3.Error as error:
             self.close()
             raise LedgerFault(f"{self.path}: {error}") from error
@@ -205,6 +225,9 @@ class SqliteStore:
                 self._sweep(entry)
             elif isinstance(entry, RevocationMade | RevocationLifted):
                 head = self._insert_revocation(entry, head)
+            elif isinstance(entry, ApprovalStep):
+                head = extend(head, event_body(event := entry.event()))
+                self._db.execute(_INSERT_EVENT, (self._writer, head.position, *event, head.hash))
         self._db.executemany(_INSERT_DECISION, decisions)
         return head
 

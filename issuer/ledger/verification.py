@@ -16,6 +16,7 @@ from issuer.core.checkpoint import CheckpointInvalid, verified_checkpoint
 from issuer.core.hash_chain import BEFORE_FIRST, Head, WriterHead
 from issuer.core.ledger_entries import ENTRIES_PRUNED, WRITER_STARTED, Event
 from issuer.core.record_encoding import decision_body, event_body
+from issuer.ledger.claim_check import claim_faults
 from issuer.ledger.reading import ROWS_AT_ONCE, Texts, decisions_query
 from issuer.ledger.revocation_check import revocation_faults
 from issuer.ledger.schema import checkpoint, decision, event, store_id_of, writer
@@ -73,6 +74,7 @@ def verify_ledger(
             claims.add_signed(one for one in found if one.head.writer in signed)
         walked = [_walk(connection, number, uuid, claims, pruned) for uuid, number in writers.items()]
         claims.faults.extend(revocation_faults(connection, pruned.before))
+        claims.faults.extend(claim_faults(connection, pruned.before))
     faults = [fault for chain in walked if (fault := chain.fault)]
     faults += [claims.of_removed(uuid) for uuid in claims.heads.keys() - writers.keys()]
     return Verification(

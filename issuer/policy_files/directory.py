@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from issuer.core.policy import Policy
+    from issuer.core.spiffe_id import SpiffeId
 
 MAX_FILES: Final = 10_000
 MAX_TOTAL_BYTES: Final = 4 * MAX_FILE_BYTES
@@ -139,6 +140,7 @@ class DirectoryPolicyBook:
         path: The folder, or the file.
         now: When it is loaded first, UTC.
         legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
+        feeders: Who tells facts; they may not approve.
         generations: How many policies are kept to go back to, the one in force included.
 
     Raises:
@@ -146,10 +148,17 @@ class DirectoryPolicyBook:
     """
 
     def __init__(
-        self, path: Path, now: datetime, *, legacy_ceiling: timedelta | None = None, generations: int = 5
+        self,
+        path: Path,
+        now: datetime,
+        *,
+        legacy_ceiling: timedelta | None = None,
+        feeders: frozenset[SpiffeId] = frozenset(),
+        generations: int = 5,
     ) -> None:
         self.path = path
         self._legacy_ceiling = legacy_ceiling
+        self._feeders = feeders
         self._at_most = generations
         self._changing = Lock()
         self._current = self.load(now)
@@ -170,7 +179,8 @@ class DirectoryPolicyBook:
             PolicyInvalid: When it has faults; the one in force stays.
         """
         files = read_policy_files(self.path)
-        return Generation(parse_policy(files, legacy_ceiling=self._legacy_ceiling), now, pack_files(files))
+        policy = parse_policy(files, legacy_ceiling=self._legacy_ceiling, feeders=self._feeders)
+        return Generation(policy, now, pack_files(files))
 
     def put_in_force(self, generation: Generation) -> None:
         """Put a loaded policy in force, and follow the files again after a rollback."""

@@ -80,6 +80,7 @@ def decision_to_proto(record: DecisionRecord, seq: int) -> pb.Decision:
         token_expire_time=None if record.expires_at is None else timestamp(moment(record.expires_at * 1_000_000)),
         token_sha256=record.token_sha256,
         audit=record.audit,
+        approval=record.approval,
     )
 
 

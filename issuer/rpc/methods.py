@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
-from issuer.core.errors import InvalidTokenRequest, IssuerError
+from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, Reason
 from issuer.issuance import Wanted
 from issuer.observing import Step
 from issuer.rpc import messages
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import timedelta
 
+    from issuer.approving import Approving
     from issuer.introspection import Introspection
     from issuer.issuance import Issuance, IssuedToken
     from issuer.ports import Signer
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
     from issuer.rpc.call import VerifiedCall
 
 
+Outcome = TypeVar("Outcome")
+
+
 class IssuerMethods:
     """What IssuerService does, for any transport.
 
     Args:
         issuance: The request path.
+        approving: Asks for approvals.
         signer: Whose public keys GetKeySet returns.
         key_set_max_age: How long a verifier may keep the key set.
         introspection: Tells whether tokens are good.
@@ -42,6 +47,7 @@ class IssuerMethods:
         self,
         *,
         issuance: Issuance,
+        approving: Approving,
         signer: Signer,
         key_set_max_age: timedelta,
         introspection: Introspection,
@@ -49,6 +55,7 @@ class IssuerMethods:
         feed: RevocationFeed,
     ) -> None:
         self._issuance = issuance
+        self._approving = approving
         self._signer = signer
         self._introspection = introspection
         self._revoking = revoking
@@ -60,7 +67,7 @@ class IssuerMethods:
         call.asked.trace.at(Step.PARSE_REQUEST)
         [outcome] = await self._issuance.issue_tokens(call.asked, [_wanted(message)], call.log_fields)
         if isinstance(outcome, Exception):
-            raise outcome
+            raise await self._with_approval(outcome, message, call)
         return messages.issued_token_to_proto(outcome)
 
     async def batch_issue_tokens(
@@ -68,14 +75,33 @@ class IssuerMethods:
     ) -> pb.BatchIssueTokensResponse:
         """Answer each item as IssueToken would have; a refused item does not touch the others."""
         call.asked.trace.at(Step.PARSE_REQUEST)
-        wanted = map(_wanted, messages.batch_items(message))
-        outcomes = await self._issuance.issue_tokens(call.asked, wanted, call.log_fields)
-        results = [_batch_result(outcome, call) for outcome in outcomes]
+        items = messages.batch_items(message)
+        outcomes = await self._issuance.issue_tokens(call.asked, map(_wanted, items), call.log_fields)
+        results = [
+            _batch_result(await self._with_approval(outcome, item, call), call)
+            for item, outcome in zip(items, outcomes, strict=True)
+        ]
         call.log_fields.clear()
         call.log_fields["caller"] = str(call.caller.spiffe_id)
         call.log_fields["items"] = len(results)
         call.log_fields["items_refused"] = sum(result.HasField("error") for result in results)
         return pb.BatchIssueTokensResponse(results=results)
+
+    async def _with_approval(
+        self, outcome: Outcome, message: pb.IssueTokenRequest, call: VerifiedCall
+    ) -> Outcome | IssuerError:
+        """Return what is told; of a denial for want of an approval, with the request for one, asked for if wanted."""
+        if not isinstance(outcome, PolicyDenied) or outcome.reason is not Reason.APPROVAL_REQUIRED:
+            return outcome
+        request = messages.token_request_from_proto(message)
+        try:
+            if message.request_approval and not message.validate_only:
+                outcome.approval = await self._approving.ask(call.asked, request, message.approval_reason)
+            else:
+                outcome.approval = self._approving.find(call.caller, request, call.now)
+        except IssuerError as error:
+            return error
+        return outcome
 
     async def list_access(self, _message: pb.ListAccessRequest, call: VerifiedCall) -> pb.ListAccessResponse:
         """List what policy would grant this caller now."""

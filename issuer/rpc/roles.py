@@ -49,6 +49,14 @@ class Roles:
         if not allowed:
             raise RpcNotAllowed
 
+    def has(self, caller: Caller, kind: CallerKind) -> bool:
+        """Return whether a caller has the role that a method needs."""
+        try:
+            self.check(caller, kind)
+        except RpcNotAllowed:
+            return False
+        return True
+
     def types_of(self, caller: Caller) -> frozenset[str]:
         """Return the types of fact that a caller may tell."""
         return self.feeders.get(caller.spiffe_id, frozenset())

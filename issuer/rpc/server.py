@@ -17,6 +17,7 @@ from issuer.rpc.listener import AddressInUse
 from issuer.rpc.pipeline import RpcFailed
 from issuer.rpc.reflection import reflection_handlers
 from issuer_api.v1 import admin_service_pb2 as admin_pb
+from issuer_api.v1 import approval_service_pb2 as approval_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -29,15 +30,15 @@ if TYPE_CHECKING:
 
     from issuer.ports import ServerIdentity, TlsMaterial
     from issuer.rpc.admin_methods import AdminMethods
-    from issuer.rpc.decision_methods import DecisionMethods
+    from issuer.rpc.approval_methods import ApprovalMethods
     from issuer.rpc.listener import Listener
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
-    from issuer.rpc.report_methods import ReportMethods
-    from issuer.rpc.revocation_methods import RevocationMethods
+    from issuer.rpc.services import Services
     from issuer.rpc.settings import RpcSettings
 
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
+APPROVAL_SERVICE = approval_pb.DESCRIPTOR.services_by_name["ApprovalService"].full_name
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 
 MAX_PING_STRIKES = 2
@@ -50,6 +51,7 @@ _REQUESTS: dict[str, type[Message]] = {
     for service in (
         pb.DESCRIPTOR.services_by_name["IssuerService"],
         admin_pb.DESCRIPTOR.services_by_name["AdminService"],
+        approval_pb.DESCRIPTOR.services_by_name["ApprovalService"],
     )
     for method in service.methods
 }
@@ -66,12 +68,9 @@ class RpcServer:
     def __init__(
         self,
         listener: Listener,
+        services: Services,
         *,
-        methods: IssuerMethods,
         admin: AdminMethods,
-        decisions: DecisionMethods,
-        reports: ReportMethods,
-        revocations: RevocationMethods,
         pipeline: Pipeline,
         log: FilteringBoundLogger,
     ) -> None:
@@ -79,12 +78,11 @@ class RpcServer:
         self.health = Health((ISSUER_SERVICE,), log)
         self._listener = listener
         self._handlers = (
-            grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(methods)),
-            grpc.method_handlers_generic_handler(
-                ADMIN_SERVICE, self._admin_handlers(admin, decisions, reports, revocations)
-            ),
+            grpc.method_handlers_generic_handler(ISSUER_SERVICE, self._issuer_handlers(services.methods)),
+            grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin, services)),
+            grpc.method_handlers_generic_handler(APPROVAL_SERVICE, self._approval_handlers(services.approvals)),
             *self.health.handlers(),
-            *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE), log),
+            *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE, APPROVAL_SERVICE), log),
         )
         self._in_flight = 0
         self._last_arrival = 0.0
@@ -129,13 +127,23 @@ class RpcServer:
             "WatchRevocations": self._stream(ISSUER_SERVICE, "WatchRevocations", methods.watch_revocations),
         }
 
+    def _approval_handlers(self, methods: ApprovalMethods) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            "CreateApprovalRequest": self._unary(APPROVAL_SERVICE, "CreateApprovalRequest", methods.create),
+            "GetApprovalRequest": self._unary(APPROVAL_SERVICE, "GetApprovalRequest", methods.get),
+            "WaitApprovalRequest": self._stream(APPROVAL_SERVICE, "WaitApprovalRequest", methods.wait),
+            "ListApprovalRequests": self._unary(APPROVAL_SERVICE, "ListApprovalRequests", methods.list),
+            "ApproveRequest": self._unary(APPROVAL_SERVICE, "ApproveRequest", methods.approve),
+            "DenyRequest": self._unary(APPROVAL_SERVICE, "DenyRequest", methods.deny),
+            "CancelRequest": self._unary(APPROVAL_SERVICE, "CancelRequest", methods.cancel),
+        }
+
     def _admin_handlers(
         self,
         methods: AdminMethods,
-        decisions: DecisionMethods,
-        reports: ReportMethods,
-        revocations: RevocationMethods,
+        services: Services,
     ) -> dict[str, grpc.RpcMethodHandler]:
+        decisions, reports, revocations = services.decisions, services.reports, services.revocations
         return {
             "PutFacts": self._unary(ADMIN_SERVICE, "PutFacts", methods.put_facts),
             "GetPolicyStatus": self._unary(ADMIN_SERVICE, "GetPolicyStatus", methods.get_policy_status),

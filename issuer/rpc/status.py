@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, status_pb2
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 
+from issuer.core.approval_state import name_of
 from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, RateLimited, Reason
+from issuer.core.instants import moment
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
+
+    from issuer.core.approval_state import ApprovalRequest
 
 ERROR_DOMAIN = "spiffe-issuer"
 
@@ -44,6 +48,10 @@ STATUS_CODES: dict[Reason, code_pb2.Code.ValueType] = {
     Reason.TOO_MANY_REVOCATIONS: code_pb2.RESOURCE_EXHAUSTED,
     Reason.REVOCATION_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.REVOCATION_FINAL: code_pb2.FAILED_PRECONDITION,
+    Reason.APPROVAL_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.APPROVAL_NOT_OPEN: code_pb2.FAILED_PRECONDITION,
+    Reason.APPROVER_NOT_ALLOWED: code_pb2.PERMISSION_DENIED,
+    Reason.TOO_MANY_APPROVALS: code_pb2.RESOURCE_EXHAUSTED,
     Reason.IDENTITY_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.POLICY_NOT_LOADED: code_pb2.UNAVAILABLE,
     Reason.SIGNER_UNAVAILABLE: code_pb2.UNAVAILABLE,
@@ -66,6 +74,8 @@ def status_from_error(error: IssuerError, request_id: str) -> status_pb2.Status:
         details.append(_bad_request(error))
     if isinstance(error, RateLimited):
         details.append(_retry_info(error))
+    if isinstance(error, PolicyDenied) and error.reason is Reason.APPROVAL_REQUIRED:
+        details.append(_precondition(error))
     return status_pb2.Status(code=STATUS_CODES[error.reason], message=error.message, details=map(_packed, details))
 
 
@@ -80,7 +90,24 @@ def _metadata(error: IssuerError, request_id: str) -> dict[str, str]:
         metadata["decisionId"] = error.decision_id
         if error.scopes:
             metadata["scopes"] = " ".join(error.scopes)
+        if error.approval is not None:
+            metadata |= _approval(error.approval)
     return metadata
+
+
+def _approval(request: ApprovalRequest) -> dict[str, str]:
+    return {
+        "approvalRequest": name_of(request),
+        "expireTime": moment(request.until).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "digest": request.question.asked.digest,
+    }
+
+
+def _precondition(error: PolicyDenied) -> PreconditionFailure:
+    subject = " ".join(error.scopes) if error.approval is None else name_of(error.approval)
+    return PreconditionFailure(
+        violations=[PreconditionFailure.Violation(type="APPROVAL", subject=subject, description=error.message)]
+    )
 
 
 def _bad_request(error: InvalidTokenRequest) -> BadRequest:

@@ -1123,6 +1123,7 @@ class Decision(_message.Message):
     TOKEN_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     TOKEN_SHA256_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Its id, a UUIDv7."""
     seq: _builtins.int
@@ -1163,6 +1164,8 @@ class Decision(_message.Message):
     """SHA-256 of the token's text."""
     audit: _builtins.str
     """What rules in audit mode would have changed, as JSON."""
+    approval: _builtins.str
+    """The approval that it rests on, or that was there and was not enough, as JSON; `id` is in its name."""
     @_builtins.property
     def decide_time(self) -> _timestamp_pb2.Timestamp:
         """When it was decided."""
@@ -1236,10 +1239,11 @@ class Decision(_message.Message):
         token_expire_time: _timestamp_pb2.Timestamp | None = ...,
         token_sha256: _builtins.bytes = ...,
         audit: _builtins.str = ...,
+        approval: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "lifetime", b"lifetime", "token_expire_time", b"token_expire_time", "ttl_asked", b"ttl_asked"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "application_asked", b"application_asked", "audience", b"audience", "audit", b"audit", "caller", b"caller", "certificate_sha256", b"certificate_sha256", "decide_time", b"decide_time", "decision_id", b"decision_id", "facts", b"facts", "flags", b"flags", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "lifetime_bound", b"lifetime_bound", "lifetime_rule", b"lifetime_rule", "missing", b"missing", "outcome", b"outcome", "peer", b"peer", "policy", b"policy", "reason", b"reason", "rules", b"rules", "scopes", b"scopes", "scopes_asked", b"scopes_asked", "scopes_refused", b"scopes_refused", "seq", b"seq", "serial_number", b"serial_number", "token_expire_time", b"token_expire_time", "token_id", b"token_id", "token_sha256", b"token_sha256", "ttl_asked", b"ttl_asked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "application_asked", b"application_asked", "approval", b"approval", "audience", b"audience", "audit", b"audit", "caller", b"caller", "certificate_sha256", b"certificate_sha256", "decide_time", b"decide_time", "decision_id", b"decision_id", "facts", b"facts", "flags", b"flags", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "lifetime_bound", b"lifetime_bound", "lifetime_rule", b"lifetime_rule", "missing", b"missing", "outcome", b"outcome", "peer", b"peer", "policy", b"policy", "reason", b"reason", "rules", b"rules", "scopes", b"scopes", "scopes_asked", b"scopes_asked", "scopes_refused", b"scopes_refused", "seq", b"seq", "serial_number", b"serial_number", "token_expire_time", b"token_expire_time", "token_id", b"token_id", "token_sha256", b"token_sha256", "ttl_asked", b"ttl_asked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

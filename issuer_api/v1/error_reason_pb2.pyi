@@ -136,6 +136,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. More is asked, by this caller or by all, than can be answered; `google.rpc.RetryInfo` says when to
     ask again. There is no `requestId`: such calls are not logged one by one.
     """
+    ERROR_REASON_APPROVAL_UNKNOWN: _ErrorReason.ValueType  # 90
+    """NOT_FOUND. There is no request for approval of this name that this caller asked for or may answer."""
+    ERROR_REASON_APPROVAL_NOT_OPEN: _ErrorReason.ValueType  # 91
+    """FAILED_PRECONDITION. The request for approval is not open any more, or this approver has answered it."""
+    ERROR_REASON_APPROVER_NOT_ALLOWED: _ErrorReason.ValueType  # 92
+    """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
+    ERROR_REASON_TOO_MANY_APPROVALS: _ErrorReason.ValueType  # 93
+    """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -266,4 +274,12 @@ ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 85
 """RESOURCE_EXHAUSTED. More is asked, by this caller or by all, than can be answered; `google.rpc.RetryInfo` says when to
 ask again. There is no `requestId`: such calls are not logged one by one.
 """
+ERROR_REASON_APPROVAL_UNKNOWN: ErrorReason.ValueType  # 90
+"""NOT_FOUND. There is no request for approval of this name that this caller asked for or may answer."""
+ERROR_REASON_APPROVAL_NOT_OPEN: ErrorReason.ValueType  # 91
+"""FAILED_PRECONDITION. The request for approval is not open any more, or this approver has answered it."""
+ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 92
+"""PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
+ERROR_REASON_TOO_MANY_APPROVALS: ErrorReason.ValueType  # 93
+"""RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -309,6 +309,8 @@ class IssueTokenRequest(_message.Message):
     ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     INTENT_FIELD_NUMBER: _builtins.int
+    REQUEST_APPROVAL_FIELD_NUMBER: _builtins.int
+    APPROVAL_REASON_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """Required. The one API that the token is for, exactly as its policy names it; becomes `aud`. At most 2,048 bytes."""
     application: _builtins.str
@@ -319,6 +321,12 @@ class IssueTokenRequest(_message.Message):
     """Optional. Grant the scopes that can be granted rather than all or nothing. The answer names those left out."""
     validate_only: _builtins.bool
     """Optional. Decide but issue nothing: the answer has no token."""
+    request_approval: _builtins.bool
+    """Optional. Where the answer is APPROVAL_REQUIRED, ask for the approval as well, as CreateApprovalRequest does; the error
+    names the request.
+    """
+    approval_reason: _builtins.str
+    """Optional, with `request_approval`. Why it is needed now, for those who decide; at most 512 printable characters."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. 1 to 32 distinct scopes (RFC 6749 section 3.3), each at most 128 bytes. Empty never means all."""
@@ -344,10 +352,12 @@ class IssueTokenRequest(_message.Message):
         allow_partial: _builtins.bool = ...,
         validate_only: _builtins.bool = ...,
         intent: Global___Intent | None = ...,
+        request_approval: _builtins.bool = ...,
+        approval_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "intent", b"intent", "proof_binding", b"proof_binding", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "allow_partial", b"allow_partial", "application", b"application", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "allow_partial", b"allow_partial", "application", b"application", "approval_reason", b"approval_reason", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "request_approval", b"request_approval", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__proof_binding: _TypeAlias = _typing.Literal["proof_binding"]  # noqa: Y015
     _WhichOneofArgType__proof_binding: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding"]  # noqa: Y015

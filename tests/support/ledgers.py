@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 import structlog
 
+from issuer.core.approval_book import ApprovalBook
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.record import DecisionRecord
@@ -45,11 +46,13 @@ def group_commit(
     observer: Observer | None = None,
     copy: Copy | None = None,
     revocations: LedgerRevocations | None = None,
+    approvals: ApprovalBook | None = None,
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
         engine,
         revocations=revocations or LedgerRevocations(),
+        approvals=ApprovalBook() if approvals is None else approvals,
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",

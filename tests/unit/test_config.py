@@ -163,3 +163,23 @@ def test_faults_of_tracing_are_told(tmp_path: Path, setting: str, fault: str) ->
     (told,) = faults_of(write(tmp_path, f"{MINIMAL}[tracing]\n{setting}\n"))
     assert "[tracing]" in told
     assert fault in told
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ('webhook_url = "https://bot.example/x"', "set both of 'webhook_url' and 'webhook_secret_file'"),
+        ('webhook_secret_file = "secret"', "set both of 'webhook_url' and 'webhook_secret_file'"),
+        ('webhook_url = "http://bot.example/x"\nwebhook_secret_file = "s"', "must be an https URL"),
+        ('webhook_url = "https://u@bot.example/x"\nwebhook_secret_file = "s"', "without user, query and fragment"),
+    ],
+)
+def test_a_webhook_is_https_and_signed(tmp_path: Path, section: str, fault: str) -> None:
+    [told] = faults_of(write(tmp_path, f"{MINIMAL}\n[approvals]\n{section}\n"))
+    assert fault in told
+
+
+def test_a_webhook_on_loopback_may_be_plain(tmp_path: Path) -> None:
+    section = '[approvals]\nwebhook_url = "http://127.0.0.1:1/x"\nwebhook_secret_file = "s"\n'
+    config = load_config(write(tmp_path, f"{MINIMAL}\n{section}"), {})
+    assert config.approvals.webhook_secret_file == tmp_path / "s"

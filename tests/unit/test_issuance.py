@@ -13,6 +13,7 @@ from support.eventually import eventually_true
 from support.ledgers import Observed, revoking, rows, sqlite_ledger
 
 from issuer.core import claims
+from issuer.core.approval_book import ApprovalBook
 from issuer.core.caller import Caller
 from issuer.core.claims import TokenProfile
 from issuer.core.claims_check import ClaimsMismatch
@@ -77,9 +78,11 @@ class NeverSigns(Es256Signer):
 def issuance(
     tmp_path: Path,
     ledger: Ledger,
+    *,
     signer: type[Es256Signer] = Es256Signer,
     revocations: RevocationBook | None = None,
     recorded_refusals: int = 300,
+    approvals: ApprovalBook | None = None,
 ) -> Issuance:
     (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8")
     return Issuance(
@@ -91,6 +94,7 @@ def issuance(
         ledger=ledger,
         revocations=revocations or LedgerRevocations(),
         refusals=RefusalBudget(recorded_refusals),
+        approvals=ApprovalBook() if approvals is None else approvals,
     )
 
 
@@ -145,7 +149,7 @@ async def test_a_ttl_below_the_shortest_is_a_fault_of_that_field(tmp_path: Path,
 
 
 async def test_validating_signs_nothing(tmp_path: Path, ledger: Ledger) -> None:
-    issued = await issue(issuance(tmp_path, ledger, NeverSigns), validate_only=True)
+    issued = await issue(issuance(tmp_path, ledger, signer=NeverSigns), validate_only=True)
     assert (issued.token, issued.token_id) == (None, "")
     assert issued.grant.scopes == ("ledger.read",)
     assert decisions(tmp_path) == [(1, None, "ledger.read", None, None)]
@@ -153,7 +157,7 @@ async def test_validating_signs_nothing(tmp_path: Path, ledger: Ledger) -> None:
 
 async def test_a_key_that_cannot_be_used_ends_without_a_token(tmp_path: Path, ledger: Ledger) -> None:
     with pytest.raises(TemporarilyUnavailable):
-        await issue(issuance(tmp_path, ledger, BrokenSigner))
+        await issue(issuance(tmp_path, ledger, signer=BrokenSigner))
     assert decisions(tmp_path) == [(3, "SIGNER_UNAVAILABLE", "ledger.read", None, None)]
 
 
@@ -165,7 +169,7 @@ async def test_claims_that_are_not_what_was_decided_are_never_signed(
         claims.Claims, "payload", lambda self: honest(self).replace(b'"ledger.read"', b'"ledger.read ledger.write"')
     )
     with pytest.raises(ClaimsMismatch):
-        await issue(issuance(tmp_path, ledger, NeverSigns))
+        await issue(issuance(tmp_path, ledger, signer=NeverSigns))
     assert decisions(tmp_path) == [(3, "INTERNAL", "ledger.read", None, None)]
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,3 +144,28 @@ def test_what_the_issuer_says_is_never_taken_for_a_certificate_that_was_refused(
     said = status(code_pb2.UNAVAILABLE, info("SIGNER_UNAVAILABLE"), message="Hostname Verification Check failed.")
     error = of_call(code_pb2.UNAVAILABLE, (DETAILS_KEY, said.SerializeToString()), text=said.message)
     assert type(error) is errors.IssuerUnavailable
+
+
+@pytest.mark.parametrize(
+    ("expires", "expected"),
+    [
+        ("2026-11-26T16:00:00Z", datetime(2026, 11, 26, 16, tzinfo=UTC)),
+        ("2026-11-26T16:00:00", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_a_missing_approval_names_the_request_that_is_open(expires: str, expected: datetime | None) -> None:
+    details = info(
+        "APPROVAL_REQUIRED", approvalRequest="approvalRequests/x", digest="sha256:0", expireTime=expires, scopes="a"
+    )
+    failure = failure_of_status(status(code_pb2.FAILED_PRECONDITION, details))
+    assert isinstance(failure, errors.ApprovalRequired)
+    assert (failure.approval_request, failure.approval_digest) == ("approvalRequests/x", "sha256:0")
+    assert (failure.approval_expires_at, failure.scopes) == (expected, ("a",))
+
+
+def test_nobody_asked_for_an_approval_yet() -> None:
+    failure = failure_of_status(status(code_pb2.FAILED_PRECONDITION, info("APPROVAL_REQUIRED")))
+    assert isinstance(failure, errors.ApprovalRequired)
+    assert (failure.approval_request, failure.approval_expires_at, failure.approval_digest) == (None, None, None)

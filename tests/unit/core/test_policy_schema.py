@@ -37,7 +37,7 @@ WHOLE: dict[str, Any] = {
     "min_ttl": "10s",
     "risk_tiers": {
         "low": {"max_ttl": "2h", "proof_binding": "required", "requires": ["calm"]},
-        "critical": {"approval": {"approvers": ["spiffe://td/user/*"], "quorum": 2, "valid_for": "1h"}},
+        "critical": {"approval": {"approvers": ["spiffe://people/*"], "quorum": 2, "valid_for": "1h", "uses": 3}},
     },
     "audiences": [
         {
@@ -47,7 +47,7 @@ WHOLE: dict[str, Any] = {
             "max_ttl": "10m",
             "scopes": [
                 {"name": "read", "risk": "low", "max_ttl": "1m"},
-                {"name": "pay", "risk": "high", "approval": {"approvers": ["spiffe://td/user/a"], "valid_for": "1h"}},
+                {"name": "pay", "risk": "high", "approval": {"approvers": ["spiffe://people/a"], "valid_for": "1h"}},
             ],
         }
     ],
@@ -370,6 +370,8 @@ BAD = [
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, quorum: 0}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, quorum: 11}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, quorum: two}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 0}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 101}"),
     ("scope", "approval: {approvers: [], valid_for: 1h}"),
     ("grant", "application: 'a b'"),
     ("grant", "grant_types: [password]"),

@@ -16,9 +16,16 @@ RECORD = DecisionRecord(
 def test_a_decision_is_one_array_in_the_order_of_its_fields_with_personal_fields_salted() -> None:
     fields = msgpack.unpackb(decision_body(RECORD, [b"P" * 32, b""]))
     assert fields[:2] == [1, "decision"]
-    named = dict(zip(DecisionRecord._fields, fields[2:], strict=True))
-    assert named == {**RECORD._asdict(), "peer": b"P" * 32, "intent": b""}
+    named = dict(zip(DecisionRecord._fields[:-1], fields[2:], strict=True))
+    assert {**named, "approval": ""} == {**RECORD._asdict(), "peer": b"P" * 32, "intent": b""}
     assert set(PERSONAL) == {"peer", "intent"}
+
+
+def test_a_decision_that_read_an_approval_has_one_field_more() -> None:
+    approved = RECORD._replace(approval='{"id":"a"}')
+    fields = msgpack.unpackb(decision_body(approved, [b"P" * 32, b""]))
+    assert (fields[:2], fields[-1]) == ([2, "decision"], '{"id":"a"}')
+    assert fields[2:-1] == msgpack.unpackb(decision_body(RECORD, [b"P" * 32, b""]))[2:]
 
 
 def test_an_event_has_its_kind_where_a_decision_says_decision() -> None:

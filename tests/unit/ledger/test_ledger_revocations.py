@@ -175,7 +175,7 @@ async def test_of_two_that_depend_on_each_other_one_is_told_to_look_again(opened
 async def test_more_than_one_answer_of_the_store_can_hold_are_read(
     store: Store, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("issuer.ledger.group_commit.LEARNED_AT_ONCE", 3)
+    monkeypatch.setattr("issuer.ledger.learning.LEARNED_AT_ONCE", 3)
     for number in range(10):
         await opened.ledger.write(revoking(Selector(audience=f"https://{number}")))
     again = await reopened(store, opened)
@@ -226,6 +226,9 @@ async def test_a_ledger_of_the_version_before_is_brought_up_and_goes_on(store: S
     await before.close()
     with store.writing().begin() as connection:
         for undo in (
+            "DROP TABLE claim",
+            "ALTER TABLE decision DROP COLUMN approval",
+            "DELETE FROM meta WHERE name = 'claims'",
             "DROP TABLE revocation",
             "DROP INDEX decision_by_expiry",
             "DELETE FROM meta WHERE name = 'epoch'",

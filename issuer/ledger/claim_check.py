@@ -1,0 +1,101 @@
+"""Holds the table of claims, which is what issuers read, against the chained entries that took them."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import select
+
+from issuer.core.approval_text import canonical, question_from_text
+from issuer.core.chain_check import ChainFault
+from issuer.core.ledger_claims import approval_key, use_claim
+from issuer.core.ledger_entries import APPROVAL_CANCELLED, APPROVAL_DENIED, APPROVAL_GIVEN, APPROVAL_REQUESTED
+from issuer.ledger.claims import KEPT_MICROSECONDS
+from issuer.ledger.schema import claim, decision, event, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+_KINDS = (APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED)
+_USES = (
+    select(decision.c.decision_id, decision.c.time, decision.c.approval, text.c.value)
+    .join(text, text.c.id == decision.c.caller)
+    .where(decision.c.approval.is_not(None), decision.c.token_id.is_not(None))
+)
+
+
+class _Taken(NamedTuple):
+    """What a claim says: when, by whom, what came of it."""
+
+    time: int
+    actor: str
+    detail: str
+
+
+class _Chained(NamedTuple):
+    """What the chains say: each claim, those that two entries took, and when each is over."""
+
+    claims: dict[str, _Taken]
+    twice: set[str]
+    over: dict[str, int]
+
+
+def claim_faults(connection: Connection, pruned_before: int) -> Iterator[ChainFault]:
+    """Yield each step of an approval that the table and the chains tell differently, or that was taken twice.
+
+    Args:
+        connection: To the ledger.
+        pruned_before: Entries of before that moment may be gone, microseconds since 1970 UTC.
+    """
+    # An issuer may write meanwhile: what is missing in one place was there, in the other, before that place was read.
+    before = _chained(connection)
+    columns = (claim.c.key, claim.c.time, claim.c.actor, claim.c.detail)
+    steps = connection.execute(select(*columns).where(claim.c.key.like("approval/%")))
+    rows = {row.key: _Taken(row.time, row.actor, row.detail) for row in steps}
+    after = _chained(connection)
+    for key in sorted(after.twice):
+        yield _fault(key, "two entries took it")
+    for key, row in rows.items():
+        chained = after.claims.get(key)
+        if chained is None and row.time >= pruned_before:
+            yield _fault(key, "no entry tells of it")
+        elif chained is not None and chained != row and key not in after.twice:
+            yield _fault(key, "the table has another than was chained")
+    # What is over goes when something else is taken a day later.
+    gone = max((taken.time for taken in after.claims.values()), default=0) - KEPT_MICROSECONDS
+    for key in sorted(before.claims.keys() - rows.keys()):
+        if before.over.get(key, 0) >= gone:
+            yield _fault(key, "was removed from the table")
+
+
+def _chained(connection: Connection) -> _Chained:
+    found = _Chained({}, set(), {})
+    over_at: dict[str, int] = {}
+    for row in connection.execute(select(event).where(event.c.kind.in_(_KINDS)).order_by(event.c.seq)):
+        with suppress(ValueError, KeyError, TypeError):  # then its chain is broken as well, which is told
+            said = json.loads(row.detail)
+            step, request = canonical(said["said"]), said["request"]
+            if row.kind == APPROVAL_REQUESTED:
+                over_at[request] = question_from_text(step).over_at
+            key = approval_key(request, said["number"])
+            _add(found, key, _Taken(row.time, row.actor, step), over_at.get(request, 0))
+    for row in connection.execute(_USES):
+        with suppress(ValueError, KeyError, TypeError):
+            used = use_claim(row.approval, bytes(row.decision_id), row.time, row.value)
+            _add(found, used.key, _Taken(used.time, used.actor, used.detail), used.expires_at)
+    return found
+
+
+def _add(found: _Chained, key: str, taken: _Taken, over: int) -> None:
+    if key in found.claims:
+        found.twice.add(key)
+    found.claims[key] = taken
+    found.over[key] = over
+
+
+def _fault(key: str, problem: str) -> ChainFault:
+    return ChainFault("", 0, f"claim {key}", problem)

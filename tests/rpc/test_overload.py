@@ -61,7 +61,7 @@ ONE_TURN: dict[str, dict[str, object]] = {"server": {"max_turns": 1}, "admin": {
 def small(tmp_path: Path) -> Iterator[Deployment]:
     """An issuer that a small flood is too much for, however fast the machine."""
     options: dict[str, dict[str, object]] = {
-        "server": {"max_turns": 4, "max_waiting": 256},
+        "server": {"max_turns": 4, "max_waiting": 256, "max_concurrent_streams": 1000},
         "metrics": {"listen": f"127.0.0.1:{_free_port()}"},
     }
     with Deployment(tmp_path, policy=EVERYBODY, options=options) as running:

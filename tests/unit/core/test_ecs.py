@@ -6,7 +6,7 @@ import pytest
 from support.ledgers import record, revoking
 
 from issuer.core.ecs import ecs_document
-from issuer.core.ledger_entries import Checkpoint, Event, RevocationLifted
+from issuer.core.ledger_entries import APPROVAL_GIVEN, ApprovalStep, Checkpoint, Event, RevocationLifted
 from issuer.core.record import Outcome
 from issuer.core.revocation import Selector
 
@@ -72,3 +72,11 @@ def test_a_revocation_and_its_lift_are_told() -> None:
         assert told is not None
         assert made.id in str(told)
         assert "spiffe://prod.example/operator" in str(told)
+
+
+def test_a_step_of_an_approval_is_told() -> None:
+    step = ApprovalStep(APPROVAL_GIVEN, "request-1", 2, 0, "spiffe://prod.example/user/ada", '{"note":"seen"}', 1)
+    told = ecs_document(step)
+    assert told is not None
+    assert told["event"] == {"kind": "event", "category": ["configuration"], "type": ["info"], "action": APPROVAL_GIVEN}
+    assert all(text in str(told) for text in ("request-1", "spiffe://prod.example/user/ada", "seen"))

@@ -180,8 +180,12 @@ class IssuerClient:
         self._first_context.set()
         self._closing.set()
         # In a thread, since it waits for the watcher's.
-        await asyncio.shield(asyncio.to_thread(self._core.stop_watching))
-        await self._tokens.ended()
+        stopping = asyncio.ensure_future(asyncio.to_thread(self._core.stop_watching))
+        try:
+            await asyncio.shield(stopping)
+        finally:  # whoever cancels this does not leave the watcher running
+            await stopping
+            await self._tokens.ended()
 
     async def __aenter__(self) -> Self:
         self._start()

@@ -6,13 +6,13 @@ gRPC does not survive a fork in which it is in use, whatever ``GRPC_ENABLE_FORK_
 - By default, one child in five crashed by itself where a thread was amid gRPC: the watcher's always is. Calls of the
   child worked mostly, and hung where another thread was amid a call.
 - With ``1``, the fork itself hung, in parent or child, where other threads were amid calls; asyncio's always is one.
-- With ``0``, calls of the child never ended, not even at their deadline.
+- With ``0``, calls of the child never ended, not even at their deadline; sometimes also where all was closed before.
 - In all three, taking down in the child what the parent had open could crash it.
 
 So the watchers leave gRPC for the moment of a fork, which then harms nobody who is not amid a call; and a child does
 not touch what its parent had open, makes nothing new beside it, and is told so at once
-(:class:`~agent_client.errors.ClientForked`). A child works with a client that was made before and used by nobody, and
-with new ones where the parent had closed all of its own. The parent loses nothing.
+(:class:`~agent_client.errors.ClientForked`). A child works with a client that was made before and used by nobody, and,
+but for ``0``, with new ones where the parent had closed all of its own. The parent loses nothing.
 
 A fork amid calls of other threads is for ``GRPC_ENABLE_FORK_SUPPORT=0``: only then gRPC leaves the child alone. And
 only clients of this package are seen here: a program that uses gRPC itself has to mind forks itself.
@@ -27,13 +27,16 @@ import weakref
 from typing import TYPE_CHECKING, Protocol
 
 from agent_client.errors import ClientForked
+from agent_client.settings import GRPC_ENABLE_FORK_SUPPORT, from_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_OFF = frozenset({"0", "false", "no", "off"})
 _lock = threading.Lock()
 _watchers: list[Parkable] = []
 _inherited = False
+_was_used = False
 _forking = threading.local()
 _callbacks: list[weakref.WeakMethod[Callable[[], None]]] = []
 
@@ -50,7 +53,9 @@ class Parkable(Protocol):
 
 def used(watcher: Parkable) -> None:
     """Note that a client uses gRPC from now on."""
+    global _was_used  # noqa: PLW0603 - a fork concerns the process, not one client
     with _lock:
+        _was_used = True
         _watchers.append(watcher)
 
 
@@ -103,7 +108,8 @@ def _resume() -> None:
 def _begin_anew() -> None:
     global _lock, _inherited  # noqa: PLW0603 - a fork concerns the process, not one client
     _lock = threading.Lock()
-    _inherited = _inherited or bool(_watchers)
+    without_support = from_environment(GRPC_ENABLE_FORK_SUPPORT) in _OFF
+    _inherited = _inherited or bool(_watchers) or (_was_used and without_support)
     keep(tuple(_watchers))
     _watchers.clear()
     for callback in _callbacks:

@@ -89,15 +89,6 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-def _service_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
-        raise ValueError("must be an https URL (http only for a loopback address)")
-    if not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("must be a URL with a host and without user, query and fragment")
-    return url
-
-
 class IssuerSection(_Section):
     """``[issuer]``: who the issuer says it is."""
 
@@ -244,7 +235,7 @@ class ApprovalsSection(_Section):
     @field_validator("webhook_url")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        return None if url is None else _service_url(url)
+        return None if url is None else _outside_url(url)
 
     @field_validator("webhook_secret_file")
     @classmethod

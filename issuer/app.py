@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.config import Config
+    from issuer.config_sections import Config
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
     from issuer.rpc.listener import Listener

@@ -1,31 +1,25 @@
-"""Every setting of the issuer: frozen models, read once from a TOML file and the environment, all faults at once.
+"""The configuration: read once from a TOML file and the environment, all faults at once.
 
 The environment wins over the file: ``ISSUER_SERVER_LISTEN`` sets ``listen`` in ``[server]``. Paths in the file are
-relative to the file. The comments of ``starter.toml`` explain each setting to the people who set it.
+relative to the file. What can be set is in ``config_sections.py``.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ValidationError
 
-from issuer.core.duration import parse_duration
-from issuer.core.errors import IssuerError
+from issuer.config_sections import Config
 from issuer.core.nearest import nearest
-from issuer.core.patterns import PatternError, WorkloadPattern, parse_pattern
-from issuer.core.spiffe_id import SpiffeId, TrustDomain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 ENVIRONMENT_PREFIX = "ISSUER_"
-_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 class ConfigError(Exception):
@@ -34,280 +28,6 @@ class ConfigError(Exception):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, str) and (
-        milliseconds := re.fullmatch(r"([0-9]{1,9})ms", value)
-    ):  # what policy has no use for
-        return timedelta(milliseconds=int(milliseconds[1]))
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _spiffe_id(value: object) -> object:
-    return _parsed(SpiffeId.parse, value)
-
-
-def _trust_domain(value: object) -> object:
-    return _parsed(TrustDomain.parse, value)
-
-
-def _parsed(parse: Any, value: object) -> object:  # noqa: ANN401
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse(value)
-    except IssuerError as error:
-        raise ValueError(error.message) from None
-
-
-def _file(value: object, info: ValidationInfo) -> object:
-    """Resolve a path against the folder of the configuration file."""
-    return info.context / value if isinstance(value, str) and isinstance(info.context, Path) else value
-
-
-def _file_or_stdout(value: object, info: ValidationInfo) -> object:
-    return value if value == "-" else str(_file(value, info)) if isinstance(value, str) else value
-
-
-def _outside_url(url: str) -> str:
-    """Return the URL of something that the issuer speaks to, which plain HTTP must not reach over a network."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
-        raise ValueError("must be an https URL (http only for a loopback address)")
-    if not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("must be a URL with a host and without user, query and fragment")
-    return url
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
-FilePath = Annotated[Path, BeforeValidator(_file)]
-Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class IssuerSection(_Section):
-    """``[issuer]``: who the issuer says it is."""
-
-    url: str
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        # RFC 8414 section 2: https, no query, no fragment. Loopback over http is for development.
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
-            raise ValueError("must be an https URL (http only for a loopback address)")
-        if not parts.hostname or parts.query or parts.fragment or parts.username or url.endswith(("?", "#")):
-            raise ValueError("must be a URL with a host and without user, query and fragment")
-        if url.endswith("/"):
-            raise ValueError("must not end in '/': verifiers compare `iss` byte for byte")
-        return url
-
-
-class ServerSection(_Section):
-    """``[server]``: the gRPC listener."""
-
-    listen: Listen = "127.0.0.1:8443"
-    transport: Literal["grpcio", "h2corn"] = "grpcio"
-    max_message_bytes: Annotated[int, Field(ge=4096, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
-    max_metadata_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 16 * 1024
-    max_concurrent_streams: Annotated[int, Field(ge=1, le=100_000)] = 256
-    max_connection_age: Duration = timedelta(minutes=30)
-    max_connection_age_grace: Duration = timedelta(seconds=30)
-    shutdown_grace: Duration = timedelta(seconds=10)
-    max_turns: Annotated[int, Field(ge=1, le=100_000)] = 64
-    max_waiting: Annotated[int, Field(ge=256, le=1_000_000)] = 1024
-    max_wait: Duration = timedelta(milliseconds=500)
-    max_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
-    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
-    handshake_timeout: Duration = timedelta(seconds=10)
-    max_connection_idle: Duration = timedelta(minutes=10)
-    keepalive_time: Duration = timedelta(minutes=1)
-    keepalive_timeout: Duration = timedelta(seconds=20)
-    min_ping_interval: Duration = timedelta(seconds=10)
-
-
-class SpireSection(_Section):
-    """``[spire]``: where our own SVID and the trust bundles come from, and who may call."""
-
-    socket: str | None = None
-    spiffe_id: Annotated[SpiffeId, BeforeValidator(_spiffe_id)] | None = None
-    startup_timeout: Duration = timedelta(seconds=60)
-    federated_trust_domains: tuple[Annotated[TrustDomain, BeforeValidator(_trust_domain)], ...] = ()
-
-
-class PolicySection(_Section):
-    """``[policy]``: the folder of policy files, or one file, and how it changes."""
-
-    path: FilePath
-    watch: bool = True
-    generations: Annotated[int, Field(ge=1, le=100)] = 5
-    legacy_max_ttl: Duration | None = None
-
-
-class AuthzenSection(_Section):
-    """``[[facts.authzen]]``: a decision point that is asked for facts."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    url: str
-    types: Annotated[tuple[str, ...], Field(min_length=1)]
-    timeout: Duration = timedelta(milliseconds=500)
-    max_response_bytes: Annotated[int, Field(ge=256, le=1024 * 1024)] = 64 * 1024
-    cache_ttl: Duration = timedelta(seconds=5)
-    failures_to_open: Annotated[int, Field(ge=1, le=1000)] = 5
-    open_for: Duration = timedelta(seconds=10)
-    ca_file: FilePath | None = None
-    token_file: FilePath | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, url: str) -> str:
-        return _outside_url(url)
-
-
-class FactsSection(_Section):
-    """``[facts]``: who tells the issuer what is true of the world."""
-
-    folder: FilePath | None = None
-    authzen: tuple[AuthzenSection, ...] = ()
-
-
-class KeysSection(_Section):
-    """``[keys]``: the signing key."""
-
-    file: FilePath
-
-
-class LedgerSection(_Section):
-    """``[ledger]``: where decisions are kept, and how long a caller waits for that."""
-
-    file: FilePath | None = None
-    postgresql: Annotated[str | None, Field(repr=False, validate_default=True)] = None
-    max_wait: Duration = timedelta(seconds=2)
-    max_waiting: Annotated[int, Field(ge=256, le=1_000_000)] = 10_000
-    checkpoints: FilePath | None = None
-    checkpoint_every: Duration = timedelta(minutes=1)
-    keep: Annotated[Duration, Field(ge=timedelta(hours=1))] | None = None
-    recorded_refusals: Annotated[int, Field(ge=1, le=1_000_000)] = 300
-
-    @field_validator("postgresql")
-    @classmethod
-    def _check_engine(cls, postgresql: str | None, info: ValidationInfo) -> str | None:
-        if (postgresql is None) is (info.data.get("file") is None):
-            raise ValueError("set one of 'file' (SQLite) and 'postgresql', and not both")
-        return postgresql
-
-
-class DecisionLogSection(_Section):
-    """``[decision_log]``: the decisions once more, as lines of JSON for a log shipper."""
-
-    path: Annotated[str, BeforeValidator(_file_or_stdout)] | None = None
-    required: bool = False
-
-
-class AdminSection(_Section):
-    """``[admin]``: which SPIFFE IDs may administer."""
-
-    viewers: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
-    operators: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
-    feeders: dict[str, tuple[str, ...]] = {}
-
-    @field_validator("feeders")
-    @classmethod
-    def _check_feeders(cls, feeders: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for feeder, types in feeders.items():
-            _parsed(SpiffeId.parse, feeder)
-            if not types:
-                raise ValueError(f"{feeder}: name the types of fact that it may tell; empty never means all")
-        return feeders
-
-
-class ApprovalsSection(_Section):
-    """``[approvals]``: who is told of requests for approval."""
-
-    webhook_url: str | None = None
-    webhook_secret_file: Annotated[FilePath | None, Field(validate_default=True)] = None
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _check_url(cls, url: str | None) -> str | None:
-        return None if url is None else _outside_url(url)
-
-    @field_validator("webhook_secret_file")
-    @classmethod
-    def _check_both(cls, file: Path | None, info: ValidationInfo) -> Path | None:
-        if "webhook_url" in info.data and (file is None) is not (info.data["webhook_url"] is None):
-            raise ValueError("set both of 'webhook_url' and 'webhook_secret_file', or neither")
-        return file
-
-
-class HttpSection(_Section):
-    """``[http]``: the public listener with the key set and metadata."""
-
-    listen: Listen = "127.0.0.1:8080"
-    tls_certificate: FilePath | None = None
-    tls_key: FilePath | None = None
-    behind_tls_proxy: bool = False
-    key_set_max_age: Duration = timedelta(minutes=5)
-
-
-class MetricsSection(_Section):
-    """``[metrics]``: the listener for a monitoring system."""
-
-    listen: Listen | None = None
-
-
-def _pattern(value: object) -> object:
-    try:
-        return parse_pattern(value) if isinstance(value, str) else value
-    except PatternError as error:
-        raise ValueError(error.message) from None
-
-
-class TracingSection(_Section):
-    """``[tracing]``: where traces go, of which calls, and what they tell."""
-
-    endpoint: str | None = None
-    ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
-    trusted_callers: tuple[Annotated[WorkloadPattern, BeforeValidator(_pattern)], ...] = ()
-    identities: bool = False
-    timeout: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=5)
-    max_queue: Annotated[int, Field(ge=1, le=100_000)] = 2048
-    ca_file: FilePath | None = None
-
-    @field_validator("endpoint")
-    @classmethod
-    def _check_endpoint(cls, endpoint: str | None) -> str | None:
-        return None if endpoint is None else _outside_url(endpoint)
-
-
-class LogSection(_Section):
-    """``[log]``: how the log is written."""
-
-    format: Literal["auto", "json", "console"] = "auto"
-
-
-class Config(_Section):
-    """The whole configuration."""
-
-    issuer: IssuerSection
-    server: ServerSection = ServerSection()
-    spire: SpireSection = SpireSection()
-    policy: PolicySection
-    facts: FactsSection = FactsSection()
-    admin: AdminSection = AdminSection()
-    keys: KeysSection
-    ledger: LedgerSection
-    decision_log: DecisionLogSection = DecisionLogSection()
-    metrics: MetricsSection = MetricsSection()
-    approvals: ApprovalsSection = ApprovalsSection()
-    http: HttpSection = HttpSection()
-    log: LogSection = LogSection()
-    tracing: TracingSection = TracingSection()
 
 
 def load_config(path: Path, environment: Mapping[str, str]) -> Config:

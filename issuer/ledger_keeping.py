@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.config import DecisionLogSection, LedgerSection
+    from issuer.config_sections import DecisionLogSection, LedgerSection
     from issuer.core.checkpoint import LedgerCheckpoint
     from issuer.ledger.engine import Engine
     from issuer.ledger.observing import Observer

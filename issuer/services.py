@@ -23,7 +23,7 @@ from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
 
 if TYPE_CHECKING:
-    from issuer.config import Config
+    from issuer.config_sections import Config
     from issuer.ports import Clock, FactBook, PolicyBook, Signer, TokenIds
     from issuer.rpc.roles import Roles
 

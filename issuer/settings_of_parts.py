@@ -11,7 +11,7 @@ from issuer.rpc.roles import Roles
 from issuer.rpc.settings import RpcSettings
 
 if TYPE_CHECKING:
-    from issuer.config import AdminSection, HttpSection, ServerSection
+    from issuer.config_sections import AdminSection, HttpSection, ServerSection
 
 
 def roles_of(admin: AdminSection) -> Roles:

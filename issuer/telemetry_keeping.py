@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.config import MetricsSection, TracingSection
+    from issuer.config_sections import MetricsSection, TracingSection
     from issuer.facts.authzen import AuthzenSource
     from issuer.facts.store import FactStore
     from issuer.ledger.group_commit import GroupCommit

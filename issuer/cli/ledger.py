@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-    from issuer.config import LedgerSection
+    from issuer.config_sections import LedgerSection
     from issuer.ledger.verification import Verification
 
 ledger_app = typer.Typer(help="Look after the record of decisions.", no_args_is_help=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from issuer.cli.failure import ExitCode, fail
-from issuer.config import Config, ConfigError, LedgerSection, load_config
+from issuer.config import ConfigError, load_config
+from issuer.config_sections import Config, LedgerSection
 from issuer.ledger_keeping import ledger_reader
 
 if TYPE_CHECKING:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from issuer.cli.failure import ExitCode, fail
-from issuer.config import Config, ConfigError, load_config
+from issuer.config import ConfigError, load_config
 from issuer.log import StandardLogging, open_log
+
+if TYPE_CHECKING:
+    from issuer.config_sections import Config
 
 GRPC_SETTINGS = {
     # The server never forks; gRPC's handlers for it would wait for its threads.

@@ -18,6 +18,7 @@ from support.open_api import open_api
 from support.published import Published, published_issuer
 
 from issuer.core.token import compact_token, signing_input
+from issuer_testing.deadline import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,7 @@ def configuration(issuer: str, api: str, *, ca: Path | None = None) -> str:
 @pytest.fixture(scope="module")
 def envoy(published: Published, api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_envoy(configuration(published.issuer, api), tmp_path_factory.mktemp("envoy")) as url:
+        wait_for_keys(url, published)
         yield url
 
 
@@ -55,6 +57,15 @@ def unbound(published: Published) -> Decision:
 
 def show(envoy: str, token: str) -> httpx.Response:
     return httpx.get(envoy, headers={"Authorization": f"Bearer {token}"})
+
+
+def wait_for_keys(envoy: str, published: Published) -> None:
+    """Return once Envoy has the issuer's keys: a failed fetch makes it ready too, and it tries again a second later."""
+    wait_until(
+        lambda: show(envoy, published.token(unbound(published))).is_success,
+        what="Envoy takes a token of the issuer",
+        seconds=30.0,
+    )
 
 
 def test_lets_our_token_through_and_tells_the_api_who_calls(envoy: str, published: Published) -> None:
@@ -124,7 +135,7 @@ def test_reads_the_keys_by_https_where_the_issuer_is_certified(api: str, tmp_pat
         published_issuer("", tmp_path / "signing.pem", files) as published,
         running_envoy(configuration(published.issuer, api, ca=files[0]), tmp_path) as envoy,
     ):
-        assert show(envoy, published.token(unbound(published))).status_code == 200
+        wait_for_keys(envoy, published)
 
 
 def test_lets_nobody_in_where_the_issuers_web_server_is_certified_by_others(api: str, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from issuer.config import AuthzenSection, Config, ConfigError, load_config
+from issuer.config import ConfigError, load_config
+from issuer.config_sections import AuthzenSection, Config
 
 MINIMAL = (
     '[issuer]\nurl = "https://issuer.prod.example"\n[policy]\npath = "policy"\n[keys]\nfile = "key.pem"\n'

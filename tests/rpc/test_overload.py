@@ -55,6 +55,8 @@ EVERYBODY = (
 NOT_GRANTED = pb.IssueTokenRequest(audience=LEDGER, scopes=["ledger.refund"])
 ONE_TURN: dict[str, dict[str, object]] = {"server": {"max_turns": 1}, "admin": {"viewers": [VIEWER]}}
 """With one turn, whatever holds it stops everybody."""
+TOO_MUCH = {"calls": 100, "items": 64}
+"""6,400 requests at once, where 256 may wait: too much however fast the machine."""
 
 
 @pytest.fixture
@@ -91,22 +93,22 @@ def health(deployment: Deployment) -> Any:
 
 
 def test_who_floods_is_refused_and_who_does_not_is_served(small: Deployment, tmp_path: Path) -> None:
-    with flood(small, FLOODER, tmp_path / "flood", calls=400) as flooding:
+    with flood(small, FLOODER, tmp_path / "flood", **TOO_MUCH) as flooding:
         assert len(set(tokens(small, 20))) == 20, "no call of a modest caller is refused"
         assert health(small) == health_pb2.HealthCheckResponse.SERVING
         outcomes = flooding.stop()
-    # Whether 400 callers are too much depends on how fast they and the issuer are.
-    refused = outcomes.pop("RATE_LIMITED with RetryInfo", 0)
+    refused = outcomes.pop("RATE_LIMITED with RetryInfo")
     assert set(outcomes) == {"served"}
     assert metric(small, 'issuer_refused_calls_total{trust_domain="dev.test"}') >= refused
     told = [line for line in small.issuer.log() if line["event"] == "calls_refused"]
+    assert told
     assert all(line["last_caller"] == FLOODER for line in told)
     assert len(told) < 100, "not one for each"
 
 
 def test_after_a_flood_its_caller_is_served_as_before(small: Deployment, tmp_path: Path) -> None:
-    with flood(small, FLOODER, tmp_path / "flood", calls=400) as flooding:
-        flooding.stop()
+    with flood(small, FLOODER, tmp_path / "flood", **TOO_MUCH) as flooding:
+        assert flooding.stop()["RATE_LIMITED with RetryInfo"] > 0
     wait_until(lambda: metric(small, "issuer_turns_taken") == 0, what="nothing runs", seconds=DEADLINE)
     assert metric(small, "issuer_waiting_requests") == 0
     before = metric(small, 'issuer_refused_calls_total{trust_domain="dev.test"}')
@@ -127,7 +129,7 @@ def test_two_floods_share_and_neither_is_shut_out(small: Deployment, tmp_path: P
 def test_our_client_comes_back_when_it_is_told_to_and_gets_its_token(small: Deployment, tmp_path: Path) -> None:
     """The client has the flooder's own SPIFFE ID, so that it has no share of its own."""
     workload = small.authority.workload(Entry(FLOODER))
-    with flood(small, FLOODER, tmp_path / "flood", calls=400) as flooding, small.issuer.client(workload) as client:
+    with flood(small, FLOODER, tmp_path / "flood", **TOO_MUCH) as flooding, small.issuer.client(workload) as client:
         limited = wait_until(lambda: refusal(client), what="it is refused", seconds=DEADLINE)
         assert limited.reason == "RATE_LIMITED"
         assert limited.retry_after is not None

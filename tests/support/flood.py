@@ -1,6 +1,6 @@
 """A small load client, in a process of its own: many calls at once, as fast as they are answered, whatever the answer.
 
-Usage: ``python flood.py ADDRESS FOLDER CALLS``; it calls until its standard input ends, then prints one JSON object.
+Usage: ``python flood.py ADDRESS FOLDER CALLS ITEMS``; it calls until its standard input ends, then prints one JSON object.
 """
 
 from __future__ import annotations
@@ -44,16 +44,17 @@ class Flood:
 
 
 @contextmanager
-def flood(
-    deployment: Deployment, spiffe_id: str, folder: Path, calls: int, scope: str = "ledger.read"
-) -> Iterator[Flood]:
-    """Flood the issuer with ``calls`` calls at once of one SPIFFE ID; return when all of them are on their way."""
+def flood(deployment: Deployment, spiffe_id: str, folder: Path, calls: int, items: int = 1) -> Iterator[Flood]:
+    """Flood the issuer with ``calls`` calls at once of one SPIFFE ID; return when all of them are on their way.
+
+    With more than one item a call is a batch, so that few calls are a flood however fast the machine.
+    """
     svid = deployment.svid(spiffe_id)
     folder.mkdir()
     (folder / "chain.pem").write_bytes(svid.chain_pem())
     (folder / "key.pem").write_bytes(svid.key_pem())
     (folder / "roots.pem").write_bytes(pem_bundle([deployment.authority.authority.root]))
-    command = [sys.executable, __file__, deployment.issuer.address, str(folder), str(calls), scope]
+    command = [sys.executable, __file__, deployment.issuer.address, str(folder), str(calls), str(items)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -73,8 +74,8 @@ def outcome_of(error: grpc.aio.AioRpcError) -> str:
     return f"{info.reason}{' with RetryInfo' if wait else ''}"
 
 
-async def _caller(channel: grpc.aio.Channel, request: bytes, outcomes: Counter[str]) -> None:
-    call = channel.unary_unary("/issuer_api.v1.IssuerService/IssueToken")
+async def _caller(channel: grpc.aio.Channel, method: str, request: bytes, outcomes: Counter[str]) -> None:
+    call = channel.unary_unary(f"/issuer_api.v1.IssuerService/{method}")
     while True:
         try:
             await call(request, timeout=10)
@@ -83,7 +84,7 @@ async def _caller(channel: grpc.aio.Channel, request: bytes, outcomes: Counter[s
             outcomes[outcome_of(error)] += 1
 
 
-async def _run(address: str, folder: Path, calls: int, scope: str) -> Counter[str]:
+async def _run(address: str, folder: Path, calls: int, items: int) -> Counter[str]:
     credentials = grpc.ssl_channel_credentials(
         *((folder / name).read_bytes() for name in ("roots.pem", "key.pem", "chain.pem"))
     )
@@ -95,9 +96,13 @@ async def _run(address: str, folder: Path, calls: int, scope: str) -> Counter[st
         grpc.aio.secure_channel(address, credentials, options) for _ in range(-(-calls // CALLS_ON_A_CONNECTION))
     ]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
-    request = pb.IssueTokenRequest(audience="https://ledger.dev.test", scopes=[scope]).SerializeToString()
+    one = pb.IssueTokenRequest(audience="https://ledger.dev.test", scopes=["ledger.read"])
+    batch = pb.BatchIssueTokensRequest(requests=[one] * items)
+    method, request = ("BatchIssueTokens", batch) if items > 1 else ("IssueToken", one)
+    message = request.SerializeToString()
     outcomes: Counter[str] = Counter()
-    tasks = [asyncio.create_task(_caller(channels[n % len(channels)], request, outcomes)) for n in range(calls)]
+    callers = (_caller(channels[n % len(channels)], method, message, outcomes) for n in range(calls))
+    tasks = [asyncio.create_task(caller) for caller in callers]
     while outcomes.total() < calls:  # noqa: ASYNC110 - asked seldom, and each caller has more to do than to tell
         await asyncio.sleep(0.01)
     sys.stdout.write("begun\n")
@@ -110,4 +115,5 @@ async def _run(address: str, folder: Path, calls: int, scope: str) -> Counter[st
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(_run(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))))
+    _, at, credentials, at_once, in_each = sys.argv
+    sys.stdout.write(json.dumps(asyncio.run(_run(at, Path(credentials), int(at_once), int(in_each)))))

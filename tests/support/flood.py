@@ -1,6 +1,6 @@
 """A small load client, in a process of its own: many calls at once, as fast as they are answered, whatever the answer.
 
-Usage: ``python flood.py ADDRESS FOLDER CALLS ITEMS``; it calls until its standard input ends, then prints one JSON object.
+``python flood.py ADDRESS FOLDER CALLS ITEMS`` calls until its standard input ends, then prints one JSON object.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from issuer.core.facts import FactType
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.policy_faults import Position
+    from issuer.core.subjects import SubjectPattern
     from issuer.core.token_request import GrantType
 
 
@@ -154,6 +155,7 @@ class GrantRule:
         environments: The caller must be in one of these; ``None`` leaves it to the audience's environment.
         groups: The names of the groups whose patterns are in ``workloads``.
         legacy: The exception under which its tokens outlive the caller's SVID.
+        subjects: Whose tokens of others may be exchanged by it, and nobody else's; none: only tokens of this issuer.
     """
 
     id: str
@@ -173,6 +175,7 @@ class GrantRule:
     groups: tuple[str, ...] = ()
     legacy: Legacy | None = None
     mode: Mode = Mode.ENFORCE
+    subjects: tuple[SubjectPattern, ...] = ()
 
     @property
     def indexed_audiences(self) -> tuple[str, ...]:

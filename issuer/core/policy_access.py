@@ -111,7 +111,14 @@ class PolicyAccess:
 
     def _grant_terms(self, rule: GrantRule) -> tuple[object, ...]:
         terms = (rule.application, rule.max_ttl, rule.legacy and rule.legacy.max_ttl, rule.not_before, rule.ends)
-        return (*terms, rule.environments, rule.scopes, rule.grant_types, self._phrases.of(rule.conditions))
+        return (
+            *terms,
+            rule.environments,
+            rule.scopes,
+            rule.grant_types,
+            rule.subjects,
+            self._phrases.of(rule.conditions),
+        )
 
     def _taking_terms(self, rule: ProhibitionRule | LimitRule) -> tuple[object, ...]:
         terms = (rule.scopes, self._phrases.of(rule.conditions))

@@ -29,6 +29,7 @@ from issuer.core.policy_faults import quoted
 from issuer.core.policy_fields import Fields
 from issuer.core.policy_references import check_grant
 from issuer.core.policy_sections import read_patterns
+from issuer.core.subjects import parse_subject
 from issuer.core.token_request import GrantType
 from issuer.core.yaml_reader import SequenceNode
 
@@ -38,14 +39,15 @@ if TYPE_CHECKING:
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.policy_draft import PolicyDraft
     from issuer.core.policy_fields import Source
+    from issuer.core.subjects import SubjectPattern
     from issuer.core.yaml_reader import Node, Scalar
 
 AUDIENCE: Final = ("name", "application", "environment", "servers", "max_ttl", "scopes")
 SCOPE: Final = ("name", "risk", "max_ttl", "approval")
 APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses")
 GRANT: Final = (
-    "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "requires", "when",
-    "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
+    "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "subjects",
+    "requires", "when", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
 )  # fmt: skip
 LEGACY: Final = ("reason", "owner", "expires", "max_ttl")
 PROHIBITION: Final = (
@@ -185,6 +187,7 @@ def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
         source=source.position(node),
         legacy=_legacy(draft, fields),
         mode=_mode(fields),
+        subjects=_subjects(fields),
     )
     if audience is not None:
         draft.speak_of(source, audience, audience.text)
@@ -254,6 +257,19 @@ def _keep_links(draft: PolicyDraft, fields: Fields, rule_id: str) -> None:
 def _grant_types(fields: Fields) -> frozenset[GrantType]:
     words = [fields.one_of(node, "grant_types", _GRANT_TYPES) for node in fields.scalars("grant_types")]
     return frozenset(GrantType(word) for word in words if word) or _DEFAULT_GRANT_TYPES
+
+
+def _subjects(fields: Fields) -> tuple[SubjectPattern, ...]:
+    """Read whose tokens may be exchanged. Only of grants for that alone: any other way to a token has no subject."""
+    node = fields.node_of("subjects")
+    if node is None:
+        return ()
+    if _grant_types(fields) != {GrantType.TOKEN_EXCHANGE}:
+        fields.source.report(node, "grant: 'subjects' is for grants whose 'grant_types' is [token_exchange]")
+    patterns = [
+        fields.source.converted(scalar, "grant: 'subjects'", parse_subject) for scalar in fields.scalars("subjects")
+    ]
+    return tuple(pattern for pattern in patterns if pattern is not None)
 
 
 def read_prohibition(draft: PolicyDraft, source: Source, node: Node) -> None:

@@ -84,6 +84,11 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
             "`client_credentials` unless set; also `token_exchange`, `intent`, `jit`, which no request can use yet",
             distinct(values.GRANT_TYPE),
         ),
+        "subjects": Key(
+            "whose JWT-SVIDs, or tokens of an OpenID provider, may be exchanged; only where `grant_types` is "
+            "`[token_exchange]`, which without it is for tokens of this issuer",
+            distinct(values.TOKEN_SUBJECT),
+        ),
         "requires": _REQUIRES,
         "when": _WHEN,
         "max_ttl": Key("bounds tokens of this grant", values.DURATION),

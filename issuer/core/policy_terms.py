@@ -61,6 +61,7 @@ class Terms(NamedTuple):
     expires: datetime | None
     approval: str | None
     binding: bool
+    subjects: frozenset[str] = frozenset()
 
     def cover(self, other: Terms) -> bool:
         """Return whether whoever meets ``other`` gets at least as much by these."""
@@ -72,6 +73,7 @@ class Terms(NamedTuple):
             and (self.not_before is None or (other.not_before is not None and self.not_before <= other.not_before))
             and (self.expires is None or (other.expires is not None and self.expires >= other.expires))
             and (self.risk, self.approval, self.binding) == (other.risk, other.approval, other.binding)
+            and self.subjects == other.subjects
         )
 
     def words(self) -> dict[str, str | None]:
@@ -86,6 +88,7 @@ class Terms(NamedTuple):
             "expires": instant(self.expires),
             "approval": self.approval,
             "binding": "required" if self.binding else None,
+            "subjects": " ".join(sorted(self.subjects)) or None,
         }
 
 
@@ -124,6 +127,7 @@ class TermsReader:
             environments=environments,
             not_before=rule.not_before,
             expires=rule.ends,
+            subjects=frozenset(pattern.text for pattern in rule.subjects),
         )
 
     def _declared(self, audience: AudienceRule, name: str) -> Terms:

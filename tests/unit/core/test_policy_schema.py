@@ -70,7 +70,15 @@ WHOLE: dict[str, Any] = {
             "mode": "audit",
             "owner": "team",
             "description": "why",
-        }
+        },
+        {
+            "id": "x",
+            "workloads": ["spiffe://td/gateway"],
+            "audience": "https://ledger.example",
+            "scopes": ["read"],
+            "grant_types": ["token_exchange"],
+            "subjects": ["spiffe://td/ns/*/sa/settler", "https://login.example#*", "https://login.example/t#a%7Cb"],
+        },
     ],
     "prohibitions": [
         {
@@ -324,6 +332,8 @@ def is_referred_to(path: tuple[str | int, ...]) -> bool:
     """Say whether something is missed only because of what else is declared, which a schema cannot see."""
     if path[:1] == ("cases",):
         return path[2:] in {("facts", 0, "caller"), ("facts", 0, "audience")}  # for subjects that callers choose
+    if path == ("grants", 1, "grant_types"):  # for its subjects
+        return True
     return path in {("audiences",), ("groups",), ("conditions",), ("facts",), ("environments",)}
 
 

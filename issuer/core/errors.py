@@ -100,6 +100,11 @@ class Reason(StrEnum):
     APPROVER_NOT_ALLOWED = "APPROVER_NOT_ALLOWED"
     TOO_MANY_APPROVALS = "TOO_MANY_APPROVALS"
 
+    # The exchange of tokens.
+    SUBJECT_TOKEN_NOT_TAKEN = "SUBJECT_TOKEN_NOT_TAKEN"  # noqa: S105 - the name of a reason
+    SUBJECT_TOKEN_NOT_YOURS = "SUBJECT_TOKEN_NOT_YOURS"  # noqa: S105
+    ACTOR_CHAIN_ENDS = "ACTOR_CHAIN_ENDS"
+
     # The issuer itself. All fail closed and are safe to retry.
     IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"
     POLICY_NOT_LOADED = "POLICY_NOT_LOADED"

@@ -23,6 +23,7 @@ class CallerKind(Enum):
 RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.IssuerService/IssueToken": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/BatchIssueTokens": CallerKind.WORKLOAD,
+    "issuer_api.v1.IssuerService/ExchangeToken": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/ListAccess": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/GetKeySet": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/RevokeToken": CallerKind.WORKLOAD,

@@ -144,6 +144,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
     ERROR_REASON_TOO_MANY_APPROVALS: _ErrorReason.ValueType  # 93
     """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+    ERROR_REASON_SUBJECT_TOKEN_NOT_TAKEN: _ErrorReason.ValueType  # 120
+    """FAILED_PRECONDITION. The subject token is not of the kind that was named, not by somebody who is trusted, not for this
+    issuer, not valid now, revoked, or not in the issuer's record.
+    """
+    ERROR_REASON_SUBJECT_TOKEN_NOT_YOURS: _ErrorReason.ValueType  # 121
+    """PERMISSION_DENIED. The caller may not exchange this token: it is not its holder, not a server of its audience, and not
+    whom its `may_act` names; or it is bound to a certificate of its holder that the holder did not present.
+    """
+    ERROR_REASON_ACTOR_CHAIN_ENDS: _ErrorReason.ValueType  # 122
+    """FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
+    be too long, or it is not one that the issuer can vouch for.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -282,4 +294,16 @@ ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 92
 """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
 ERROR_REASON_TOO_MANY_APPROVALS: ErrorReason.ValueType  # 93
 """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+ERROR_REASON_SUBJECT_TOKEN_NOT_TAKEN: ErrorReason.ValueType  # 120
+"""FAILED_PRECONDITION. The subject token is not of the kind that was named, not by somebody who is trusted, not for this
+issuer, not valid now, revoked, or not in the issuer's record.
+"""
+ERROR_REASON_SUBJECT_TOKEN_NOT_YOURS: ErrorReason.ValueType  # 121
+"""PERMISSION_DENIED. The caller may not exchange this token: it is not its holder, not a server of its audience, and not
+whom its `may_act` names; or it is bound to a certificate of its holder that the holder did not present.
+"""
+ERROR_REASON_ACTOR_CHAIN_ENDS: ErrorReason.ValueType  # 122
+"""FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
+be too long, or it is not one that the issuer can vouch for.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

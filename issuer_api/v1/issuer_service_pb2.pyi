@@ -42,6 +42,38 @@ PROOF_BINDING_TLS_CERTIFICATE: ProofBinding.ValueType  # 1
 """Bound to the certificate of this connection by `cnf.x5t#S256` (RFC 8705 section 3.1)."""
 Global___ProofBinding: _TypeAlias = ProofBinding  # noqa: Y015
 
+class _SubjectTokenType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubjectTokenTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubjectTokenType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBJECT_TOKEN_TYPE_UNSPECIFIED: _SubjectTokenType.ValueType  # 0
+    """Refused when sent."""
+    SUBJECT_TOKEN_TYPE_ACCESS_TOKEN: _SubjectTokenType.ValueType  # 1
+    """An access token of this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:access_token`."""
+    SUBJECT_TOKEN_TYPE_JWT_SVID: _SubjectTokenType.ValueType  # 2
+    """A JWT-SVID whose only audience is this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:jwt`."""
+    SUBJECT_TOKEN_TYPE_ID_TOKEN: _SubjectTokenType.ValueType  # 3
+    """An ID token of an OpenID provider that the issuer's configuration names. RFC 8693 calls it
+    `urn:ietf:params:oauth:token-type:id_token`.
+    """
+
+class SubjectTokenType(_SubjectTokenType, metaclass=_SubjectTokenTypeEnumTypeWrapper):
+    """What a subject token is. Each kind is read by its own rules alone: a token of one kind is never taken for another."""
+
+SUBJECT_TOKEN_TYPE_UNSPECIFIED: SubjectTokenType.ValueType  # 0
+"""Refused when sent."""
+SUBJECT_TOKEN_TYPE_ACCESS_TOKEN: SubjectTokenType.ValueType  # 1
+"""An access token of this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:access_token`."""
+SUBJECT_TOKEN_TYPE_JWT_SVID: SubjectTokenType.ValueType  # 2
+"""A JWT-SVID whose only audience is this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:jwt`."""
+SUBJECT_TOKEN_TYPE_ID_TOKEN: SubjectTokenType.ValueType  # 3
+"""An ID token of an OpenID provider that the issuer's configuration names. RFC 8693 calls it
+`urn:ietf:params:oauth:token-type:id_token`.
+"""
+Global___SubjectTokenType: _TypeAlias = SubjectTokenType  # noqa: Y015
+
 @_typing.final
 class WatchRevocationsRequest(_message.Message):
     """Where to begin."""
@@ -464,6 +496,66 @@ class IssueTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssueTokenResponse: _TypeAlias = IssueTokenResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeTokenRequest(_message.Message):
+    """Whose token the caller presents, and what it asks for on their behalf."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_TOKEN_FIELD_NUMBER: _builtins.int
+    SUBJECT_TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    subject_token: _builtins.str
+    """Required. The token of the one on whose behalf the caller acts. A secret."""
+    subject_token_type: Global___SubjectTokenType.ValueType
+    """Required. What that token is."""
+    @_builtins.property
+    def request(self) -> Global___IssueTokenRequest:
+        """Required. What is asked for. Its `request_approval` is not for this: an approval is never on behalf of another."""
+
+    def __init__(
+        self,
+        *,
+        subject_token: _builtins.str = ...,
+        subject_token_type: Global___SubjectTokenType.ValueType = ...,
+        request: Global___IssueTokenRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "subject_token", b"subject_token", "subject_token_type", b"subject_token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeTokenRequest: _TypeAlias = ExchangeTokenRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeTokenResponse(_message.Message):
+    """A token on behalf of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUED_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its `sub`: on whose behalf. A SPIFFE ID, or the `iss` of an OpenID provider, `#` and the `sub` there, percent-encoded."""
+    @_builtins.property
+    def issued(self) -> Global___IssueTokenResponse:
+        """The token, and what the caller must know about it."""
+
+    def __init__(
+        self,
+        *,
+        issued: Global___IssueTokenResponse | None = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeTokenResponse: _TypeAlias = ExchangeTokenResponse  # noqa: Y015
 
 @_typing.final
 class BatchIssueTokensRequest(_message.Message):

@@ -27,10 +27,11 @@ from agent_client.verification.key_sources import FetchedKeys, IssuerKeys, KeySo
 from agent_client.verification.metadata_keys import MetadataKeys
 from agent_client.verification.request_errors import AuthorizationMalformed, MethodNotListed, StepUpNeeded, TokenMissing
 from agent_client.verification.resource_metadata import ResourceMetadata
-from agent_client.verification.verified_token import VerifiedToken
+from agent_client.verification.verified_token import Actor, VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
 __all__ = [
+    "Actor",
     "ApplicationRejected",
     "AuthorizationMalformed",
     "FetchedKeys",

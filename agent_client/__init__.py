@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         PreconditionFailed,
         RpcNotAllowed,
         ScopeNotAllowed,
+        SubjectTokenNotTaken,
         SvidExpiresSoon,
         SvidRejected,
         TrustDomainRejected,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         StepUpRequired,
         TokenRefused,
     )
+    from agent_client.subject_token import SubjectToken, SubjectTokenType
     from agent_client.sync import SyncIssuerClient
     from agent_client.tokens.aio import TokenSource
     from agent_client.tokens.sync import SyncTokenSource
@@ -115,6 +117,9 @@ __all__ = [
     "ScopeNotAllowed",
     "SpiffeIdNotGiven",
     "StepUpRequired",
+    "SubjectToken",
+    "SubjectTokenNotTaken",
+    "SubjectTokenType",
     "SvidExpiresSoon",
     "SvidOutdated",
     "SvidRejected",
@@ -141,6 +146,7 @@ _HOMES = {
     "endpoint": ("ISSUER_DNS_NAME",),
     "requests": ("Intent", "TokenRequest"),
     "resource_errors": ("InsecureTransport", "ResourceRefused", "ScopeInsufficient", "StepUpRequired", "TokenRefused"),
+    "subject_token": ("SubjectToken", "SubjectTokenType"),
     "sync": ("SyncIssuerClient",),
     "tokens.aio": ("TokenSource",),
     "tokens.sync": ("SyncTokenSource",),

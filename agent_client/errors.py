@@ -20,6 +20,7 @@
     │   └── TrustDomainRejected
     ├── PreconditionFailed           FAILED_PRECONDITION
     │   ├── SvidExpiresSoon
+    │   ├── SubjectTokenNotTaken
     │   └── ApprovalRequired
     ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
@@ -192,6 +193,10 @@ class PreconditionFailed(IssuerRequestError):
 
 class SvidExpiresSoon(PreconditionFailed):
     """The SVID ends before the shortest token would."""
+
+
+class SubjectTokenNotTaken(PreconditionFailed):
+    """The subject token has ended, was revoked, or is none that the issuer takes."""
 
 
 class ApprovalRequired(PreconditionFailed):

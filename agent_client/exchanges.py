@@ -1,4 +1,4 @@
-"""The four methods of the issuer: the message that asks, and what its answer means. Both clients share it: no I/O."""
+"""The methods of the issuer: the message that asks, and what its answer means. Both clients share it: no I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from agent_client import answers
-from agent_client.requests import token_request_to_proto
+from agent_client.requests import exchange_request_to_proto, token_request_to_proto
 from agent_client.tokens.entry import Arrival
 from issuer_api.v1 import issuer_service_pb2 as pb
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.errors import IssuerRequestError
     from agent_client.requests import TokenRequest
+    from agent_client.subject_token import SubjectToken
     from agent_client.token_checks import CallerIdentity
 
 Answer = TypeVar("Answer")
@@ -52,11 +53,22 @@ class Exchange(Generic[Answer]):
 
 def issue_token(request: TokenRequest) -> Exchange[IssuedToken]:
     """Return the exchange for one token."""
+    if request.on_behalf_of is not None:
+        return _exchange_token(request, request.on_behalf_of)
     return Exchange(
         f"/{_SERVICE}/IssueToken",
         token_request_to_proto(request),
         pb.IssueTokenResponse.FromString,
         lambda answer, call: answers.issued_token(answer, request, call.caller, call.answered_at),
+    )
+
+
+def _exchange_token(request: TokenRequest, subject: SubjectToken) -> Exchange[IssuedToken]:
+    return Exchange(
+        f"/{_SERVICE}/ExchangeToken",
+        exchange_request_to_proto(request, subject),
+        pb.ExchangeTokenResponse.FromString,
+        lambda answer, call: answers.issued_token(answer.issued, request, call.caller, call.answered_at),
     )
 
 
@@ -72,7 +84,13 @@ def kept_token(request: TokenRequest) -> Exchange[Arrival]:
 
 
 def issue_tokens(requests: Sequence[TokenRequest]) -> Exchange[list[IssuedToken | IssuerRequestError]]:
-    """Return the exchange for several tokens."""
+    """Return the exchange for several tokens.
+
+    Raises:
+        ValueError: One of them is on behalf of another: such are asked for one by one.
+    """
+    if any(request.on_behalf_of is not None for request in requests):
+        raise ValueError("a token on behalf of another is asked for by itself: use exchange_token")
     return Exchange(
         f"/{_SERVICE}/BatchIssueTokens",
         pb.BatchIssueTokensRequest(requests=[token_request_to_proto(request) for request in requests]),

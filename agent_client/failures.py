@@ -77,7 +77,7 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "APPROVAL_NOT_OPEN": errors.PreconditionFailed,
     "APPROVER_NOT_ALLOWED": errors.AccessDenied,
     "TOO_MANY_APPROVALS": errors.LimitExceeded,
-    "SUBJECT_TOKEN_NOT_TAKEN": errors.PreconditionFailed,
+    "SUBJECT_TOKEN_NOT_TAKEN": errors.SubjectTokenNotTaken,
     "SUBJECT_TOKEN_NOT_YOURS": errors.AccessDenied,
     "ACTOR_CHAIN_ENDS": errors.PreconditionFailed,
     "IDENTITY_UNAVAILABLE": errors.IssuerUnavailable,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from agent_client.exchanges import Exchange
     from agent_client.failover import Course
     from agent_client.requests import Intent
+    from agent_client.subject_token import SubjectToken
     from agent_client.tokens.entry import Arrival
     from agent_client.tokens.sync import SyncTokenSource
     from agent_client.workload_api import X509Svid
@@ -99,6 +100,30 @@ class SyncIssuerClient:
         )
         return self._call(exchanges.issue_token(request), timeout)
 
+    def exchange_token(
+        self,
+        on_behalf_of: SubjectToken,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        allow_partial: bool = False,
+        validate_only: bool = False,
+        intent: Intent | None = None,
+        timeout: float | None = None,
+    ) -> IssuedToken:
+        """Ask for one token on behalf of another, whose token this workload was given (RFC 8693).
+
+        The other arguments are those of :class:`~agent_client.requests.TokenRequest`. What the answer says of subject
+        and actor is checked as well. No signature is verified, neither of the subject token nor of the answer's.
+        """
+        request = TokenRequest(
+            audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only, intent, on_behalf_of
+        )
+        return self._call(exchanges.issue_token(request), timeout)
+
     def tokens_for(
         self,
         audience: str,
@@ -109,15 +134,26 @@ class SyncIssuerClient:
         bind_certificate: bool = False,
         allow_partial: bool = False,
         intent: Intent | None = None,
+        on_behalf_of: SubjectToken | None = None,
         keep_fresh: bool = False,
     ) -> SyncTokenSource:
         """Return a source of tokens for one API: it keeps a good one, renews it, and asks once for all who need it.
 
         All sources of one client that ask for the same share one token. The arguments are those of
         :class:`~agent_client.requests.TokenRequest`. What is used is renewed in the background, and with ``keep_fresh``
-        also what nobody asks for. What an intent paid for is not: each operation asks for itself.
+        also what nobody asks for. What an intent paid for is not: each operation asks for itself. What is on behalf of
+        another is renewed as long as the subject token lets it live longer.
         """
-        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, intent=intent)
+        request = TokenRequest(
+            audience,
+            scopes,
+            ttl,
+            application,
+            bind_certificate,
+            allow_partial,
+            intent=intent,
+            on_behalf_of=on_behalf_of,
+        )
         return self._tokens.source(request, keep_fresh=keep_fresh)
 
     def issue_tokens(

@@ -49,7 +49,8 @@ def token_faults(
 
     1. The scopes: those asked for, in their order; fewer only with ``allow_partial``, and then the rest is named.
     2. With ``validate_only`` there is no token, otherwise there is one that can be read, of type ``at+jwt``.
-    3. Its audience, subject and client are the ones of this request.
+    3. Its audience, subject and client are the ones of this request. On behalf of another, the subject is that of the
+       subject token, and the outermost ``act`` is this caller, unless it holds that token itself.
     4. It says of itself what the answer says of it: ``exp``, ``scope``, ``jti``, application.
     5. It has a lifetime, which has not ended (with ``LEEWAY``), and is no longer than asked.
     6. If bound, then to this caller's certificate; bound, when that was asked for.
@@ -88,6 +89,11 @@ def is_bound(token: str) -> bool:
     return _parts(token)[1].get("cnf") is not None
 
 
+def unverified_claims(token: str) -> dict[str, Any]:
+    """Return what a token claims, be it true or not; nothing where it cannot be read."""
+    return _parts(token)[1]
+
+
 def _scope_faults(answer: pb.IssueTokenResponse, request: TokenRequest) -> Iterator[str]:
     granted, refused = list(answer.scopes), list(answer.refused_scopes)
     if granted != [scope for scope in request.scopes if scope in granted] or not granted:
@@ -101,8 +107,13 @@ def _scope_faults(answer: pb.IssueTokenResponse, request: TokenRequest) -> Itera
 def _identity_faults(claims: dict[str, Any], request: TokenRequest, caller: CallerIdentity) -> Iterator[str]:
     if claims.get("aud") != request.audience:
         yield "its token is for another audience"
-    if claims.get("sub") != caller.spiffe_id or claims.get("client_id") != caller.spiffe_id:
+    subject = caller.spiffe_id if request.on_behalf_of is None else request.on_behalf_of.name
+    if claims.get("sub") != subject or claims.get("client_id") != caller.spiffe_id:
         yield "its token is for another workload"
+    act = claims.get("act")
+    actor = act.get("sub") if isinstance(act, dict) else None
+    if caller.spiffe_id not in (subject, actor):
+        yield "its token does not say that this workload acts for another"
 
 
 def _answer_faults(claims: dict[str, Any], answer: pb.IssueTokenResponse, request: TokenRequest) -> Iterator[str]:

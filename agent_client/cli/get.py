@@ -9,7 +9,7 @@ import typer
 
 from agent_client.cli.messages import MessageForm, tell, tell_as
 from agent_client.cli.option_groups import with_option_groups
-from agent_client.cli.options import ConnectionOptions, TokenOptions  # noqa: TC001 - typer reads the annotations
+from agent_client.cli.options import ConnectionOptions, SubjectOptions, TokenOptions  # noqa: TC001 - typer reads the annotations
 from agent_client.cli.printing import print_result
 from agent_client.cli.token_forms import (
     DEFAULT_VARIABLE,
@@ -42,6 +42,7 @@ class TokenOutput(StrEnum):
 def get(
     *,
     token: TokenOptions,
+    subject: SubjectOptions,
     connection: ConnectionOptions,
     output: Annotated[
         TokenOutput,
@@ -66,6 +67,14 @@ def get(
         spiffe-token get --audience https://api.example --scope read --output header | curl -H @- https://api.example/
         eval "$(spiffe-token get --audience https://api.example --scope read --output env --env-name API_TOKEN)"
 
+    [bold]On behalf of another[/bold]
+
+    With --subject-token-file, the token is one on behalf of whoever the token in
+    the file is about, as far as policy allows (token exchange, RFC 8693). The
+    file `-` is standard input.
+
+        spiffe-token get --audience https://api.example --scope read --subject-token-file caller-token
+
     [bold]kubectl[/bold]
 
     With --output kubernetes it is the command of a kubeconfig's exec plugin;
@@ -79,9 +88,9 @@ def get(
     """
     if output is TokenOutput.JSON:
         tell_as(MessageForm.JSON)
-    asked, (variable, version) = token.arguments(), _checked(env_name, output)
+    asked, behalf, (variable, version) = token.arguments(), subject.token(), _checked(env_name, output)
     with connection.client() as client, told_when_slow("waiting for the Workload API and the issuer"):
-        issued = client.issue_token(**asked)
+        issued = client.issue_token(**asked) if behalf is None else client.exchange_token(behalf, **asked)
     if issued.refused_scopes:
         tell("warning", f"not granted: {' '.join(issued.refused_scopes)}", [("decision", issued.decision_id)])
     print_result(_printed(issued, output, variable, version))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from weakref import WeakSet
 
+from agent_client.errors import SubjectTokenNotTaken
+
 if TYPE_CHECKING:
     from agent_client.answers import IssuedToken
     from agent_client.requests import TokenRequest
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 Flight = TypeVar("Flight")
 LONG_AGO = float("-inf")
+ROUNDING_SECONDS = 2
+"""By so much a token may end before the subject token that ends it: the issuer rounds down, twice."""
 
 
 class Arrival(NamedTuple):
@@ -62,8 +66,20 @@ class Entry(Generic[Flight]):
 
     @property
     def renewable(self) -> bool:
-        """Whether the background may ask for it: never what one intent paid for, which is for one operation."""
-        return self.request.intent is None
+        """Whether the background may ask for it: never what one intent paid for, which is for one operation.
+
+        Nor what is on behalf of another once nothing longer can be had: the token ends with the subject token, or the
+        issuer takes that no more.
+        """
+        return self.request.intent is None and not (self.request.on_behalf_of and self._ends_with_subject)
+
+    @property
+    def _ends_with_subject(self) -> bool:
+        end = None if self.request.on_behalf_of is None else self.request.on_behalf_of.ends_at
+        ended = isinstance(self.failure, SubjectTokenNotTaken)
+        return ended or (
+            end is not None and self.good is not None and self.good.expires_at.timestamp() >= end - ROUNDING_SECONDS
+        )
 
     @property
     def wanted(self) -> bool:

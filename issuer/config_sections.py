@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from issuer.core.duration import parse_duration
 from issuer.core.errors import IssuerError
+from issuer.core.exchange import MAX_DEPTH
 from issuer.core.patterns import PatternError, WorkloadPattern, parse_pattern
 from issuer.core.spiffe_id import SpiffeId, TrustDomain
 
@@ -230,6 +231,13 @@ class ApprovalsSection(_Section):
         return file
 
 
+class ExchangeSection(_Section):
+    """``[exchange]``: tokens on behalf of others."""
+
+    max_depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 10
+    jwt_svids: bool = False
+
+
 class HttpSection(_Section):
     """``[http]``: the public listener with the key set and metadata."""
 
@@ -290,6 +298,7 @@ class Config(_Section):
     decision_log: DecisionLogSection = DecisionLogSection()
     metrics: MetricsSection = MetricsSection()
     approvals: ApprovalsSection = ApprovalsSection()
+    exchange: ExchangeSection = ExchangeSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()

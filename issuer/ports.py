@@ -216,6 +216,14 @@ class TokenBook(Protocol):
         """Return what is recorded of a token; ``None`` when it is not in the ledger."""
         ...
 
+    async def resting(self, now: int) -> Sequence[RecordedToken]:
+        """Return the tokens that are alive at ``now`` (Unix seconds) and rest on other tokens."""
+        ...
+
+    async def revoked_after(self, version: int) -> frozenset[str]:
+        """Return the single tokens that were revoked after a version, by the ledger itself rather than from memory."""
+        ...
+
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
         """Return revocations, the newest first, of single tokens too; those before an id where one is given."""
         ...

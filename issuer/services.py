@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from issuer.approving import Approving
 from issuer.core.claims import TokenProfile
+from issuer.core.exchange import ExchangeRules
 from issuer.core.own_token import OwnTokens
+from issuer.exchanging import Exchanging
 from issuer.introspection import Introspection
 from issuer.issuance import Issuance
 from issuer.kept_policies import KeptPolicies
@@ -23,7 +25,11 @@ from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from issuer.config_sections import Config
+    from issuer.core.foreign_keys import ForeignKey
+    from issuer.core.spiffe_id import TrustDomain
     from issuer.ports import Clock, FactBook, PolicyBook, Signer, TokenIds
     from issuer.rpc.roles import Roles
 
@@ -39,6 +45,7 @@ class Parts(NamedTuple):
         facts: What feeders told.
         signer: The key.
         keeping: The ledger.
+        jwt_authorities: Returns the keys of a trust domain's JWT-SVIDs; ``None`` where it is not heard.
         roles: Who may administer.
         development: It serves the embedded development authority.
     """
@@ -50,6 +57,7 @@ class Parts(NamedTuple):
     facts: FactBook
     signer: Signer
     keeping: LedgerKeeping
+    jwt_authorities: Callable[[TrustDomain], Mapping[str, ForeignKey] | None]
     roles: Roles
     development: bool
 
@@ -60,19 +68,28 @@ def services(parts: Parts) -> Services:
     reader = ledger_reader(parts.config.ledger)
     decisions, tokens = LedgerDecisionBook(reader, KeptPolicies(reader).get), LedgerTokenBook(reader)
     revoking = Revoking(ledger=keeping.ledger, revocations=keeping.revocations, tokens=tokens, ids=parts.ids)
-    approving = _approving(parts)
+    approving, issuance = _approving(parts), _issuance(parts)
+    introspection = Introspection(
+        own=OwnTokens(parts.signer.public_keys().jwks.decode(), parts.config.issuer.url),
+        policies=parts.policies,
+        revocations=keeping.revocations,
+        tokens=tokens,
+        is_current=lambda: keeping.ledger.fault is None,
+    )
     methods = IssuerMethods(
-        issuance=_issuance(parts),
+        issuance=issuance,
+        exchanging=Exchanging(
+            rules=ExchangeRules(parts.config.issuer.url, parts.config.exchange.max_depth),
+            introspection=introspection,
+            issuance=issuance,
+            revocations=keeping.revocations,
+            tokens=tokens,
+            authorities=parts.jwt_authorities,
+        ),
         approving=approving,
         signer=parts.signer,
         key_set_max_age=parts.config.http.key_set_max_age,
-        introspection=Introspection(
-            own=OwnTokens(parts.signer.public_keys().jwks.decode(), parts.config.issuer.url),
-            policies=parts.policies,
-            revocations=keeping.revocations,
-            tokens=tokens,
-            is_current=lambda: keeping.ledger.fault is None,
-        ),
+        introspection=introspection,
         revoking=revoking,
         feed=RevocationFeed(
             revocations=keeping.revocations,

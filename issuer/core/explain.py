@@ -128,6 +128,8 @@ class _Explainer:
             return f"for callers of the environment {', '.join(sorted(environments))}"
         if obstacles & Obstacle.DATES:
             return "outside of its dates"
+        if obstacles & Obstacle.GRANT_TYPE and self.inputs.request.grant_type in grant.grant_types:
+            return "for tokens of other subjects"
         if obstacles & Obstacle.GRANT_TYPE:
             return f"for {', '.join(sorted(grant.grant_types))}, not for {self.inputs.request.grant_type}"
         return None

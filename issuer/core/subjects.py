@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from issuer.core.errors import IssuerError
+from issuer.core.origin import OriginKind
 from issuer.core.patterns import PatternError, WorkloadPattern, parse_pattern
 from issuer.core.spiffe_id import MAX_ID_BYTES, SCHEME, SpiffeId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from issuer.core.origin import Origin
 
 _ANYBODY: Final = "*"
 
@@ -74,6 +77,17 @@ def foreign_subject(issuer: str, subject: str) -> str:
 def names_any(patterns: Iterable[SubjectPattern], subject: str) -> bool:
     """Return whether one of the patterns speaks of a subject; of no patterns none does."""
     return any(pattern.matches(subject) for pattern in patterns)
+
+
+def is_for(patterns: Sequence[SubjectPattern], origin: Origin | None) -> bool:
+    """Return whether a grant with these ``subjects`` counts for a request that rests on ``origin``.
+
+    With some, for the exchange of a token of a subject that they name; without, for everything but the exchange of a
+    token that this issuer did not make, which has no ancestor.
+    """
+    if origin is None or origin.kind is not OriginKind.EXCHANGE:
+        return not patterns
+    return names_any(patterns, origin.subject) if patterns else bool(origin.ancestors)
 
 
 def _workload(subject: str) -> SpiffeId | None:

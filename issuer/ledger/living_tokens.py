@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
+    from issuer.core.recorded_tokens import RecordedToken
     from issuer.core.revocation import Selector
     from issuer.ledger.reading import LedgerReader
 
@@ -49,6 +50,21 @@ def hits(reader: LedgerReader, selector: Selector, now: int, listed: int) -> Hit
         newest=sorted(newest, key=lambda token: -token.seq)[:listed],
         most=by_caller.most_common(listed),
     )
+
+
+def resting(reader: LedgerReader, now: int) -> list[RecordedToken]:
+    """Return the living tokens that rest on other tokens.
+
+    Args:
+        reader: The ledger.
+        now: Unix seconds.
+
+    Raises:
+        LedgerFault: The ledger cannot be read.
+    """
+    with reader.connected() as connection:
+        found = recorded_tokens(connection, [*_living(now), decision.c.origin.is_not(None)])
+        return [token for token in found if token.issued.ancestors]
 
 
 _Found: TypeAlias = tuple["Counter[str]", "list[LivingToken]"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.living_tokens import hits
+from issuer.ledger.living_tokens import hits, resting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +42,14 @@ class LedgerTokenBook:
     async def issued(self, token_id: str) -> RecordedToken | None:
         """Return what is recorded of a token; ``None`` when it is not in the ledger."""
         return await self._read(lambda: self._reader.recorded_token(token_id))
+
+    async def resting(self, now: int) -> Sequence[RecordedToken]:
+        """Return the tokens that are alive at ``now`` (Unix seconds) and rest on other tokens."""
+        return await self._read(lambda: resting(self._reader, now))
+
+    async def revoked_after(self, version: int) -> frozenset[str]:
+        """Return the single tokens that were revoked after a version."""
+        return await self._read(lambda: self._reader.revoked_after(version))
 
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
         """Return revocations, the newest first; those before an id where one is given."""

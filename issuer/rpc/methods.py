@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, Reason
 from issuer.issuance import Wanted
 from issuer.observing import Step
-from issuer.rpc import messages
+from issuer.rpc import exchange_messages, messages
 from issuer.rpc.status import status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from issuer.approving import Approving
+    from issuer.exchanging import Exchanging
     from issuer.introspection import Introspection
     from issuer.issuance import Issuance, IssuedToken
     from issuer.ports import Signer
@@ -35,6 +36,7 @@ class IssuerMethods:
 
     Args:
         issuance: The request path.
+        exchanging: What comes before it for a token on behalf of another.
         approving: Asks for approvals.
         signer: Whose public keys GetKeySet returns.
         key_set_max_age: How long a verifier may keep the key set.
@@ -47,6 +49,7 @@ class IssuerMethods:
         self,
         *,
         issuance: Issuance,
+        exchanging: Exchanging,
         approving: Approving,
         signer: Signer,
         key_set_max_age: timedelta,
@@ -55,6 +58,7 @@ class IssuerMethods:
         feed: RevocationFeed,
     ) -> None:
         self._issuance = issuance
+        self._exchanging = exchanging
         self._approving = approving
         self._signer = signer
         self._introspection = introspection
@@ -86,6 +90,13 @@ class IssuerMethods:
         call.log_fields["items"] = len(results)
         call.log_fields["items_refused"] = sum(result.HasField("error") for result in results)
         return pb.BatchIssueTokensResponse(results=results)
+
+    async def exchange_token(self, message: pb.ExchangeTokenRequest, call: VerifiedCall) -> pb.ExchangeTokenResponse:
+        """Verify the subject token, then decide, mint, sign, record, answer."""
+        call.asked.trace.at(Step.PARSE_REQUEST)
+        presented = exchange_messages.presented_from_proto(message)
+        issued, subject = await self._exchanging.exchange(call.asked, presented, call.log_fields)
+        return pb.ExchangeTokenResponse(issued=messages.issued_token_to_proto(issued), subject=subject)
 
     async def _with_approval(
         self, outcome: Outcome, message: pb.IssueTokenRequest, call: VerifiedCall

@@ -123,6 +123,7 @@ class RpcServer:
             "ListAccess": self._unary(ISSUER_SERVICE, "ListAccess", methods.list_access),
             "GetKeySet": self._unary(ISSUER_SERVICE, "GetKeySet", methods.get_key_set),
             "RevokeToken": self._unary(ISSUER_SERVICE, "RevokeToken", methods.revoke_token),
+            "ExchangeToken": self._unary(ISSUER_SERVICE, "ExchangeToken", methods.exchange_token),
             "IntrospectToken": self._unary(ISSUER_SERVICE, "IntrospectToken", methods.introspect_token),
             "WatchRevocations": self._stream(ISSUER_SERVICE, "WatchRevocations", methods.watch_revocations),
         }

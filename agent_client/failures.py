@@ -77,10 +77,13 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "APPROVAL_NOT_OPEN": errors.PreconditionFailed,
     "APPROVER_NOT_ALLOWED": errors.AccessDenied,
     "TOO_MANY_APPROVALS": errors.LimitExceeded,
+    "EVIDENCE_REQUIRED": errors.PreconditionFailed,
+    "EVIDENCE_REFUSED": errors.AccessDenied,
     "IDENTITY_UNAVAILABLE": errors.IssuerUnavailable,
     "POLICY_NOT_LOADED": errors.IssuerUnavailable,
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,
     "LEDGER_UNAVAILABLE": errors.IssuerUnavailable,
+    "OIDC_ISSUER_UNAVAILABLE": errors.IssuerUnavailable,
     "RATE_LIMITED": errors.LimitExceeded,
     "INTERNAL": errors.IssuerFault,
 }

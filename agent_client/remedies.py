@@ -66,10 +66,13 @@ REMEDIES: dict[str, str] = {
     "APPROVAL_NOT_OPEN": "See what became of it with `issuer approvals show`; who still needs a token asks anew.",
     "APPROVER_NOT_ALLOWED": "Let somebody else approve it: another person, whom the policy names as an approver.",
     "TOO_MANY_APPROVALS": "Have the open requests answered, or cancel those that are not needed.",
+    "EVIDENCE_REQUIRED": "Sign in with the nonce that `issuer approvals show` tells, and approve with the ID token.",
+    "EVIDENCE_REFUSED": "Sign in anew, with the nonce that `issuer approvals show` tells, as the person you approve as.",
     "IDENTITY_UNAVAILABLE": _WAIT,
     "POLICY_NOT_LOADED": _WAIT,
     "SIGNER_UNAVAILABLE": _WAIT,
     "LEDGER_UNAVAILABLE": _WAIT,
+    "OIDC_ISSUER_UNAVAILABLE": _WAIT,
     "RATE_LIMITED": "Ask again when the issuer says, and keep each token until it is due: do not ask for every use.",
     "INTERNAL": "Give the issuer's operator the request id.",
 }

@@ -20,6 +20,7 @@ from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
+from issuer.oidc.issuers import OidcIssuers, OidcNotConfigured
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
@@ -30,7 +31,7 @@ from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
 from issuer.services import Parts, services
-from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
+from issuer.settings_of_parts import http_settings, limits_of, oidc_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.system import RandomIds, SystemClock
@@ -66,6 +67,7 @@ STARTUP_FAULTS = (
     KeyFileError,
     PublicHttpError,
     WebhookNotConfigured,
+    OidcNotConfigured,
     AddressInUse,
     CannotListen,
     *TELEMETRY_FAULTS,
@@ -145,6 +147,7 @@ class App:
                 facts=self._facts(store, stack),
                 signer=signer,
                 keeping=keeping,
+                assertions=self._oidc(stack),
                 roles=roles,
                 development=self._insecure_dev,
             )
@@ -232,6 +235,11 @@ class App:
             stack.push_async_callback(source.close)
         self._telemetry.watch_facts(store, sources)
         return Facts(store, sources)
+
+    def _oidc(self, stack: AsyncExitStack) -> OidcIssuers:
+        issuers = OidcIssuers(oidc_settings(self._config.oidc))
+        stack.callback(issuers.close)
+        return issuers
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
         spire = self._config.spire

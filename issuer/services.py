@@ -24,7 +24,7 @@ from issuer.rpc.services import Services
 
 if TYPE_CHECKING:
     from issuer.config_sections import Config
-    from issuer.ports import Clock, FactBook, PolicyBook, Signer, TokenIds
+    from issuer.ports import AssertionVerifier, Clock, FactBook, PolicyBook, Signer, TokenIds
     from issuer.rpc.roles import Roles
 
 
@@ -39,6 +39,7 @@ class Parts(NamedTuple):
         facts: What feeders told.
         signer: The key.
         keeping: The ledger.
+        assertions: What verifies the tokens of configured OIDC issuers.
         roles: Who may administer.
         development: It serves the embedded development authority.
     """
@@ -50,6 +51,7 @@ class Parts(NamedTuple):
     facts: FactBook
     signer: Signer
     keeping: LedgerKeeping
+    assertions: AssertionVerifier
     roles: Roles
     development: bool
 

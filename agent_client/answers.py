@@ -41,6 +41,7 @@ class IssuedToken:
             ``validate_only``, when the answer arrived, by this host's clock. A lifetime is ``expires_at - issued_at``,
             two times of one clock; this host's own clock need not agree with it.
         certificate_bound: Whether it only works together with the certificate that this workload had then (RFC 8705).
+        approval_request: The name of the request for approval that it used; ``None`` when it needed none.
     """
 
     token: AccessToken
@@ -54,6 +55,7 @@ class IssuedToken:
     application: str | None
     issued_at: datetime
     certificate_bound: bool = False
+    approval_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ def issued_token(
         application=answer.application or None,
         issued_at=now if request.validate_only else issue_time(answer.token),
         certificate_bound=is_bound(answer.token),
+        approval_request=answer.approval_request or None,
     )
 
 

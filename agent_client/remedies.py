@@ -67,7 +67,7 @@ REMEDIES: dict[str, str] = {
     "APPROVER_NOT_ALLOWED": "Let somebody else approve it: another person, whom the policy names as an approver.",
     "TOO_MANY_APPROVALS": "Have the open requests answered, or cancel those that are not needed.",
     "EVIDENCE_REQUIRED": "Sign in with the nonce that `issuer approvals show` tells, and approve with the ID token.",
-    "EVIDENCE_REFUSED": "Sign in anew, with the nonce that `issuer approvals show` tells, as the person you approve as.",
+    "EVIDENCE_REFUSED": "Sign in anew, with the nonce that `issuer approvals show` tells, as the approver.",
     "IDENTITY_UNAVAILABLE": _WAIT,
     "POLICY_NOT_LOADED": _WAIT,
     "SIGNER_UNAVAILABLE": _WAIT,

@@ -47,6 +47,8 @@ class TokenRequest:
         allow_partial: Take the scopes that are granted rather than all or nothing.
         validate_only: Decide, but issue nothing.
         intent: What the token is for.
+        request_approval: Where people have to approve it, ask them, unless that was done.
+        approval_reason: Why it is needed now, for those who decide; at most 512 printable characters.
 
     Raises:
         TypeError: ``scopes`` is one string, whose letters would be taken for scopes, or ``ttl`` is a bare number.
@@ -60,6 +62,8 @@ class TokenRequest:
     allow_partial: bool = False
     validate_only: bool = False
     intent: Intent | None = None
+    request_approval: bool = False
+    approval_reason: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.scopes, str):
@@ -84,6 +88,8 @@ def token_request_to_proto(request: TokenRequest) -> pb.IssueTokenRequest:
             allow_partial=request.allow_partial,
             validate_only=request.validate_only,
             intent=None if request.intent is None else pb.Intent(**asdict(request.intent)),
+            request_approval=request.request_approval,
+            approval_reason=request.approval_reason,
         )
     except UnicodeEncodeError as error:
         raise InvalidTokenRequest("the request has a text that is no Unicode") from error

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent_client.cli.approval import token_with_approval
 from agent_client.cli.messages import MessageForm, tell, tell_as
 from agent_client.cli.option_groups import with_option_groups
-from agent_client.cli.options import ConnectionOptions, TokenOptions  # noqa: TC001 - typer reads the annotations
+from agent_client.cli.options import ApprovalOptions, ConnectionOptions, TokenOptions  # noqa: TC001 - typer reads the annotations
 from agent_client.cli.printing import print_result
 from agent_client.cli.token_forms import (
     DEFAULT_VARIABLE,
@@ -20,7 +21,6 @@ from agent_client.cli.token_forms import (
     kubernetes_version,
     shell_export,
 )
-from agent_client.cli.waiting import told_when_slow
 from agent_client.clock import utc_now
 from agent_client.settings import KUBERNETES_EXEC_INFO, from_environment
 
@@ -42,6 +42,7 @@ class TokenOutput(StrEnum):
 def get(
     *,
     token: TokenOptions,
+    approval: ApprovalOptions,
     connection: ConnectionOptions,
     output: Annotated[
         TokenOutput,
@@ -66,6 +67,15 @@ def get(
         spiffe-token get --audience https://api.example --scope read --output header | curl -H @- https://api.example/
         eval "$(spiffe-token get --audience https://api.example --scope read --output env --env-name API_TOKEN)"
 
+    [bold]Approval[/bold]
+
+        spiffe-token get --audience https://api.example --scope refund --request-approval --reason INC-7 --wait 15m
+
+    Where people have to approve the token, it asks them, tells the name of the
+    request to give to them, and waits. Nobody answered in time: exit code 7, and
+    the request stays open; ask for the same token again when it is approved.
+    Denied: exit code 3.
+
     [bold]kubectl[/bold]
 
     With --output kubernetes it is the command of a kubeconfig's exec plugin;
@@ -80,8 +90,9 @@ def get(
     if output is TokenOutput.JSON:
         tell_as(MessageForm.JSON)
     asked, (variable, version) = token.arguments(), _checked(env_name, output)
-    with connection.client() as client, told_when_slow("waiting for the Workload API and the issuer"):
-        issued = client.issue_token(**asked)
+    asked, seconds = asked | approval.arguments(), approval.seconds
+    with connection.client() as client:
+        issued = token_with_approval(client, asked, seconds)
     if issued.refused_scopes:
         tell("warning", f"not granted: {' '.join(issued.refused_scopes)}", [("decision", issued.decision_id)])
     print_result(_printed(issued, output, variable, version))

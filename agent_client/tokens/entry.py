@@ -43,6 +43,7 @@ class Entry(Generic[Flight]):
         refused_until: Until when ``failure`` is the answer, without asking the issuer.
         flight: The call under way; the kind of client knows what it is.
         outdated: Whether the workload became another since that call began.
+        approved: Whether people have to approve it, by what the issuer said last.
     """
 
     request: TokenRequest
@@ -59,11 +60,16 @@ class Entry(Generic[Flight]):
     refused_until: float = LONG_AGO
     flight: Flight | None = field(default=None, repr=False)
     outdated: bool = False
+    approved: bool = False
 
     @property
     def renewable(self) -> bool:
-        """Whether the background may ask for it: never what one intent paid for, which is for one operation."""
-        return self.request.intent is None
+        """Whether the background may ask for it.
+
+        Never what one intent paid for, which is for one operation, and never what people approve: who asks uses their
+        approval up.
+        """
+        return self.request.intent is None and not self.approved
 
     @property
     def wanted(self) -> bool:

@@ -21,8 +21,8 @@ MAX_TOKEN_CHARACTERS: Final = 16 * 1024
 ID_TOKEN_TYPES: Final = frozenset({"", "jwt"})
 """ID tokens have ``typ`` JWT or none (RFC 7519 section 5.1). Others, as at+jwt, are other kinds (RFC 8725 3.11)."""
 _MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t"})
-"""``x5t`` is a thumbprint which some providers add; nothing looks at it. ``jwk``, ``jku``, ``x5c`` and ``x5u`` would let the
-token bring its own key, and ``crit`` would have us understand what we do not (RFC 7515 section 4.1)."""
+"""``x5t`` is a thumbprint which some providers add; nothing looks at it. With ``jwk``, ``jku``, ``x5c`` or ``x5u`` the
+token would bring its own key, and ``crit`` would have us understand what we do not (RFC 7515 section 4.1)."""
 
 
 class SignedText(NamedTuple):

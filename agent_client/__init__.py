@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent_client.access_token import AccessToken
     from agent_client.aio import IssuerClient
     from agent_client.answers import Access, AccessScope, IssuedToken, KeySet, UnavailableScope
+    from agent_client.approvals import ApprovalRequest, ApprovalState
     from agent_client.credentials import SpiffeIdNotGiven, SvidOutdated, TrustBundleMissing
     from agent_client.endpoint import ISSUER_DNS_NAME
     from agent_client.errors import (
@@ -85,7 +86,9 @@ __all__ = [
     "AnswerRejected",
     "ApplicationNotAllowed",
     "ApplicationRequired",
+    "ApprovalRequest",
     "ApprovalRequired",
+    "ApprovalState",
     "AudienceNotAllowed",
     "ChainRejected",
     "ClientClosed",
@@ -141,6 +144,7 @@ __all__ = [
 _HOMES = {
     "access_token": ("AccessToken",),
     "aio": ("IssuerClient",),
+    "approvals": ("ApprovalRequest", "ApprovalState"),
     "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),

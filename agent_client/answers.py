@@ -42,6 +42,7 @@ class IssuedToken:
             two times of one clock; this host's own clock need not agree with it.
         certificate_bound: Whether it only works together with the certificate that this workload had then (RFC 8705).
         subject: On whose behalf, where that is another than this workload: the token's ``sub``; ``None`` otherwise.
+        approval_request: The name of the request for approval that it used; ``None`` when it needed none.
     """
 
     token: AccessToken
@@ -56,6 +57,7 @@ class IssuedToken:
     issued_at: datetime
     certificate_bound: bool = False
     subject: str | None = None
+    approval_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ def issued_token(
         issued_at=now if request.validate_only else issue_time(answer.token),
         certificate_bound=is_bound(answer.token),
         subject=None if request.on_behalf_of is None else request.on_behalf_of.name,
+        approval_request=answer.approval_request or None,
     )
 
 

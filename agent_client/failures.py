@@ -81,10 +81,13 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "SUBJECT_TOKEN_NOT_TAKEN": errors.SubjectTokenNotTaken,
     "SUBJECT_TOKEN_NOT_YOURS": errors.AccessDenied,
     "ACTOR_CHAIN_ENDS": errors.PreconditionFailed,
+    "EVIDENCE_REQUIRED": errors.PreconditionFailed,
+    "EVIDENCE_REFUSED": errors.AccessDenied,
     "IDENTITY_UNAVAILABLE": errors.IssuerUnavailable,
     "POLICY_NOT_LOADED": errors.IssuerUnavailable,
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,
     "LEDGER_UNAVAILABLE": errors.IssuerUnavailable,
+    "OIDC_ISSUER_UNAVAILABLE": errors.IssuerUnavailable,
     "RATE_LIMITED": errors.LimitExceeded,
     "INTERNAL": errors.IssuerFault,
 }

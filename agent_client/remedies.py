@@ -70,10 +70,13 @@ REMEDIES: dict[str, str] = {
     "SUBJECT_TOKEN_NOT_TAKEN": "Let who gave you the subject token get a new one.",
     "SUBJECT_TOKEN_NOT_YOURS": "Exchange your own tokens, and those that callers present to the API that you serve.",
     "ACTOR_CHAIN_ENDS": "Let the request come to you by fewer others, and by each of them once.",
+    "EVIDENCE_REQUIRED": "Sign in with the nonce that `issuer approvals show` tells, and approve with the ID token.",
+    "EVIDENCE_REFUSED": "Sign in anew, with the nonce that `issuer approvals show` tells, as the approver.",
     "IDENTITY_UNAVAILABLE": _WAIT,
     "POLICY_NOT_LOADED": _WAIT,
     "SIGNER_UNAVAILABLE": _WAIT,
     "LEDGER_UNAVAILABLE": _WAIT,
+    "OIDC_ISSUER_UNAVAILABLE": _WAIT,
     "RATE_LIMITED": "Ask again when the issuer says, and keep each token until it is due: do not ask for every use.",
     "INTERNAL": "Give the issuer's operator the request id.",
 }

@@ -49,6 +49,8 @@ class TokenRequest:
         allow_partial: Take the scopes that are granted rather than all or nothing.
         validate_only: Decide, but issue nothing.
         intent: What the token is for.
+        request_approval: Where people have to approve it, ask them, unless that was done.
+        approval_reason: Why it is needed now, for those who decide; at most 512 printable characters.
         on_behalf_of: The token of whom this workload acts for; ``None`` when it acts for itself.
 
     Raises:
@@ -63,6 +65,8 @@ class TokenRequest:
     allow_partial: bool = False
     validate_only: bool = False
     intent: Intent | None = None
+    request_approval: bool = False
+    approval_reason: str = ""
     on_behalf_of: SubjectToken | None = None
 
     def __post_init__(self) -> None:
@@ -102,6 +106,8 @@ def token_request_to_proto(request: TokenRequest) -> pb.IssueTokenRequest:
             allow_partial=request.allow_partial,
             validate_only=request.validate_only,
             intent=None if request.intent is None else pb.Intent(**asdict(request.intent)),
+            request_approval=request.request_approval,
+            approval_reason=request.approval_reason,
         )
     except UnicodeEncodeError as error:
         raise InvalidTokenRequest("the request has a text that is no Unicode") from error

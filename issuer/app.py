@@ -21,6 +21,7 @@ from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
+from issuer.oidc.issuers import OidcIssuers, OidcNotConfigured
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.process import PublicHttpProcess
@@ -31,7 +32,7 @@ from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
 from issuer.services import Parts, services
-from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
+from issuer.settings_of_parts import http_settings, limits_of, oidc_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.spire.jwt_authorities import JwtAuthorities
@@ -70,6 +71,7 @@ STARTUP_FAULTS = (
     KeyFileError,
     PublicHttpError,
     WebhookNotConfigured,
+    OidcNotConfigured,
     AddressInUse,
     CannotListen,
     *TELEMETRY_FAULTS,
@@ -150,6 +152,7 @@ class App:
                 signer=signer,
                 keeping=keeping,
                 jwt_authorities=self._jwt_authorities(identity, stack),
+                assertions=self._oidc(stack),
                 roles=roles,
                 development=self._insecure_dev,
             )
@@ -245,6 +248,11 @@ class App:
             return lambda _: None
         watcher = stack.enter_context(JwtBundleWatcher(self._config.spire.socket))
         return JwtAuthorities(watcher, identity.allowed_trust_domains, self._log).of
+
+    def _oidc(self, stack: AsyncExitStack) -> OidcIssuers:
+        issuers = OidcIssuers(oidc_settings(self._config.oidc))
+        stack.callback(issuers.close)
+        return issuers
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
         spire = self._config.spire

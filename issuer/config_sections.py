@@ -162,6 +162,41 @@ class FactsSection(_Section):
     authzen: tuple[AuthzenSection, ...] = ()
 
 
+class OidcIssuerSection(_Section):
+    """``[[oidc.issuers]]``: an issuer whose tokens say who somebody is."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    url: str
+    audience: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,2048}$")]
+    algorithms: Annotated[tuple[Literal["ES256", "RS256"], ...], Field(min_length=1)] = ("ES256", "RS256")
+    jwks_uri: str | None = None
+    ca_file: FilePath | None = None
+    timeout: Annotated[Duration, Field(le=timedelta(seconds=5))] = timedelta(seconds=3)
+    max_key_age: Annotated[Duration, Field(ge=timedelta(minutes=1), le=timedelta(days=7))] = timedelta(hours=24)
+
+    @field_validator("url", "jwks_uri")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        return None if url is None else _outside_url(url)
+
+
+class OidcSection(_Section):
+    """``[oidc]``: issuers of people's and pipelines' tokens."""
+
+    issuers: tuple[OidcIssuerSection, ...] = ()
+
+    @field_validator("issuers")
+    @classmethod
+    def _check_once(cls, issuers: tuple[OidcIssuerSection, ...]) -> tuple[OidcIssuerSection, ...]:
+        for what, said in (
+            ("name", [each.name for each in issuers]),
+            ("url and audience", [(each.url, each.audience) for each in issuers]),
+        ):
+            if len(set(said)) != len(said):
+                raise ValueError(f"two issuers have the same {what}")
+        return issuers
+
+
 class KeysSection(_Section):
     """``[keys]``: the signing key."""
 
@@ -292,6 +327,7 @@ class Config(_Section):
     spire: SpireSection = SpireSection()
     policy: PolicySection
     facts: FactsSection = FactsSection()
+    oidc: OidcSection = OidcSection()
     admin: AdminSection = AdminSection()
     keys: KeysSection
     ledger: LedgerSection

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from issuer.core.assertion import AssertionRefused
 from issuer.core.errors import IssuerError
 from issuer.core.exchange import Subject, check_may_exchange, origin_of
-from issuer.core.foreign_subject import not_taken, subject_of_jwt_svid
+from issuer.core.foreign_subject import not_taken, subject_of_assertion, subject_of_jwt_svid
 from issuer.core.jwt_svid import NotTaken, verified_jwt_svid
 from issuer.introspection import is_valid_at
 from issuer.issuance import Wanted
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from issuer.core.token_request import TokenRequest
     from issuer.introspection import Introspection
     from issuer.issuance import Asked, Issuance, IssuedToken, LogFields
-    from issuer.ports import RevocationBook, TokenBook
+    from issuer.ports import AssertionVerifier, RevocationBook, TokenBook
 
 
 class SubjectKind(Enum):
@@ -82,6 +83,7 @@ class Exchanging:
         revocations: Those that hold.
         tokens: What the ledger knows of tokens.
         authorities: Returns the keys of a trust domain's JWT-SVIDs; ``None`` where it is not heard.
+        assertions: Verifies ID tokens of the OpenID providers that are configured.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Exchanging:
         revocations: RevocationBook,
         tokens: TokenBook,
         authorities: Callable[[TrustDomain], Mapping[str, ForeignKey] | None],
+        assertions: AssertionVerifier,
     ) -> None:
         self._rules = rules
         self._introspection = introspection
@@ -100,6 +103,7 @@ class Exchanging:
         self._revocations = revocations
         self._tokens = tokens
         self._authorities = authorities
+        self._assertions = assertions
 
     async def exchange(self, asked: Asked, presented: Presented, log_fields: LogFields) -> tuple[IssuedToken, str]:
         """Decide, and issue what was decided; return that with its subject.
@@ -146,7 +150,7 @@ class Exchanging:
                 case SubjectKind.JWT_SVID:
                     return self._jwt_svid(presented.text, asked)
                 case SubjectKind.ID_TOKEN:
-                    raise not_taken("no OpenID provider is configured")
+                    return await self._id_token(presented.text, asked)
         except IssuerError as error:
             return error  # to be raised where it is recorded
 
@@ -173,6 +177,14 @@ class Exchanging:
         except NotTaken as error:
             raise not_taken(f"it {error}") from None
         return _Found(subject_of_jwt_svid(svid, self._rules.issuer), serves=False, is_dead=lambda: False)
+
+    async def _id_token(self, text: str, asked: Asked) -> _Found:
+        try:
+            assertion = await self._assertions.verify(text, asked.now)
+        except AssertionRefused as error:
+            raise not_taken(f"it {error.fault}") from None
+        subject = subject_of_assertion(assertion, self._rules.issuer)
+        return _Found(subject, serves=False, is_dead=lambda: False)
 
     async def _was_revoked(self, origin: Origin) -> bool:
         ids = {each.token_id for each in origin.ancestors}

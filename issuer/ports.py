@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from issuer.core.assertion import Assertion
     from issuer.core.caller import Caller
     from issuer.core.facts import Fact, FactKey, FactType
     from issuer.core.generations import Generation, PolicyStatus
@@ -114,6 +115,19 @@ class FactBook(Protocol):
         """Return those facts of ``keys`` that count at ``now``.
 
         Never raises and never waits longer than its configured deadline: what is late or unreadable is missing.
+        """
+        ...
+
+
+class AssertionVerifier(Protocol):
+    """What verifies the tokens of configured OIDC issuers."""
+
+    async def verify(self, text: str, now: datetime) -> Assertion:
+        """Return what an ID token says. Its ``nonce``, and how old its ``auth_time`` is, are for the caller to look at.
+
+        Raises:
+            AssertionRefused: It does not count.
+            TemporarilyUnavailable: OIDC_ISSUER_UNAVAILABLE: that cannot be said now.
         """
         ...
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from issuer.config_sections import Config
     from issuer.core.foreign_keys import ForeignKey
     from issuer.core.spiffe_id import TrustDomain
-    from issuer.ports import Clock, FactBook, PolicyBook, Signer, TokenIds
+    from issuer.ports import AssertionVerifier, Clock, FactBook, PolicyBook, Signer, TokenIds
     from issuer.rpc.roles import Roles
 
 
@@ -46,6 +46,7 @@ class Parts(NamedTuple):
         signer: The key.
         keeping: The ledger.
         jwt_authorities: Returns the keys of a trust domain's JWT-SVIDs; ``None`` where it is not heard.
+        assertions: What verifies the tokens of configured OIDC issuers.
         roles: Who may administer.
         development: It serves the embedded development authority.
     """
@@ -58,6 +59,7 @@ class Parts(NamedTuple):
     signer: Signer
     keeping: LedgerKeeping
     jwt_authorities: Callable[[TrustDomain], Mapping[str, ForeignKey] | None]
+    assertions: AssertionVerifier
     roles: Roles
     development: bool
 
@@ -85,6 +87,7 @@ def services(parts: Parts) -> Services:
             revocations=keeping.revocations,
             tokens=tokens,
             authorities=parts.jwt_authorities,
+            assertions=parts.assertions,
         ),
         approving=approving,
         signer=parts.signer,

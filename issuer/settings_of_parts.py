@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from issuer.core.admission import Limits
 from issuer.core.spiffe_id import SpiffeId
+from issuer.oidc.settings import OidcIssuerSettings
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.rpc.roles import Roles
 from issuer.rpc.settings import RpcSettings
 
 if TYPE_CHECKING:
-    from issuer.config_sections import AdminSection, HttpSection, ServerSection
+    from issuer.config_sections import AdminSection, HttpSection, OidcSection, ServerSection
 
 
 def roles_of(admin: AdminSection) -> Roles:
@@ -21,6 +22,13 @@ def roles_of(admin: AdminSection) -> Roles:
         operators=frozenset(admin.operators),
         feeders={SpiffeId.parse(feeder): frozenset(types) for feeder, types in admin.feeders.items()},
     )
+
+
+def oidc_settings(oidc: OidcSection) -> list[OidcIssuerSettings]:
+    """Return the OIDC issuers whose tokens count."""
+    return [
+        OidcIssuerSettings(**{**dict(section), "algorithms": frozenset(section.algorithms)}) for section in oidc.issuers
+    ]
 
 
 def rpc_settings(server: ServerSection) -> RpcSettings:

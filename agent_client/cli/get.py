@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent_client.cli.approval import token_with_approval
 from agent_client.cli.messages import MessageForm, tell, tell_as
 from agent_client.cli.option_groups import with_option_groups
-from agent_client.cli.options import ConnectionOptions, SubjectOptions, TokenOptions  # noqa: TC001 - typer reads the annotations
+from agent_client.cli.options import (  # noqa: TC001 - typer reads the annotations
+    ApprovalOptions,
+    ConnectionOptions,
+    SubjectOptions,
+    TokenOptions,
+)
 from agent_client.cli.printing import print_result
 from agent_client.cli.token_forms import (
     DEFAULT_VARIABLE,
@@ -43,6 +49,7 @@ def get(
     *,
     token: TokenOptions,
     subject: SubjectOptions,
+    approval: ApprovalOptions,
     connection: ConnectionOptions,
     output: Annotated[
         TokenOutput,
@@ -75,6 +82,15 @@ def get(
 
         spiffe-token get --audience https://api.example --scope read --subject-token-file caller-token
 
+    [bold]Approval[/bold]
+
+        spiffe-token get --audience https://api.example --scope refund --request-approval --reason INC-7 --wait 15m
+
+    Where people have to approve the token, it asks them, tells the name of the
+    request to give to them, and waits. Nobody answered in time: exit code 7, and
+    the request stays open; ask for the same token again when it is approved.
+    Denied: exit code 3.
+
     [bold]kubectl[/bold]
 
     With --output kubernetes it is the command of a kubeconfig's exec plugin;
@@ -89,8 +105,15 @@ def get(
     if output is TokenOutput.JSON:
         tell_as(MessageForm.JSON)
     asked, behalf, (variable, version) = token.arguments(), subject.token(), _checked(env_name, output)
-    with connection.client() as client, told_when_slow("waiting for the Workload API and the issuer"):
-        issued = client.issue_token(**asked) if behalf is None else client.exchange_token(behalf, **asked)
+    approved, seconds = asked | approval.arguments(), approval.seconds
+    if behalf is not None and approved["request_approval"]:
+        raise typer.BadParameter("is not for tokens on behalf of others", param_hint="--request-approval")
+    with connection.client() as client:
+        if behalf is None:
+            issued = token_with_approval(client, approved, seconds)
+        else:
+            with told_when_slow("waiting for the Workload API and the issuer"):
+                issued = client.exchange_token(behalf, **asked)
     if issued.refused_scopes:
         tell("warning", f"not granted: {' '.join(issued.refused_scopes)}", [("decision", issued.decision_id)])
     print_result(_printed(issued, output, variable, version))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TOKEN = "The token"  # noqa: S105 - the title of a panel
 _INTENT = "What it is for, where policy asks"
 _SUBJECT = "On behalf of another"
+_APPROVAL = "Where people have to approve it"
 _CONNECTION = "Where from"
 
 
@@ -73,6 +74,27 @@ SubjectTokenFile = Annotated[
 ]
 SubjectTokenKind = Annotated[
     SubjectKind, typer.Option("--subject-token-type", help="What that token is.", rich_help_panel=_SUBJECT)
+]
+RequestApproval = Annotated[
+    bool,
+    typer.Option(
+        "--request-approval", help="Ask people, where they have to approve this token.", rich_help_panel=_APPROVAL
+    ),
+]
+ApprovalReason = Annotated[
+    str | None,
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why it is needed now, for those who decide.", rich_help_panel=_APPROVAL
+    ),
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="DURATION",
+        help="How long to wait for their answer, as in 15m. Without it, nothing is waited for.",
+        rich_help_panel=_APPROVAL,
+    ),
 ]
 Issuer = Annotated[
     str | None,
@@ -191,6 +213,35 @@ class SubjectOptions:
 
         text = token_in(read_text(None if file == Path("-") else file))
         return SubjectToken(text, SubjectTokenType[self.subject_token_type.name])
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalOptions:
+    """What to do where people have to approve a token."""
+
+    request_approval: RequestApproval = False
+    reason: ApprovalReason = None
+    wait: Wait = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``issue_token``.
+
+        Raises:
+            typer.BadParameter: Something belongs to ``--request-approval``, which is not there.
+        """
+        for option, value in (("--reason", self.reason), ("--wait", self.wait)):
+            if value is not None and not self.request_approval:
+                raise typer.BadParameter("goes with --request-approval", param_hint=option)
+        return {"request_approval": self.request_approval, "approval_reason": self.reason or ""}
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait; nothing for not at all.
+
+        Raises:
+            typer.BadParameter: It is no duration.
+        """
+        return 0.0 if self.wait is None else duration("--wait", self.wait).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

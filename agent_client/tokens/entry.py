@@ -47,6 +47,7 @@ class Entry(Generic[Flight]):
         refused_until: Until when ``failure`` is the answer, without asking the issuer.
         flight: The call under way; the kind of client knows what it is.
         outdated: Whether the workload became another since that call began.
+        approved: Whether people have to approve it, by what the issuer said last.
     """
 
     request: TokenRequest
@@ -63,23 +64,26 @@ class Entry(Generic[Flight]):
     refused_until: float = LONG_AGO
     flight: Flight | None = field(default=None, repr=False)
     outdated: bool = False
+    approved: bool = False
 
     @property
     def renewable(self) -> bool:
-        """Whether the background may ask for it: never what one intent paid for, which is for one operation.
+        """Whether the background may ask for it.
 
-        Nor what is on behalf of another once nothing longer can be had: the token ends with the subject token, or the
-        issuer takes that no more.
+        Never what one intent paid for, which is for one operation, and never what people approve: who asks uses their
+        approval up. Nor what is on behalf of another once nothing longer can be had: the token ends with the subject
+        token, or the issuer takes that no more.
         """
-        return self.request.intent is None and not (self.request.on_behalf_of and self._ends_with_subject)
+        return self.request.intent is None and not self.approved and not self._ends_with_subject
 
     @property
     def _ends_with_subject(self) -> bool:
-        end = None if self.request.on_behalf_of is None else self.request.on_behalf_of.ends_at
-        ended = isinstance(self.failure, SubjectTokenNotTaken)
-        return ended or (
-            end is not None and self.good is not None and self.good.expires_at.timestamp() >= end - ROUNDING_SECONDS
-        )
+        subject = self.request.on_behalf_of
+        if subject is None:
+            return False
+        if self.good is None or subject.ends_at is None:
+            return isinstance(self.failure, SubjectTokenNotTaken)
+        return self.good.expires_at.timestamp() >= subject.ends_at - ROUNDING_SECONDS
 
     @property
     def wanted(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from issuer.core.approval_state import COLLECTION
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
 from issuer.core.token import TOKEN_SCHEME
 from issuer.core.token_request import MAX_TTL, GrantType, Intent, TokenRequest
@@ -117,6 +118,7 @@ def issued_token_to_proto(issued: IssuedToken) -> pb.IssueTokenResponse:
         token_id=issued.token_id,
         decision_id=issued.decision_id,
         application=grant.application or "",
+        approval_request=f"{COLLECTION}/{grant.approval.id}" if grant.approval else "",
     )
 
 

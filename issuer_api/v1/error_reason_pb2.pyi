@@ -148,6 +148,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
     ERROR_REASON_TOO_MANY_APPROVALS: _ErrorReason.ValueType  # 93
     """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+    ERROR_REASON_EVIDENCE_REQUIRED: _ErrorReason.ValueType  # 94
+    """FAILED_PRECONDITION. A person has to approve this, and the approval came without an ID token that proves one."""
+    ERROR_REASON_EVIDENCE_REFUSED: _ErrorReason.ValueType  # 95
+    """PERMISSION_DENIED. The ID token does not prove that this person approves this now; the message says why."""
+    ERROR_REASON_OIDC_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 96
+    """UNAVAILABLE. The keys of a configured OIDC issuer cannot be had now; safe to retry."""
     ERROR_REASON_SUBJECT_TOKEN_NOT_TAKEN: _ErrorReason.ValueType  # 120
     """FAILED_PRECONDITION. The subject token is not of the kind that was named, not by somebody who is trusted, not for this
     issuer, not valid now, revoked, or not in the issuer's record.
@@ -302,6 +308,12 @@ ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 92
 """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
 ERROR_REASON_TOO_MANY_APPROVALS: ErrorReason.ValueType  # 93
 """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+ERROR_REASON_EVIDENCE_REQUIRED: ErrorReason.ValueType  # 94
+"""FAILED_PRECONDITION. A person has to approve this, and the approval came without an ID token that proves one."""
+ERROR_REASON_EVIDENCE_REFUSED: ErrorReason.ValueType  # 95
+"""PERMISSION_DENIED. The ID token does not prove that this person approves this now; the message says why."""
+ERROR_REASON_OIDC_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 96
+"""UNAVAILABLE. The keys of a configured OIDC issuer cannot be had now; safe to retry."""
 ERROR_REASON_SUBJECT_TOKEN_NOT_TAKEN: ErrorReason.ValueType  # 120
 """FAILED_PRECONDITION. The subject token is not of the kind that was named, not by somebody who is trusted, not for this
 issuer, not valid now, revoked, or not in the issuer's record.

@@ -450,6 +450,7 @@ class IssueTokenResponse(_message.Message):
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     APPLICATION_FIELD_NUMBER: _builtins.int
+    APPROVAL_REQUEST_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The signed JWT (RFC 9068, `typ` `at+jwt`). A secret. Empty when `validate_only` was set."""
     token_type: _builtins.str
@@ -460,6 +461,10 @@ class IssueTokenResponse(_message.Message):
     """The decision's identifier, in the issuer's record."""
     application: _builtins.str
     """The application that the token names; empty when it names none."""
+    approval_request: _builtins.str
+    """The request for approval that this token used; empty when it needed none. What an approval paid for is not renewed
+    without anybody asking for it.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it expires; equals `exp`."""
@@ -488,10 +493,11 @@ class IssueTokenResponse(_message.Message):
         token_id: _builtins.str = ...,
         decision_id: _builtins.str = ...,
         application: _builtins.str = ...,
+        approval_request: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "renew_time", b"renew_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "decision_id", b"decision_id", "expire_time", b"expire_time", "refused_scopes", b"refused_scopes", "renew_time", b"renew_time", "scopes", b"scopes", "token", b"token", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "approval_request", b"approval_request", "decision_id", b"decision_id", "expire_time", b"expire_time", "refused_scopes", b"refused_scopes", "renew_time", b"renew_time", "scopes", b"scopes", "token", b"token", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

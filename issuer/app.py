@@ -8,7 +8,6 @@ import time
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
-from agent_client.jwt_bundles import JwtBundleWatcher
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
 from issuer.approval_webhook import ApprovalWebhook, WebhookNotConfigured, read_secret
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
@@ -35,20 +34,18 @@ from issuer.services import Parts, services
 from issuer.settings_of_parts import http_settings, limits_of, oidc_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
-from issuer.spire.jwt_authorities import JwtAuthorities
+from issuer.spire.jwt_authorities import heard_authorities
 from issuer.system import RandomIds, SystemClock
 from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
 from issuer.watching import look, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Coroutine
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
-    from issuer.core.foreign_keys import ForeignKey
-    from issuer.core.spiffe_id import TrustDomain
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
     from issuer.rpc.listener import Listener
@@ -151,7 +148,7 @@ class App:
                 facts=self._facts(store, stack),
                 signer=signer,
                 keeping=keeping,
-                jwt_authorities=self._jwt_authorities(identity, stack),
+                jwt_authorities=heard_authorities(self._config, identity.allowed_trust_domains, stack, self._log),
                 assertions=self._oidc(stack),
                 roles=roles,
                 development=self._insecure_dev,
@@ -240,14 +237,6 @@ class App:
             stack.push_async_callback(source.close)
         self._telemetry.watch_facts(store, sources)
         return Facts(store, sources)
-
-    def _jwt_authorities(
-        self, identity: SpireIdentity, stack: AsyncExitStack
-    ) -> Callable[[TrustDomain], Mapping[str, ForeignKey] | None]:
-        if not self._config.exchange.jwt_svids:
-            return lambda _: None
-        watcher = stack.enter_context(JwtBundleWatcher(self._config.spire.socket))
-        return JwtAuthorities(watcher, identity.allowed_trust_domains, self._log).of
 
     def _oidc(self, stack: AsyncExitStack) -> OidcIssuers:
         issuers = OidcIssuers(oidc_settings(self._config.oidc))

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from issuer.core.base64url import base64url_decoded
 from issuer.core.checkpoint import ledger_keys
 from issuer.core.origin import Actor
+from issuer.core.strict_json import strict_object
 from issuer.core.token import TOKEN_TYPE
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class OwnTokens:
             key = self._keys[header["kid"]]
             if not _fits(key, f"{header_text}.{payload_text}".encode("ascii"), base64url_decoded(signature_text)):
                 return None
-            return _token(header["kid"], json.loads(base64url_decoded(payload_text)), self._issuer)
+            return _token(header["kid"], strict_object(base64url_decoded(payload_text)), self._issuer)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -116,7 +117,12 @@ def _token(key_id: str, claims: dict[str, Any], issuer: str) -> OwnToken | None:
     )
 
 
-def _actors(act: dict[str, Any] | None) -> Iterator[Actor]:
+def _actors(act: Any) -> Iterator[Actor]:  # noqa: ANN401 - what a JSON member holds
+    """Yield a chain as we write it; of any other there is no telling what would be lost by going on without it."""
     while act is not None:
+        if not {"sub", "iss"} <= act.keys() <= {"sub", "iss", "act"} or act.get("act", act) is None:
+            raise ValueError("is no chain of ours")
+        if not (isinstance(act["sub"], str) and isinstance(act["iss"], str)):
+            raise TypeError("is no chain of ours")
         yield Actor(act["sub"], act["iss"])
         act = act.get("act")

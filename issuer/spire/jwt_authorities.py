@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from agent_client.jwt_bundles import JwtBundleWatcher
 from agent_client.workload_api_errors import WorkloadApiError
 from issuer.core.errors import IssuerError, Reason, TemporarilyUnavailable
 from issuer.core.foreign_keys import foreign_keys
@@ -11,10 +12,12 @@ from issuer.core.spiffe_id import TrustDomain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AsyncExitStack
 
     from structlog.typing import FilteringBoundLogger
 
-    from agent_client.jwt_bundles import JwtBundles, JwtBundleWatcher
+    from agent_client.jwt_bundles import JwtBundles
+    from issuer.config_sections import Config
     from issuer.core.foreign_keys import ForeignKey
 
     Keys = Mapping[str, ForeignKey]
@@ -72,3 +75,21 @@ class JwtAuthorities:
                 self._log.error("jwt_bundle_unusable", trust_domain=name, error=str(error))
         self._keys = keys
         self._log.info("jwt_bundles_updated", trust_domains=sorted(map(str, keys)))
+
+
+def heard_authorities(
+    config: Config,
+    allowed: Callable[[], frozenset[TrustDomain]],
+    stack: AsyncExitStack,
+    log: FilteringBoundLogger,
+) -> Callable[[TrustDomain], Keys | None]:
+    """Return what tells the keys of a trust domain's JWT-SVIDs, followed until ``stack`` ends.
+
+    Nobody is heard, and nothing followed, unless ``[exchange] jwt_svids`` says so.
+    """
+    if not config.exchange.jwt_svids:
+        return lambda _: None
+    watcher = JwtBundleWatcher(config.spire.socket)
+    authorities = JwtAuthorities(watcher, allowed, log)
+    stack.enter_context(watcher)
+    return authorities.of

@@ -102,4 +102,4 @@ async def test_the_page_is_enough_to_verify_a_ledger(tmp_path: Path) -> None:
             await ledger.write(record(approval='{"id":"a","number":3,"until":4000000000000000}', token_id=""))
             await ledger.write(record(origin="{}", token_id=""), record(status=70_000))
             await ledger.write(Event("policy_in_force", 1, "spiffe://a/b", "{}" + " " * 70_000))
-    assert good_entries(file) == 10
+    assert good_entries(file) == 14

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from issuer.core.errors import AdminRefused, Reason, RpcNotAllowed
+from issuer.core.errors import AdminRefused, Reason, RpcNotAllowed, TemporarilyUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
+    from issuer.core.recorded_tokens import RecordedToken
     from issuer.core.revocation import Revocation
     from issuer.issuance import Asked
     from issuer.ports import Clock, PolicyBook, RevocationBook, TokenBook
@@ -81,6 +82,7 @@ class RevocationFeed:
         self._clock = clock
         self._is_current = is_current
         self._streams: Counter[str] = Counter()
+        self._read: tuple[int, asyncio.Future[Sequence[RecordedToken]]] | None = None
 
     async def follow(self, asked: Asked, after: int | None) -> AsyncGenerator[News | None, None]:
         """Tell what is dead, and what dies; ``None`` where nothing is known for a while.
@@ -131,6 +133,8 @@ class RevocationFeed:
             ids = [token.token_id for token in single if token.audience == audience]
             for some in _parts(ids):
                 yield [DeadTokens(token_ids=some, audience=audience)]
+        async for dead in self._descendants(position, audiences):
+            yield [dead]
         for revocation in self._revocations.by_attributes:
             concerned = (
                 audiences if revocation.selector.audience is None else audiences & {revocation.selector.audience}
@@ -138,6 +142,42 @@ class RevocationFeed:
             if revocation.version > position and concerned:
                 async for dead in self._dead_by(revocation, concerned):
                     yield [dead]
+
+    async def _descendants(self, position: int, audiences: frozenset[str]) -> AsyncIterator[DeadTokens]:
+        """Yield the tokens that rest on others, and died after a version with one of those, or by their own caller.
+
+        One by one, as single tokens: a verifier sees neither what is above a token, nor that ``sub`` is not who asked.
+        """
+        revoked = {token.token_id for token in self._revocations.tokens_after(position)}
+        changed = [each for each in self._revocations.by_attributes if each.version > position]
+        if not revoked and not changed:
+            return
+        dead: dict[str, list[str]] = {}
+        for token in await self._resting():
+            issued = token.issued
+            if issued.audience in audiences and (
+                any(above.token_id in revoked for above in issued.ancestors)
+                or any(each.kills(issued, token.seq) for each in changed)
+            ):
+                dead.setdefault(issued.audience, []).append(issued.token_id)
+        for audience in sorted(dead):
+            for some in _parts(dead[audience]):
+                yield DeadTokens(token_ids=some, audience=audience)
+
+    async def _resting(self) -> Sequence[RecordedToken]:
+        """Return the living tokens that rest on others, read once for all streams that the same change wakes.
+
+        What is issued after that change was decided with it in view, so it need not be read again before the next.
+        """
+        version = self._revocations.version
+        if self._read is None or self._read[0] != version:
+            now = int(self._clock.now().timestamp())
+            self._read = version, asyncio.ensure_future(self._tokens.resting(now))
+        try:
+            return await asyncio.shield(self._read[1])
+        except TemporarilyUnavailable:
+            self._read = None
+            raise
 
     async def _dead_by(self, revocation: Revocation, audiences: frozenset[str]) -> AsyncIterator[DeadTokens]:
         selector = revocation.selector

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from issuer.core.base64url import base64url
 from issuer.core.errors import IssuerError, Reason
 from issuer.core.origin import Actor, Origin, OriginKind
+from issuer.core.spiffe_id import SCHEME
 
 if TYPE_CHECKING:
     from issuer.core.caller import Caller
@@ -79,7 +80,7 @@ class ExchangeRules:
     """What this issuer sets.
 
     Attributes:
-        issuer: Its ``iss``, which is that of its actors too: they are known by what it issues to them.
+        issuer: Its ``iss``.
         max_depth: How many actors a chain has at most.
     """
 
@@ -106,7 +107,9 @@ def origin_of(
     check_may_exchange(subject, caller, serves=serves)  # 1, 2, 3
     actors = subject.actors
     if identity != subject.holder:
-        actors = _with_actor(subject, Actor(identity, rules.issuer), rules.max_depth)  # 4, 5
+        # The namespace of its name, not who signs (draft-mcguinness-oauth-actor-profile).
+        actor = Actor(identity, f"{SCHEME}{caller.spiffe_id.trust_domain}")
+        actors = _with_actor(subject, actor, rules.max_depth)  # 4, 5
     return Origin(  # 6
         kind=OriginKind.EXCHANGE,
         id="",

@@ -54,10 +54,10 @@ def own_shop(tmp_path: Path) -> Iterator[Shop]:
 def test_a_server_acts_for_its_caller_at_the_next_api(shop: Shop) -> None:
     front = shop.front_token("items.read", "items.write")
     answer = shop.exchange(front.token)
-    claims, issuer = claims_of(answer.issued.token), claims_of(front.token)["iss"]
+    claims = claims_of(answer.issued.token)
     assert answer.subject == claims["sub"] == FRONT
     assert (claims["client_id"], claims["aud"], claims["scope"]) == (ORDERS, STOCK_API, "items.read")
-    assert claims["act"] == {"sub": ORDERS, "iss": issuer}
+    assert claims["act"] == {"sub": ORDERS, "iss": "spiffe://dev.test"}
     assert claims["exp"] <= front.expire_time.seconds
     assert claims["jti"] != front.token_id
     assert shop.is_active(answer.issued.token)
@@ -67,7 +67,7 @@ def test_the_chain_grows_outward_and_its_history_is_copied_unchanged(shop: Shop)
     second = shop.exchange(shop.front_token().token).issued.token
     third = claims_of(shop.exchange(second, STOCK, PARTS_API).issued.token)
     assert (third["sub"], third["client_id"]) == (FRONT, STOCK)
-    assert third["act"] == {"sub": STOCK, "iss": third["iss"], "act": claims_of(second)["act"]}
+    assert third["act"] == {"sub": STOCK, "iss": "spiffe://dev.test", "act": claims_of(second)["act"]}
 
 
 def test_a_holder_narrows_its_own_token_and_the_chain_stays_as_it_is(shop: Shop) -> None:

@@ -107,8 +107,8 @@ def test_any_changed_character_is_noticed(place: int, character: str) -> None:
 
 def test_a_delegated_token_tells_who_acts() -> None:
     actors = (Actor("spiffe://prod.example/b", "spiffe://prod.example"), Actor("agent", "https://idp.example"))
-    told = {"client": "spiffe://prod.example/b", "actors": actors, "transaction": "tx-1", "grant_id": "g-1"}
-    token = OWN.read(signed(CLAIMS._replace(**told, details='[{"type":"t"}]').payload()))
+    claims = CLAIMS._replace(client="spiffe://prod.example/b", actors=actors, details='[{"type":"t"}]')
+    token = OWN.read(signed(claims._replace(transaction="tx-1", grant_id="g-1").payload()))
     assert token is not None
     assert (token.subject, token.client_id, token.actors) == (CLAIMS.subject, "spiffe://prod.example/b", actors)
     assert (token.transaction, token.grant_id, json.loads(token.details)) == ("tx-1", "g-1", [{"type": "t"}])

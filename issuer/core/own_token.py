@@ -110,7 +110,7 @@ def _token(key_id: str, claims: dict[str, Any], issuer: str) -> OwnToken | None:
         expires_at=claims["exp"],
         application=claims.get("application", ""),
         certificate_thumbprint=claims.get("cnf", {}).get("x5t#S256", ""),
-        actors=tuple(_actors(claims.get("act"))),
+        actors=tuple(_actors(claims["act"])) if "act" in claims else (),
         transaction=claims.get("txn", ""),
         grant_id=claims.get("grant_id", ""),
         details=json.dumps(claims["authorization_details"]) if "authorization_details" in claims else "",
@@ -119,10 +119,12 @@ def _token(key_id: str, claims: dict[str, Any], issuer: str) -> OwnToken | None:
 
 def _actors(act: Any) -> Iterator[Actor]:  # noqa: ANN401 - what a JSON member holds
     """Yield a chain as we write it; of any other there is no telling what would be lost by going on without it."""
-    while act is not None:
-        if not {"sub", "iss"} <= act.keys() <= {"sub", "iss", "act"} or act.get("act", act) is None:
+    while True:
+        if not {"sub", "iss"} <= act.keys() <= {"sub", "iss", "act"}:
             raise ValueError("is no chain of ours")
         if not (isinstance(act["sub"], str) and isinstance(act["iss"], str)):
             raise TypeError("is no chain of ours")
         yield Actor(act["sub"], act["iss"])
-        act = act.get("act")
+        if "act" not in act:
+            return
+        act = act["act"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from issuer.core.base64url import base64url
 from issuer.core.claims import Claims
+from issuer.core.origin import Actor
 from issuer.core.own_token import OwnTokens
 from issuer.core.token import TOKEN_TYPE, compact_token, signing_input
 from issuer.signing.es256 import Es256Signer
@@ -121,6 +122,7 @@ def test_reads_a_chain_of_actors_the_current_one_first() -> None:
 @pytest.mark.parametrize(
     "act",
     [
+        None,
         "spiffe://prod.example/b",
         [ACTOR],
         {},
@@ -142,3 +144,12 @@ def test_a_member_that_occurs_twice_makes_it_none_of_ours() -> None:
     twice = b'{"sub":"a","sub":"b","iss":"i"}'
     assert OWN.read(signed(CLAIMS.payload()[:-1] + b',"act":' + twice + b"}")) is None
     assert OWN.read(signed(CLAIMS.payload()[:-1] + b',"sub":"b"}')) is None
+
+
+def test_a_delegated_token_tells_who_acts() -> None:
+    actors = (Actor("spiffe://prod.example/b", "spiffe://prod.example"), Actor("agent", "https://idp.example"))
+    claims = CLAIMS._replace(client="spiffe://prod.example/b", actors=actors, details='[{"type":"t"}]')
+    token = OWN.read(signed(claims._replace(transaction="tx-1", grant_id="g-1").payload()))
+    assert token is not None
+    assert (token.subject, token.client_id, token.actors) == (CLAIMS.subject, "spiffe://prod.example/b", actors)
+    assert (token.transaction, token.grant_id, json.loads(token.details)) == ("tx-1", "g-1", [{"type": "t"}])

@@ -20,6 +20,7 @@
     │   └── TrustDomainRejected
     ├── PreconditionFailed           FAILED_PRECONDITION
     │   ├── SvidExpiresSoon
+    │   ├── AccessEnded
     │   └── ApprovalRequired
     ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
@@ -192,6 +193,10 @@ class PreconditionFailed(IssuerRequestError):
 
 class SvidExpiresSoon(PreconditionFailed):
     """The SVID ends before the shortest token would."""
+
+
+class AccessEnded(PreconditionFailed):
+    """The window of access is over: by time, or because something that it rested on is no longer so."""
 
 
 class ApprovalRequired(PreconditionFailed):

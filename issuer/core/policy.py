@@ -6,21 +6,26 @@ Empty means no: a policy without grants is valid and grants nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from issuer.core.condition import ConditionCompiler
 from issuer.core.index import RuleIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from issuer.core.condition import Condition
     from issuer.core.facts import FactType
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.policy_faults import Position
     from issuer.core.token_request import GrantType
+
+
+DEFAULT_WINDOW: Final = timedelta(hours=1)
+"""How long a window of access by a grant of type ``jit`` lasts at most, where the grant does not say."""
 
 
 class RiskTier(StrEnum):
@@ -154,6 +159,7 @@ class GrantRule:
         environments: The caller must be in one of these; ``None`` leaves it to the audience's environment.
         groups: The names of the groups whose patterns are in ``workloads``.
         legacy: The exception under which its tokens outlive the caller's SVID.
+        window: How long a window of access by it lasts at most; ``None`` for :data:`DEFAULT_WINDOW`.
     """
 
     id: str
@@ -173,11 +179,17 @@ class GrantRule:
     groups: tuple[str, ...] = ()
     legacy: Legacy | None = None
     mode: Mode = Mode.ENFORCE
+    window: timedelta | None = None
 
     @property
     def indexed_audiences(self) -> tuple[str, ...]:
         """The one audience, as the index wants it."""
         return (self.audience,)
+
+    @property
+    def longest_window(self) -> timedelta:
+        """How long a window of access by it lasts at most."""
+        return DEFAULT_WINDOW if self.window is None else self.window
 
     @property
     def ends(self) -> datetime | None:

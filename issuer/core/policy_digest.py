@@ -86,7 +86,7 @@ def _approval(approval: Approval | None) -> list[object] | None:
 
 
 def _grant(rule: GrantRule) -> list[object]:
-    return [
+    line: list[object] = [
         "grant",
         rule.id,
         rule.mode,
@@ -102,6 +102,8 @@ def _grant(rule: GrantRule) -> list[object]:
         _instant(rule.expires),
         None if rule.legacy is None else [_seconds(rule.legacy.max_ttl), _instant(rule.legacy.expires)],
     ]
+    # As above: grants of before there were windows keep their line.
+    return line if rule.window is None else [*line, _seconds(rule.window)]
 
 
 def _prohibition(rule: ProhibitionRule) -> list[object]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from issuer.core.ledger_entries import (
+    AccessStep,
     ApprovalStep,
     Checkpoint,
     Event,
@@ -33,6 +34,7 @@ _KINDS: Final[tuple[type[Entry], ...]] = (
     RevocationMade,
     RevocationLifted,
     ApprovalStep,
+    AccessStep,
 )
 
 

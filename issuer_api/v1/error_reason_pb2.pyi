@@ -144,6 +144,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
     ERROR_REASON_TOO_MANY_APPROVALS: _ErrorReason.ValueType  # 93
     """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+    ERROR_REASON_ACCESS_UNKNOWN: _ErrorReason.ValueType  # 110
+    """NOT_FOUND. This caller has no window of access of this name."""
+    ERROR_REASON_ACCESS_ENDED: _ErrorReason.ValueType  # 111
+    """FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
+    ERROR_REASON_TOO_MANY_WINDOWS: _ErrorReason.ValueType  # 112
+    """RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -282,4 +288,10 @@ ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 92
 """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
 ERROR_REASON_TOO_MANY_APPROVALS: ErrorReason.ValueType  # 93
 """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+ERROR_REASON_ACCESS_UNKNOWN: ErrorReason.ValueType  # 110
+"""NOT_FOUND. This caller has no window of access of this name."""
+ERROR_REASON_ACCESS_ENDED: ErrorReason.ValueType  # 111
+"""FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
+ERROR_REASON_TOO_MANY_WINDOWS: ErrorReason.ValueType  # 112
+"""RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

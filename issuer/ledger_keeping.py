@@ -7,13 +7,11 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from issuer.core.access_book import AccessBook
 from issuer.core.approval_book import ApprovalBook
 from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_checkpoint
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.refusal_budget import COUNT_EVERY_SECONDS, RefusalBudget
-from issuer.core.step_book import StepBooks
 from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.group_commit import GroupCommit
@@ -81,11 +79,10 @@ class LedgerKeeping:
         self.revocations = LedgerRevocations(signer.key_id)
         self.refusals = RefusalBudget(section.recorded_refusals)
         self.approvals = ApprovalBook()
-        self.accesses = AccessBook()
         self.ledger = GroupCommit(
             ledger_engine(section),
             revocations=self.revocations,
-            claims=StepBooks(self.approvals, self.accesses),
+            approvals=self.approvals,
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",

@@ -163,7 +163,7 @@ async def _prune(section: LedgerSection, before: datetime, now: datetime) -> int
     ledger = GroupCommit(
         ledger_engine(section),
         revocations=LedgerRevocations(),
-        claims=ApprovalBook(),
+        approvals=ApprovalBook(),
         max_wait=section.max_wait,
         max_waiting=section.max_waiting,
         program="issuer ledger prune",

@@ -25,8 +25,7 @@ class Approved:
 
     Attributes:
         id: Of the request for approval.
-        number: Which step of that request using it would be; the ledger lets each be taken once. 0 where a window of
-            access took it, and its tokens rest on it.
+        number: Which step of that request using it would be; the ledger lets each be taken once.
         digest: Of exactly what was asked.
         application: On whose behalf that was; empty for none.
         scopes: The scopes that were approved.

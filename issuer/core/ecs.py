@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from issuer.core.instants import moment
-from issuer.core.ledger_entries import AccessStep, ApprovalStep, Event, RevocationLifted, RevocationMade
+from issuer.core.ledger_entries import ApprovalStep, Event, RevocationLifted, RevocationMade
 from issuer.core.record import DecisionRecord, Flag, Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def ecs_document(entry: Entry) -> dict[str, object] | None:
         return _decision(entry)
     if isinstance(entry, Event):
         return _event(entry)
-    if isinstance(entry, ApprovalStep | AccessStep):
+    if isinstance(entry, ApprovalStep):
         return _event(entry.event())
     if isinstance(entry, RevocationMade):
         return _event(entry.event(0, 0))  # which number it has is the ledger's own matter

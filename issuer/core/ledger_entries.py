@@ -127,33 +127,6 @@ class ApprovalStep(NamedTuple):
         return Event(self.kind, self.time, self.actor, detail(members))
 
 
-class AccessStep(NamedTuple):
-    """A step of a window of access: that it was opened, that its caller was seen with a newer SVID, or its end.
-
-    Attributes:
-        kind: The kind of its event, one of those below.
-        access: The id of the window.
-        number: Which step of it this is, from 1; each is written once.
-        time: Microseconds since 1970 UTC.
-        actor: The SPIFFE ID of who made it; empty for the issuer itself.
-        detail: What it says, as canonical JSON (:mod:`issuer.core.access_text`).
-        expires_at: When nothing of the window matters any more, microseconds since 1970 UTC.
-    """
-
-    kind: str
-    access: str
-    number: int
-    time: int
-    actor: str
-    detail: str
-    expires_at: int
-
-    def event(self) -> Event:
-        """Return what is chained."""
-        members = {"access": self.access, "number": self.number, "said": json.loads(self.detail)}
-        return Event(self.kind, self.time, self.actor, detail(members))
-
-
 class Sweep(NamedTuple):
     """Removes entries that were pruned, and erases personal texts.
 
@@ -176,7 +149,6 @@ Entry: TypeAlias = (
     | RevocationMade
     | RevocationLifted
     | ApprovalStep
-    | AccessStep
 )
 
 WRITER_STARTED: Final = "writer_started"
@@ -190,9 +162,6 @@ APPROVAL_REQUESTED: Final = "approval_requested"
 APPROVAL_GIVEN: Final = "approval_given"
 APPROVAL_DENIED: Final = "approval_denied"
 APPROVAL_CANCELLED: Final = "approval_cancelled"
-ACCESS_STARTED: Final = "access_started"
-ACCESS_SEEN: Final = "access_seen"
-ACCESS_ENDED: Final = "access_ended"
 
 
 def detail(values: Mapping[str, object]) -> str:

@@ -5,23 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import select
 
-from issuer.core.access_text import opening_from_text
 from issuer.core.approval_text import canonical, question_from_text
 from issuer.core.chain_check import ChainFault
-from issuer.core.ledger_claims import access_key, approval_key, use_claims
-from issuer.core.ledger_entries import (
-    ACCESS_ENDED,
-    ACCESS_SEEN,
-    ACCESS_STARTED,
-    APPROVAL_CANCELLED,
-    APPROVAL_DENIED,
-    APPROVAL_GIVEN,
-    APPROVAL_REQUESTED,
-)
+from issuer.core.ledger_claims import approval_key, use_claim
+from issuer.core.ledger_entries import APPROVAL_CANCELLED, APPROVAL_DENIED, APPROVAL_GIVEN, APPROVAL_REQUESTED
 from issuer.ledger.claims import KEPT_MICROSECONDS
 from issuer.ledger.schema import claim, decision, event, text
 
@@ -30,8 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-_APPROVAL = (APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED)
-_ACCESS = (ACCESS_STARTED, ACCESS_SEEN, ACCESS_ENDED)
+_KINDS = (APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED)
 _USES = (
     select(decision.c.decision_id, decision.c.time, decision.c.approval, text.c.value)
     .join(text, text.c.id == decision.c.caller)
@@ -56,7 +45,7 @@ class _Chained(NamedTuple):
 
 
 def claim_faults(connection: Connection, pruned_before: int) -> Iterator[ChainFault]:
-    """Yield each step of an approval or a window that table and chains tell differently, or that was taken twice.
+    """Yield each step of an approval that the table and the chains tell differently, or that was taken twice.
 
     Args:
         connection: To the ledger.
@@ -65,7 +54,7 @@ def claim_faults(connection: Connection, pruned_before: int) -> Iterator[ChainFa
     # An issuer may write meanwhile: what is missing in one place was there, in the other, before that place was read.
     before = _chained(connection)
     columns = (claim.c.key, claim.c.time, claim.c.actor, claim.c.detail)
-    steps = connection.execute(select(*columns).where(claim.c.key.like("approval/%") | claim.c.key.like("access/%")))
+    steps = connection.execute(select(*columns).where(claim.c.key.like("approval/%")))
     rows = {row.key: _Taken(row.time, row.actor, row.detail) for row in steps}
     after = _chained(connection)
     for key in sorted(after.twice):
@@ -86,26 +75,19 @@ def claim_faults(connection: Connection, pruned_before: int) -> Iterator[ChainFa
 def _chained(connection: Connection) -> _Chained:
     found = _Chained({}, set(), {})
     over_at: dict[str, int] = {}
-    for row in connection.execute(select(event).where(event.c.kind.in_((*_APPROVAL, *_ACCESS))).order_by(event.c.seq)):
+    for row in connection.execute(select(event).where(event.c.kind.in_(_KINDS)).order_by(event.c.seq)):
         with suppress(ValueError, KeyError, TypeError):  # then its chain is broken as well, which is told
             said = json.loads(row.detail)
-            step, thing = canonical(said["said"]), said["access" if row.kind in _ACCESS else "request"]
+            step, request = canonical(said["said"]), said["request"]
             if row.kind == APPROVAL_REQUESTED:
-                over_at[thing] = question_from_text(step).over_at
-            elif row.kind == ACCESS_STARTED:
-                over_at[thing] = (opening := opening_from_text(step)).over_at
-                _add_uses(found, opening.approval, UUID(opening.decision).bytes, row.time, row.actor)
-            key = (access_key if row.kind in _ACCESS else approval_key)(thing, said["number"])
-            _add(found, key, _Taken(row.time, row.actor, step), over_at.get(thing, 0))
+                over_at[request] = question_from_text(step).over_at
+            key = approval_key(request, said["number"])
+            _add(found, key, _Taken(row.time, row.actor, step), over_at.get(request, 0))
     for row in connection.execute(_USES):
         with suppress(ValueError, KeyError, TypeError):
-            _add_uses(found, row.approval, bytes(row.decision_id), row.time, row.value)
+            used = use_claim(row.approval, bytes(row.decision_id), row.time, row.value)
+            _add(found, used.key, _Taken(used.time, used.actor, used.detail), used.expires_at)
     return found
-
-
-def _add_uses(found: _Chained, approval: str, decision_id: bytes, time: int, caller: str) -> None:
-    for used in use_claims(approval, decision_id, time, caller) if approval else ():
-        _add(found, used.key, _Taken(used.time, used.actor, used.detail), used.expires_at)
 
 
 def _add(found: _Chained, key: str, taken: _Taken, over: int) -> None:

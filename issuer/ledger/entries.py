@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from issuer.core.ledger_entries import (
-    AccessStep,
     ApprovalStep,
     Checkpoint,
     Event,
@@ -34,7 +33,6 @@ _KINDS: Final[tuple[type[Entry], ...]] = (
     RevocationMade,
     RevocationLifted,
     ApprovalStep,
-    AccessStep,
 )
 
 

@@ -17,7 +17,6 @@ from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
 from issuer.core.ledger_claims import claims_of
 from issuer.core.ledger_entries import (
     WRITER_STARTED,
-    AccessStep,
     ApprovalStep,
     Checkpoint,
     Event,
@@ -240,7 +239,7 @@ class PostgresLedger:
             elif isinstance(entry, RevocationMade | RevocationLifted):
                 event = await self._insert_revocation(connection, entry)
                 head = await self._insert_event(connection, event, head)
-            elif isinstance(entry, ApprovalStep | AccessStep):
+            elif isinstance(entry, ApprovalStep):
                 head = await self._insert_event(connection, entry.event(), head)
             else:
                 await self._insert_unchained(connection, entry)

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
 from issuer.core.token import TOKEN_SCHEME
-from issuer.core.token_request import MAX_TTL, Intent, TokenRequest
+from issuer.core.token_request import MAX_TTL, GrantType, Intent, TokenRequest
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ MAX_TOKEN_ID = 128
 _NANOS = 1_000_000_000
 
 
-def token_request_from_proto(message: pb.IssueTokenRequest) -> TokenRequest:
-    """Parse a request into a value that cannot be wrong.
+def token_request_from_proto(
+    message: pb.IssueTokenRequest, grant_type: GrantType = GrantType.CLIENT_CREDENTIALS
+) -> TokenRequest:
+    """Parse a request into a value that cannot be wrong; which method it came by says its grant type.
 
     Raises:
         InvalidTokenRequest: With every violation, each naming its field as the .proto spells it.
@@ -49,6 +51,7 @@ def token_request_from_proto(message: pb.IssueTokenRequest) -> TokenRequest:
             bind_certificate=bind_certificate,
             allow_partial=message.allow_partial,
             intent=_intent(message.intent) if message.HasField("intent") else None,
+            grant_type=grant_type,
         )
     except InvalidTokenRequest as error:
         raise InvalidTokenRequest((*error.violations, *violations)) from None

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from issuer.core.ledger_entries import Entry, RevocationMade
     from issuer.core.revocation import Selector
-    from issuer.core.step_book import ClaimBook
     from issuer.ledger.engine import Engine
     from issuer.ledger.observing import Copy, Observer
     from issuer.ports import Clock
@@ -47,13 +46,13 @@ def group_commit(
     observer: Observer | None = None,
     copy: Copy | None = None,
     revocations: LedgerRevocations | None = None,
-    approvals: ClaimBook | None = None,
+    approvals: ApprovalBook | None = None,
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
         engine,
         revocations=revocations or LedgerRevocations(),
-        claims=ApprovalBook() if approvals is None else approvals,
+        approvals=ApprovalBook() if approvals is None else approvals,
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",

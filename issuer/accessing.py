@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.approving import MAX_TRIES, check_why
 from issuer.core.access_end import entries_of_end
-from issuer.core.access_terms import approvals_of, latest_end, needs_of, origin_of
+from issuer.core.access_length import latest_end
+from issuer.core.access_terms import approvals_of, needs_of, origin_of
 from issuer.core.access_text import opening_text, step_text
 from issuer.core.access_window import AccessWindow, Opening, Status, Step, StepKind, apply
 from issuer.core.approval_state import Refusal
 from issuer.core.approval_text import approval_text
 from issuer.core.errors import AdminRefused, FieldViolation, InvalidTokenRequest, Reason, TemporarilyUnavailable
 from issuer.core.instants import MICROSECOND, microseconds
-from issuer.core.ledger_entries import ACCESS_SEEN, ACCESS_STARTED, AccessStep
+from issuer.core.ledger_entries import ACCESS, ACCESS_SEEN, ACCESS_STARTED, StepTaken
 from issuer.core.token_request import intent_text
 from issuer.issuance import Wanted
 from issuer.ports import ClaimTaken
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 MAX_OPEN: Final = 16
 """Windows of one caller that are open: one for each thing that a workload does at once."""
 MAX_KEPT: Final = 200
-"""Windows of one caller that can still matter, ended ones too: each early end is a revocation until its time is over."""
+"""Windows of one caller that can still matter, ended ones too: who opens and ends without end is stopped."""
 MAX_OF_ALL: Final = 2_000
-"""Windows that can still matter. Each open one is decided again every few seconds, in about 0.1 ms, and each early end is
-a revocation of the 5,000 that may hold."""
+"""Windows of all that can still matter. Each open one is decided again every few seconds, in about 0.1 ms, and each
+early end is a revocation until the time of the window, beside the 5,000 that operators may have."""
 MAX_REQUEST_ID: Final = 128
 
 
@@ -97,7 +98,7 @@ class Accessing:
         wanted = Wanted(
             start.request,
             validate_only=True,
-            also=lambda grant, decision_id: self._opening(asked, start, grant, window_id, decision_id),
+            also=lambda grant, decision_id: self._opened(asked, start, grant, window_id, decision_id),
         )
         self._starting[caller] += 1
         try:
@@ -111,7 +112,11 @@ class Accessing:
             raise outcome
         return self._known(window_id)
 
-    def _opening(self, asked: Asked, start: Start, grant: Grant, window_id: str, decision_id: str) -> AccessStep:
+    def _opened(
+        self, asked: Asked, start: Start, grant: Grant | None, window_id: str, decision_id: str
+    ) -> tuple[StepTaken, ...]:
+        if grant is None:
+            return ()
         caller, policy = asked.caller, self._policies.current()
         opening = Opening(
             id=window_id,
@@ -132,8 +137,8 @@ class Accessing:
             approval=approval_text(grant.approval),
             needs=needs_of(policy, grant),
         )
-        text = opening_text(opening)
-        return AccessStep(ACCESS_STARTED, window_id, 1, opening.created, opening.caller, text, opening.over_at)
+        text, began, over_at = opening_text(opening), opening.created, opening.over_at
+        return (StepTaken(ACCESS_STARTED, ACCESS, window_id, 1, began, opening.caller, text, over_at),)
 
     async def complete(self, asked: Asked, window_id: str) -> AccessWindow:
         """End a window of the caller; one that is over stays as it is.
@@ -175,7 +180,7 @@ class Accessing:
             text, over_at = step_text(step), known.opening.over_at
             try:
                 await self._ledger.write(
-                    AccessStep(ACCESS_SEEN, window_id, after.number, now, by, text, over_at), within=asked.within
+                    StepTaken(ACCESS_SEEN, ACCESS, window_id, after.number, now, by, text, over_at), within=asked.within
                 )
             except ClaimTaken:
                 continue
@@ -251,7 +256,7 @@ class Accessing:
         return known
 
     def _check_bounds(self, caller: str, now: int) -> None:
-        mine = self._accesses.of_caller(caller)
+        mine = [each for each in self._accesses.of_caller(caller) if now < each.opening.over_at]
         is_open = sum(each.is_open(now) for each in mine) + self._starting[caller]
         if is_open >= MAX_OPEN or len(mine) >= MAX_KEPT:
             message = f"this caller has opened too many: {MAX_OPEN} may be open, and {MAX_KEPT} be kept"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from issuer.core.access_text import opening_from_text, step_from_text
 from issuer.core.access_window import AccessWindow, Status, apply, begin
-from issuer.core.ledger_claims import access_of_key
+from issuer.core.ledger_entries import ACCESS
 from issuer.core.step_book import StepBook
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class AccessBook(StepBook[AccessWindow]):
     """The windows of access that can still matter."""
+
+    kind = ACCESS
 
     @property
     def not_ended(self) -> list[AccessWindow]:
@@ -27,9 +29,6 @@ class AccessBook(StepBook[AccessWindow]):
         if not request:
             return None
         return next((each for each in self.of_caller(caller) if each.opening.request == request), None)
-
-    def _step_of_key(self, key: str) -> tuple[str, int] | None:
-        return access_of_key(key)
 
     def _begin(self, row: ClaimRow) -> AccessWindow:
         return begin(opening_from_text(row.detail))

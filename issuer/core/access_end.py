@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from issuer.core.access_text import step_text
 from issuer.core.access_window import BY_TIME, COLLECTION
-from issuer.core.ledger_entries import ACCESS_ENDED, AccessStep
+from issuer.core.ledger_entries import ACCESS, ACCESS_ENDED, StepTaken
 from issuer.core.origin import OriginKind
 from issuer.core.revocation import Revocation, Selector
 from issuer.core.revocation_text import entry_of
@@ -33,8 +33,8 @@ def entries_of_end(ended: AccessWindow, step: Step, revocation_id: str) -> list[
         step: The end.
         revocation_id: The id of the revocation.
     """
-    opening = ended.opening
-    end = AccessStep(ACCESS_ENDED, ended.id, ended.number, ended.ended_at, step.by, step_text(step), opening.over_at)
+    opening, said = ended.opening, step_text(step)
+    end = StepTaken(ACCESS_ENDED, ACCESS, ended.id, ended.number, ended.ended_at, step.by, said, opening.over_at)
     if ended.ended in BY_TIME:
         return [end]
     until = -(-opening.until // _MICROSECONDS)  # whole seconds, rounded up

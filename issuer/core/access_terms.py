@@ -1,4 +1,4 @@
-"""What a window of access means to a decision: how long it may last, what its tokens rest on, and whether it holds.
+"""What a window of access means to a decision: what its tokens rest on, and whether it holds.
 
 A window is decided again like a request for all that was granted: by the policy, the facts and the revocations of now.
 What was approved once stays approved for it, as long as policy asks for no other approvers and no more of them.
@@ -10,12 +10,12 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from issuer.core.access_length import rules_of
 from issuer.core.access_window import Status, Step, StepKind
-from issuer.core.approval_request import Need
+from issuer.core.approval_need import need_of
 from issuer.core.approval_text import approval_from_text
 from issuer.core.approvals import NOTHING_APPROVED, Approvals, RecordedApproval, approval_of
 from issuer.core.caller import Caller
-from issuer.core.candidates import find_candidates
 from issuer.core.decide import decide
 from issuer.core.decision import Denial
 from issuer.core.errors import Reason
@@ -25,13 +25,13 @@ from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import GrantType, Intent, TokenRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Container
     from datetime import datetime
 
     from issuer.core.access_window import AccessWindow, Opening
+    from issuer.core.approval_request import Need
     from issuer.core.decision import Grant
     from issuer.core.facts import Facts
-    from issuer.core.policy import GrantRule, Policy
+    from issuer.core.policy import Policy
     from issuer.core.revocations import Revocations
 
 _TOO_SHORT: Final = frozenset({Reason.SVID_EXPIRES_SOON, Reason.ORIGIN_EXPIRES_SOON})
@@ -50,38 +50,12 @@ class Verdict(NamedTuple):
     look_again: int
 
 
-def latest_end(policy: Policy, caller: SpiffeId, granted: Grant, request: TokenRequest, now: datetime) -> int:
-    """Return when a window that is opened now ends by time: the shortest of what was asked, granted and approved.
-
-    The ``ttl`` of the request is how long access is asked for.
-    """
-    begun = microseconds(now)
-    rules = _rules(policy, caller, granted.audience, granted.rule_ids)
-    ends = [begun + rule.longest_window // MICROSECOND for rule in rules]
-    ends += [microseconds(rule.ends) for rule in rules if rule.ends is not None]
-    if request.ttl is not None:
-        ends.append(begun + request.ttl // MICROSECOND)
-    if granted.approval is not None and granted.approval.ttl is not None:
-        ends.append(begun + granted.approval.ttl * 1_000_000)
-    return min(ends)
-
-
 def needs_of(policy: Policy, granted: Grant) -> tuple[Need, ...]:
     """Return what had to be approved of a window that was granted; nothing where it rests on no approval."""
     if granted.approval is None:
         return ()
-    return tuple(
-        Need(
-            scope=scope,
-            risk=policy.audiences[granted.audience].scopes[scope].risk.value,
-            approvers=tuple(pattern.text for pattern in approval.approvers),
-            quorum=approval.quorum,
-            valid_for=approval.valid_for // MICROSECOND,
-            uses=approval.uses,
-        )
-        for scope in granted.scopes
-        if (approval := approval_of(policy, granted.audience, scope)) is not None
-    )
+    needs = (need_of(policy, granted.audience, scope) for scope in granted.scopes)
+    return tuple(need for need in needs if need is not None)
 
 
 def request_of(opening: Opening) -> TokenRequest:
@@ -167,7 +141,7 @@ def judge(
     if isinstance(answer, Denial) and answer.reason not in _TOO_SHORT:
         status = Status.REVOKED if answer.reason is Reason.REVOKED else Status.REFUSED
         return Verdict(Step(StepKind.END, "", status, answer.reason.value, answer.rule_ids), time)
-    rules = _rules(policy, caller.spiffe_id, opening.audience, answer.rule_ids)
+    rules = rules_of(policy, caller.spiffe_id, opening.audience, answer.rule_ids)
     ends = [opening.created + rule.longest_window // MICROSECOND for rule in rules]
     if time >= min(ends, default=window.closes_at):
         # The policy lets it last less than when it began.
@@ -181,10 +155,6 @@ def approval_id(window: AccessWindow) -> str:
     """Return the id of the request for approval that a window rests on; empty for none."""
     text = window.opening.approval
     return approval_from_text(text).id if text else ""
-
-
-def _rules(policy: Policy, caller: SpiffeId, audience: str, ids: Container[str]) -> list[GrantRule]:
-    return [rule for rule in find_candidates(policy, caller, audience).grants if rule.id in ids]
 
 
 def _is_still_enough(need: Need, policy: Policy, audience: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from issuer.core.access_text import opening_text, step_text
 from issuer.core.access_window import Opening, Status, Step, StepKind
 from issuer.core.instants import microseconds
-from issuer.core.ledger_entries import ACCESS_ENDED, ACCESS_STARTED, AccessStep
+from issuer.core.ledger_entries import ACCESS, ACCESS_ENDED, ACCESS_STARTED, StepTaken
 from issuer.system import RandomIds, SystemClock
 
 SETTLER = "spiffe://prod.example/ns/payments/sa/settler"
@@ -48,12 +48,12 @@ def opening_now(**changes: Any) -> Opening:
     return replace(usual, **changes)
 
 
-def started(of: Opening) -> AccessStep:
+def started(of: Opening) -> StepTaken:
     """Return the step that opens a window."""
-    return AccessStep(ACCESS_STARTED, of.id, 1, of.created, of.caller, opening_text(of), of.over_at)
+    return StepTaken(ACCESS_STARTED, ACCESS, of.id, 1, of.created, of.caller, opening_text(of), of.over_at)
 
 
-def ended(of: Opening, status: Status = Status.COMPLETED, by: str = SETTLER, number: int = 2) -> AccessStep:
+def ended(of: Opening, status: Status = Status.COMPLETED, by: str = SETTLER, number: int = 2) -> StepTaken:
     """Return the step that ends it, a microsecond after it began."""
     said = step_text(Step(StepKind.END, by, status))
-    return AccessStep(ACCESS_ENDED, of.id, number, of.created + 1, by, said, of.over_at)
+    return StepTaken(ACCESS_ENDED, ACCESS, of.id, number, of.created + 1, by, said, of.over_at)

@@ -106,18 +106,18 @@ class Accessing:
         finally:
             self._starting[caller] -= 1
             self._starting += Counter()  # forgets who starts nothing
+        if (known := self._accesses.asked_before(caller, start.call)) is not None:  # by this call, or the same one
+            return _the_same(known, start)
         if isinstance(outcome, Exception):
-            if (known := self._accesses.asked_before(caller, start.call)) is not None:  # the same call, a moment ago
-                return _the_same(known, start)
             raise outcome
         return self._known(window_id)
 
     def _opened(
         self, asked: Asked, start: Start, grant: Grant | None, window_id: str, decision_id: str
     ) -> tuple[StepTaken, ...]:
-        if grant is None:
-            return ()
         caller, policy = asked.caller, self._policies.current()
+        if grant is None or self._accesses.asked_before(str(caller.spiffe_id), start.call) is not None:
+            return ()
         opening = Opening(
             id=window_id,
             caller=str(caller.spiffe_id),

@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agent_client.access import AccessWindow, AsyncAccess, SyncAccess
     from agent_client.access_token import AccessToken
     from agent_client.aio import IssuerClient
     from agent_client.answers import Access, AccessScope, IssuedToken, KeySet, UnavailableScope
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from agent_client.endpoint import ISSUER_DNS_NAME
     from agent_client.errors import (
         AccessDenied,
+        AccessEnded,
         AnswerRejected,
         ApplicationNotAllowed,
         ApplicationRequired,
@@ -78,12 +80,15 @@ __all__ = [
     "ISSUER_DNS_NAME",
     "Access",
     "AccessDenied",
+    "AccessEnded",
     "AccessScope",
     "AccessToken",
+    "AccessWindow",
     "AnswerRejected",
     "ApplicationNotAllowed",
     "ApplicationRequired",
     "ApprovalRequired",
+    "AsyncAccess",
     "AudienceNotAllowed",
     "ChainRejected",
     "ClientClosed",
@@ -118,6 +123,7 @@ __all__ = [
     "SvidExpiresSoon",
     "SvidOutdated",
     "SvidRejected",
+    "SyncAccess",
     "SyncIssuerClient",
     "SyncTokenSource",
     "TokenRefused",
@@ -134,6 +140,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "access": ("AccessWindow", "AsyncAccess", "SyncAccess"),
     "access_token": ("AccessToken",),
     "aio": ("IssuerClient",),
     "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),

@@ -43,6 +43,7 @@ class Entry(Generic[Flight]):
         refused_until: Until when ``failure`` is the answer, without asking the issuer.
         flight: The call under way; the kind of client knows what it is.
         outdated: Whether the workload became another since that call began.
+        over: Whether the window of access that it is under has ended: nothing of it is kept or renewed any more.
     """
 
     request: TokenRequest
@@ -59,11 +60,12 @@ class Entry(Generic[Flight]):
     refused_until: float = LONG_AGO
     flight: Flight | None = field(default=None, repr=False)
     outdated: bool = False
+    over: bool = False
 
     @property
     def renewable(self) -> bool:
         """Whether the background may ask for it: never what one intent paid for, which is for one operation."""
-        return self.request.intent is None
+        return self.request.intent is None and not self.over
 
     @property
     def wanted(self) -> bool:

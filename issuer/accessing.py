@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from issuer.approving import MAX_TRIES, check_why
 from issuer.core.access_end import entries_of_end
@@ -41,6 +43,10 @@ MAX_OF_ALL: Final = 2_000
 """Windows of all that can still matter. Each open one is decided again every few seconds, in about 0.1 ms, and each
 early end is a revocation until the time of the window, beside the 5,000 that operators may have."""
 MAX_REQUEST_ID: Final = 128
+TOLD_WITHIN: Final = 1.5
+"""Seconds: three times as long as another issuer's steps take to be known here."""
+_FRESH_MILLISECONDS: Final = 10_000
+"""A window that began so lately may have begun at another issuer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ class Accessing:
             AdminRefused: ACCESS_UNKNOWN.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It may be over all the same: repeat it.
         """
-        self.get(asked.caller, window_id, sees_all=False)
+        await self.find(asked, window_id, sees_all=False)
         return await self._end(asked, window_id, Step(StepKind.END, str(asked.caller.spiffe_id), Status.COMPLETED))
 
     async def end(self, asked: Asked, window_id: str, why: str) -> AccessWindow:
@@ -159,6 +165,7 @@ class Accessing:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It may be over all the same: repeat it.
         """
         _check_reason(why)
+        await self.find(asked, window_id, sees_all=True)
         return await self._end(asked, window_id, Step(StepKind.END, str(asked.caller.spiffe_id), Status.ENDED, why))
 
     async def seen(self, asked: Asked, window_id: str) -> AccessWindow:
@@ -170,8 +177,9 @@ class Accessing:
         """
         now, by = microseconds(asked.now), str(asked.caller.spiffe_id)
         step = Step(StepKind.SEEN, by, svid_until=microseconds(asked.caller.not_after))
+        await self.find(asked, window_id, sees_all=False)
         for _ in range(MAX_TRIES):
-            known = self.get(asked.caller, window_id, sees_all=False)
+            known = self._get(asked.caller, window_id, sees_all=False)
             after = apply(known, step, now)
             if isinstance(after, Refusal):
                 raise AdminRefused(after.reason, after.message)
@@ -187,17 +195,32 @@ class Accessing:
             return self._known(window_id)
         raise _overtaken()
 
-    def get(self, caller: Caller, window_id: str, *, sees_all: bool) -> AccessWindow:
-        """Return a window of this caller.
+    async def find(self, asked: Asked, window_id: str, *, sees_all: bool) -> AccessWindow:
+        """Return a window of this caller; one that another issuer may just have opened is waited for.
 
         Args:
-            caller: Who asks.
+            asked: Who asks, when.
             window_id: Of the window.
             sees_all: The caller may see every window.
 
         Raises:
             AdminRefused: ACCESS_UNKNOWN; another's is not told apart from none.
         """
+        if self._accesses.get(window_id) is None and _is_fresh(window_id, microseconds(asked.now)):
+            changed = asyncio.Event()
+            stop = self._accesses.watch(changed.set)
+            try:
+                async with asyncio.timeout(TOLD_WITHIN):
+                    while self._accesses.get(window_id) is None:
+                        changed.clear()
+                        await changed.wait()
+            except TimeoutError:
+                pass
+            finally:
+                stop()
+        return self._get(asked.caller, window_id, sees_all=sees_all)
+
+    def _get(self, caller: Caller, window_id: str, *, sees_all: bool) -> AccessWindow:
         known = self._accesses.get(window_id)
         if known is None or not (sees_all or known.opening.caller == str(caller.spiffe_id)):
             raise AdminRefused(Reason.ACCESS_UNKNOWN, "this caller has no window of access of this name")
@@ -229,14 +252,14 @@ class Accessing:
         return approvals_of(self._open(asked, window_id), self._policies.current())
 
     def _open(self, asked: Asked, window_id: str) -> AccessWindow:
-        known = self.get(asked.caller, window_id, sees_all=False)
+        known = self._get(asked.caller, window_id, sees_all=False)
         if not known.is_open(microseconds(asked.now)):
             raise AdminRefused(Reason.ACCESS_ENDED, "this window of access is over")
         return known
 
     async def _end(self, asked: Asked, window_id: str, step: Step) -> AccessWindow:
         for _ in range(MAX_TRIES):
-            known = self.get(asked.caller, window_id, sees_all=True)
+            known = self._get(asked.caller, window_id, sees_all=True)
             ended = apply(known, step, microseconds(asked.now))
             if isinstance(ended, Refusal):
                 return known
@@ -263,6 +286,15 @@ class Accessing:
             raise AdminRefused(Reason.TOO_MANY_WINDOWS, message)
         if len(self._accesses) >= MAX_OF_ALL:
             raise AdminRefused(Reason.TOO_MANY_WINDOWS, f"{MAX_OF_ALL} windows of all callers are kept already")
+
+
+def _is_fresh(window_id: str, now: int) -> bool:
+    """Return whether an id, a UUIDv7, says of itself that it was made a moment ago."""
+    try:
+        age = now // 1_000 - (UUID(window_id).int >> 80)
+    except ValueError:
+        return False
+    return abs(age) < _FRESH_MILLISECONDS
 
 
 def _check_start(start: Start) -> None:

@@ -70,7 +70,7 @@ class AccessMethods:
     async def get(self, message: pb.GetAccessWindowRequest, call: VerifiedCall) -> pb.GetAccessWindowResponse:
         """Return a window; to viewers with how many tokens of it are alive."""
         sees_all = self._roles.has(call.caller, CallerKind.VIEWER)
-        window = self._accessing.get(call.caller, id_of(message.name), sees_all=sees_all)
+        window = await self._accessing.find(call.asked, id_of(message.name), sees_all=sees_all)
         found = window_to_proto(window, call.now, sees_all=sees_all)
         if not sees_all:
             return pb.GetAccessWindowResponse(access_window=found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from issuer.core.duration import format_duration
 from issuer.core.pattern_overlap import OverlapIndex
-from issuer.core.policy import LimitRule, Mode, ProhibitionRule
+from issuer.core.policy import DEFAULT_WINDOW, LimitRule, Mode, ProhibitionRule
 from issuer.core.policy_terms import TermsReader, all_of
 from issuer.core.token_request import GrantType
 
@@ -127,7 +127,8 @@ class PolicyAccess:
                 terms = self.terms.of_grant(rule, scope)
                 for grant_type in rule.grant_types:
                     access = found.setdefault(Key(rule.application, scope, grant_type), Access())
-                    window = rule.window if grant_type is GrantType.JIT else None
+                    usual = grant_type is not GrantType.JIT or rule.longest_window == DEFAULT_WINDOW
+                    window = None if usual else rule.window
                     access.ways.setdefault(terms._replace(window=window), set()).add(rule.id)
         if found:
             self._add_taking(place, found)

@@ -86,7 +86,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         ),
         "requires": _REQUIRES,
         "when": _WHEN,
-        "window": Key("how long access of type `jit` lasts at most, `1h` unless set, at most 24h", values.DURATION),
+        "window": Key("how long access of type `jit` lasts at most, `1h` unless set, at most 1d", values.DURATION),
         "max_ttl": Key("bounds tokens of this grant", values.DURATION),
         "not_before": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),
         "expires": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),

@@ -40,6 +40,7 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
     """Return a request for programs; what is absent is null or empty."""
     return row_of(request) | {
         "digest": request.digest,
+        "grant_type": request.grant_type,
         "application": request.application or None,
         "scopes_asked": list(request.scopes),
         "scopes_left": list(request.scopes_left),
@@ -84,7 +85,8 @@ def _lines(found: pb.GetApprovalRequestResponse) -> Iterator[tuple[str, str]]:
     yield "what", f"{' '.join(request.scopes)} at {request.audience}"
     yield "to do", ", ".join(f"{name} {value}" for name in INTENT if (value := getattr(request.intent, name)))
     yield "why now", f'"{request.reason}"' if request.reason else "nothing was said"
-    yield "impact", f"a token of at most {request.lifetime.seconds} s"
+    what = "access for" if request.grant_type == "jit" else "a token of"
+    yield "impact", f"{what} at most {request.lifetime.seconds} s"
     for need in request.needs:
         dropped = ", left out" if need.scope not in request.scopes_left else ""
         have = sum(need.scope in each.scopes for each in request.given)

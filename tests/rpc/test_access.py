@@ -278,7 +278,7 @@ class TestApproved:
             [asked] = stub.ListApprovalRequests(
                 approval.ListApprovalRequestsRequest(), timeout=DEADLINE
             ).approval_requests
-        assert (asked.reason, asked.lifetime.seconds) == ("incident 7", 600)
+        assert (asked.reason, asked.grant_type, asked.lifetime.seconds) == ("incident 7", "jit", 600)
         issuer.answer("Approve", asked.name, BOB)
         assert why_not(issuer.start, "ledger.refund", seconds=601) == "APPROVAL_REQUIRED", "longer was not approved"
         window = start()

@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agent_client.access import AccessWindow, AsyncAccess, SyncAccess
     from agent_client.access_token import AccessToken
     from agent_client.aio import IssuerClient
     from agent_client.answers import Access, AccessScope, IssuedToken, KeySet, UnavailableScope
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from agent_client.endpoint import ISSUER_DNS_NAME
     from agent_client.errors import (
         AccessDenied,
+        AccessEnded,
         AnswerRejected,
         ApplicationNotAllowed,
         ApplicationRequired,
@@ -81,14 +83,17 @@ __all__ = [
     "ISSUER_DNS_NAME",
     "Access",
     "AccessDenied",
+    "AccessEnded",
     "AccessScope",
     "AccessToken",
+    "AccessWindow",
     "AnswerRejected",
     "ApplicationNotAllowed",
     "ApplicationRequired",
     "ApprovalRequest",
     "ApprovalRequired",
     "ApprovalState",
+    "AsyncAccess",
     "AudienceNotAllowed",
     "ChainRejected",
     "ClientClosed",
@@ -126,6 +131,7 @@ __all__ = [
     "SvidExpiresSoon",
     "SvidOutdated",
     "SvidRejected",
+    "SyncAccess",
     "SyncIssuerClient",
     "SyncTokenSource",
     "TokenRefused",
@@ -142,6 +148,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "access": ("AccessWindow", "AsyncAccess", "SyncAccess"),
     "access_token": ("AccessToken",),
     "aio": ("IssuerClient",),
     "approvals": ("ApprovalRequest", "ApprovalState"),

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from agent_client import exchanges
+from agent_client.access import AccessRequest, AsyncAccess, complete_access, start_access
 from agent_client.approvals import PAUSE_SECONDS, WAIT_SECONDS
 from agent_client.balancer import Attempt
 from agent_client.client import ClientCore
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from agent_client.access import AccessWindow
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.approvals import ApprovalRequest
     from agent_client.credentials import ChannelMaterial
@@ -213,6 +215,40 @@ class IssuerClient:
             on_behalf_of=on_behalf_of,
         )
         return self._tokens.source(request, keep_fresh=keep_fresh)
+
+    async def start_access(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        reason: str,
+        duration: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        intent: Intent | None = None,
+        request_approval: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> AsyncAccess:
+        """Start access for a while, for a reason; use it with ``async with``, which completes it.
+
+        ::
+
+            access = await issuer.start_access("https://ledger.example", ["ledger.fix"], reason="incident 7")
+            async with access:
+                ledger = access.tokens_for(["ledger.fix"])
+
+        The arguments are those of :class:`~agent_client.access.AccessRequest`.
+
+        Raises:
+            ApprovalRequired: People have to approve it first; with ``request_approval`` they are asked.
+        """
+        request = AccessRequest(
+            audience, scopes, reason, duration, application, bind_certificate, intent, request_approval
+        )
+        return AsyncAccess(await self._call(start_access(request), timeout), self._complete_access, self._tokens)
+
+    async def _complete_access(self, name: str, timeout: float | None) -> AccessWindow:  # noqa: ASYNC109 - as above
+        return await self._call(complete_access(name), timeout)
 
     async def issue_tokens(
         self,

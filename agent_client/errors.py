@@ -21,6 +21,7 @@
     ├── PreconditionFailed           FAILED_PRECONDITION
     │   ├── SvidExpiresSoon
     │   ├── SubjectTokenNotTaken
+    │   ├── AccessEnded
     │   └── ApprovalRequired
     ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
@@ -197,6 +198,10 @@ class SvidExpiresSoon(PreconditionFailed):
 
 class SubjectTokenNotTaken(PreconditionFailed):
     """The subject token has ended, was revoked, or is none that the issuer takes."""
+
+
+class AccessEnded(PreconditionFailed):
+    """The window of access is over: by time, or because something that it rested on is no longer so."""
 
 
 class ApprovalRequired(PreconditionFailed):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import grpc
 
 from agent_client import exchanges
+from agent_client.access import AccessRequest, SyncAccess, complete_access, start_access
 from agent_client.approvals import PAUSE_SECONDS, WAIT_SECONDS
 from agent_client.balancer import Attempt
 from agent_client.client import ClientCore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from agent_client.access import AccessWindow
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.approvals import ApprovalRequest
     from agent_client.credentials import ChannelMaterial
@@ -179,6 +181,39 @@ class SyncIssuerClient:
             on_behalf_of=on_behalf_of,
         )
         return self._tokens.source(request, keep_fresh=keep_fresh)
+
+    def start_access(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        reason: str,
+        duration: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        intent: Intent | None = None,
+        request_approval: bool = False,
+        timeout: float | None = None,
+    ) -> SyncAccess:
+        """Start access for a while, for a reason; use it with ``with``, which completes it.
+
+        ::
+
+            with issuer.start_access("https://ledger.example", ["ledger.fix"], reason="incident 7") as access:
+                ledger = access.tokens_for(["ledger.fix"])
+
+        The arguments are those of :class:`~agent_client.access.AccessRequest`.
+
+        Raises:
+            ApprovalRequired: People have to approve it first; with ``request_approval`` they are asked.
+        """
+        request = AccessRequest(
+            audience, scopes, reason, duration, application, bind_certificate, intent, request_approval
+        )
+        return SyncAccess(self._call(start_access(request), timeout), self._complete_access, self._tokens)
+
+    def _complete_access(self, name: str, timeout: float | None) -> AccessWindow:
+        return self._call(complete_access(name), timeout)
 
     def issue_tokens(
         self, requests: Sequence[TokenRequest], *, timeout: float | None = None

@@ -49,8 +49,8 @@ def token_faults(
 
     1. The scopes: those asked for, in their order; fewer only with ``allow_partial``, and then the rest is named.
     2. With ``validate_only`` there is no token, otherwise there is one that can be read, of type ``at+jwt``.
-    3. Its audience, subject and client are the ones of this request. On behalf of another, the subject is that of the
-       subject token, and the outermost ``act`` is this caller, unless it holds that token itself.
+    3. Its audience, subject, client and window of access are those of this request. On behalf of another, the subject
+       is that of the subject token, and the outermost ``act`` is this caller, unless it holds that token itself.
     4. It says of itself what the answer says of it: ``exp``, ``scope``, ``jti``, application.
     5. It has a lifetime, which has not ended (with ``LEEWAY``), and is no longer than asked.
     6. If bound, then to this caller's certificate; bound, when that was asked for.
@@ -114,6 +114,8 @@ def _identity_faults(claims: dict[str, Any], request: TokenRequest, caller: Call
     actor = act.get("sub") if isinstance(act, dict) else None
     if caller.spiffe_id not in (subject, actor):
         yield "its token does not say that this workload acts for another"
+    if request.access is not None and claims.get("grant_id") != request.access.rpartition("/")[2]:
+        yield "its token is not of the window of access that was named"
 
 
 def _answer_faults(claims: dict[str, Any], answer: pb.IssueTokenResponse, request: TokenRequest) -> Iterator[str]:

@@ -30,7 +30,7 @@ from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
-from issuer.services import Parts, services
+from issuer.services import Parts, access_watch, services
 from issuer.settings_of_parts import http_settings, limits_of, oidc_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
@@ -94,6 +94,7 @@ class App:
         self._telemetry = TelemetryKeeping(config.metrics, config.tracing, clock=self._clock, log=log)
         self._stop = asyncio.Event()
         self._readiness_changed = asyncio.Event()
+        self._access_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -122,6 +123,7 @@ class App:
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
+            store.on_change = threadsafe(self._access_changed.set)
             self._telemetry.open(policies, self._config.keys.file, stack)
             feeder = self._folder_feeder(store, policies)
             keeping = await self._open_ledger(signer, stack)
@@ -130,7 +132,7 @@ class App:
                 policies,
                 clock=self._clock,
                 ledger=ledger,
-                on_change=lambda: self._read_facts(feeder, policies),
+                on_change=lambda: self._policy_changed(feeder, policies),
                 log=self._log,
                 observer=self._telemetry.metrics,
             )
@@ -163,6 +165,7 @@ class App:
             self._watch(policies, rollout, feeder, seen)
             if webhook is not None:
                 self._start(webhook.run())
+            self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -210,6 +213,10 @@ class App:
         feeder = FolderFeeder(self._config.facts.folder, store)
         self._report_facts(feeder, feeder.read(policies.current().fact_types, self._clock.now()))
         return feeder
+
+    async def _policy_changed(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
+        self._access_changed.set()
+        await self._read_facts(feeder, policies)
 
     async def _read_facts(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
         """Read the folder of facts again: its files changed, or the types of fact may have."""

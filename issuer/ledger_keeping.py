@@ -7,6 +7,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from issuer.core.access_book import AccessBook
 from issuer.core.approval_book import ApprovalBook
 from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_checkpoint
 from issuer.core.claim_books import ClaimBooks
@@ -80,10 +81,11 @@ class LedgerKeeping:
         self.revocations = LedgerRevocations(signer.key_id)
         self.refusals = RefusalBudget(section.recorded_refusals)
         self.approvals = ApprovalBook()
+        self.accesses = AccessBook()
         self.ledger = GroupCommit(
             ledger_engine(section),
             revocations=self.revocations,
-            claims=ClaimBooks(self.approvals),
+            claims=ClaimBooks(self.approvals, self.accesses),
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from issuer.access_watch import AccessWatch
+from issuer.accessing import Accessing
 from issuer.approving import Approving
 from issuer.core.claims import TokenProfile
 from issuer.core.exchange import ExchangeRules
@@ -17,6 +19,7 @@ from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
 from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
+from issuer.rpc.access_methods import AccessMethods
 from issuer.rpc.approval_methods import ApprovalMethods
 from issuer.rpc.decision_methods import DecisionMethods
 from issuer.rpc.methods import IssuerMethods
@@ -25,7 +28,10 @@ from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
+
+    from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
     from issuer.core.foreign_keys import ForeignKey
@@ -71,6 +77,7 @@ def services(parts: Parts) -> Services:
     decisions, tokens = LedgerDecisionBook(reader, KeptPolicies(reader).get), LedgerTokenBook(reader)
     revoking = Revoking(ledger=keeping.ledger, revocations=keeping.revocations, tokens=tokens, ids=parts.ids)
     approving, issuance = _approving(parts), _issuance(parts)
+    accessing = _accessing(parts, issuance)
     introspection = Introspection(
         own=OwnTokens(parts.signer.public_keys().jwks.decode(), parts.config.issuer.url),
         policies=parts.policies,
@@ -90,6 +97,7 @@ def services(parts: Parts) -> Services:
             assertions=parts.assertions,
         ),
         approving=approving,
+        accessing=accessing,
         signer=parts.signer,
         key_set_max_age=parts.config.http.key_set_max_age,
         introspection=introspection,
@@ -108,6 +116,7 @@ def services(parts: Parts) -> Services:
         reports=ReportMethods(decisions, parts.policies),
         revocations=RevocationMethods(revoking),
         approvals=ApprovalMethods(approving=approving, tokens=tokens, roles=parts.roles),
+        accesses=AccessMethods(accessing=accessing, approving=approving, tokens=tokens, roles=parts.roles),
     )
 
 
@@ -135,4 +144,36 @@ def _approving(parts: Parts) -> Approving:
         approvals=parts.keeping.approvals,
         clock=parts.clock,
         development=parts.development,
+    )
+
+
+def _accessing(parts: Parts, issuance: Issuance) -> Accessing:
+    return Accessing(
+        issuance=issuance,
+        policies=parts.policies,
+        ids=parts.ids,
+        ledger=parts.keeping.ledger,
+        accesses=parts.keeping.accesses,
+    )
+
+
+def access_watch(parts: Parts, changed: asyncio.Event, log: FilteringBoundLogger) -> AccessWatch:
+    """Return what ends windows of access that do not hold any more.
+
+    Args:
+        parts: The parts.
+        changed: Is set whenever facts or the policy changed; ledger and books tell by themselves.
+        log: Where it reports.
+    """
+    return AccessWatch(
+        policies=parts.policies,
+        facts=parts.facts,
+        ids=parts.ids,
+        ledger=parts.keeping.ledger,
+        revocations=parts.keeping.revocations,
+        approvals=parts.keeping.approvals,
+        accesses=parts.keeping.accesses,
+        clock=parts.clock,
+        changed=changed,
+        log=log,
     )

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from issuer_api.v1 import approval_service_pb2 as pb
 
-_INTENT = ("operation", "resource", "workflow", "ticket", "transaction")
+INTENT = ("operation", "resource", "workflow", "ticket", "transaction")
+"""What an intent may say, in the order in which it is shown."""
 SHOWN = 5
 
 
@@ -39,11 +40,12 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
     """Return a request for programs; what is absent is null or empty."""
     return row_of(request) | {
         "digest": request.digest,
+        "grant_type": request.grant_type,
         "application": request.application or None,
         "scopes_asked": list(request.scopes),
         "scopes_left": list(request.scopes_left),
         "ttl_seconds": request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else None,
-        "intent": {name: value for name in _INTENT if (value := getattr(request.intent, name))},
+        "intent": {name: value for name in INTENT if (value := getattr(request.intent, name))},
         "bind_certificate": request.bind_certificate,
         "policy": request.policy_digest,
         "decision_id": request.decision_id,
@@ -81,9 +83,10 @@ def _lines(found: pb.GetApprovalRequestResponse) -> Iterator[tuple[str, str]]:
     yield "request", f"{request.name}: {state_of(request)}, until {moment_text(request.expire_time)}"
     yield "who", request.caller + (f" for the application {request.application}" if request.application else "")
     yield "what", f"{' '.join(request.scopes)} at {request.audience}"
-    yield "to do", ", ".join(f"{name} {value}" for name in _INTENT if (value := getattr(request.intent, name)))
+    yield "to do", ", ".join(f"{name} {value}" for name in INTENT if (value := getattr(request.intent, name)))
     yield "why now", f'"{request.reason}"' if request.reason else "nothing was said"
-    yield "impact", f"a token of at most {request.lifetime.seconds} s"
+    what = "access for" if request.grant_type == "jit" else "a token of"
+    yield "impact", f"{what} at most {request.lifetime.seconds} s"
     for need in request.needs:
         dropped = ", left out" if need.scope not in request.scopes_left else ""
         have = sum(need.scope in each.scopes for each in request.given)

@@ -108,6 +108,11 @@ class Reason(StrEnum):
     SUBJECT_TOKEN_NOT_YOURS = "SUBJECT_TOKEN_NOT_YOURS"  # noqa: S105
     ACTOR_CHAIN_ENDS = "ACTOR_CHAIN_ENDS"
 
+    # Windows of access.
+    ACCESS_UNKNOWN = "ACCESS_UNKNOWN"
+    ACCESS_ENDED = "ACCESS_ENDED"
+    TOO_MANY_WINDOWS = "TOO_MANY_WINDOWS"
+
     # The issuer itself. All fail closed and are safe to retry.
     IDENTITY_UNAVAILABLE = "IDENTITY_UNAVAILABLE"
     POLICY_NOT_LOADED = "POLICY_NOT_LOADED"

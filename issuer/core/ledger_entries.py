@@ -163,7 +163,13 @@ APPROVAL_REQUESTED: Final = "approval_requested"
 APPROVAL_GIVEN: Final = "approval_given"
 APPROVAL_DENIED: Final = "approval_denied"
 APPROVAL_CANCELLED: Final = "approval_cancelled"
-STEPS: Final = dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL)
+ACCESS_STARTED: Final = "access_started"
+ACCESS_SEEN: Final = "access_seen"
+ACCESS_ENDED: Final = "access_ended"
+STEPS: Final = {
+    **dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL),
+    **dict.fromkeys((ACCESS_STARTED, ACCESS_SEEN, ACCESS_ENDED), ACCESS),
+}
 """The kinds of event that tell of a step, and of what."""
 
 

@@ -102,7 +102,12 @@ def _grant(rule: GrantRule) -> list[object]:
         _instant(rule.expires),
         None if rule.legacy is None else [_seconds(rule.legacy.max_ttl), _instant(rule.legacy.expires)],
     ]
-    return [*line, sorted(pattern.text for pattern in rule.subjects)] if rule.subjects else line
+    # As above: grants of before there were subjects and windows keep their line.
+    if rule.subjects:
+        line.append(sorted(pattern.text for pattern in rule.subjects))
+    if rule.window is not None:
+        line.append(_seconds(rule.window))
+    return line
 
 
 def _prohibition(rule: ProhibitionRule) -> list[object]:

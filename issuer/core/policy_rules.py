@@ -47,7 +47,7 @@ SCOPE: Final = ("name", "risk", "max_ttl", "approval")
 APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses")
 GRANT: Final = (
     "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "subjects",
-    "requires", "when", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
+    "requires", "when", "window", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
 )  # fmt: skip
 LEGACY: Final = ("reason", "owner", "expires", "max_ttl")
 PROHIBITION: Final = (
@@ -62,6 +62,8 @@ MAX_QUORUM: Final = 10
 MAX_USES: Final = 100
 """Of one approval: more tokens than that are a grant, and belong into the policy."""
 MAX_APPROVAL: Final = timedelta(days=7)
+MAX_WINDOW: Final = timedelta(hours=24)
+"""Of access just in time: what is needed for longer is a grant with ``expires``, which people review."""
 _MODES: Final = tuple(mode.value for mode in Mode)
 _BINDING: Final = ("optional", "required")
 _RISKS: Final = tuple(tier.value for tier in RiskTier)
@@ -188,7 +190,10 @@ def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
         legacy=_legacy(draft, fields),
         mode=_mode(fields),
         subjects=_subjects(fields),
+        window=_window(draft, fields),
     )
+    if rule.window is not None and GrantType.JIT not in rule.grant_types and (window := fields.scalar("window")):
+        source.report(window, "grant: 'window' is for grants of type 'jit': name it in 'grant_types'")
     if audience is not None:
         draft.speak_of(source, audience, audience.text)
     _keep_links(draft, fields, rule.id)
@@ -238,6 +243,14 @@ def _legacy(draft: PolicyDraft, outer: Fields) -> Legacy | None:
             ttl, f"legacy: 'max_ttl' is above {format_duration(ceiling)}, the 'legacy_max_ttl' of the configuration"
         )
     return legacy
+
+
+def _window(draft: PolicyDraft, fields: Fields) -> timedelta | None:
+    node = fields.scalar("window")
+    window = draft.ttl(fields.source, node, "grant: 'window'")
+    if node is not None and window is not None and window > MAX_WINDOW:
+        fields.source.report(node, f"grant: 'window' is at most {format_duration(MAX_WINDOW)}")
+    return window
 
 
 def _keep_links(draft: PolicyDraft, fields: Fields, rule_id: str) -> None:

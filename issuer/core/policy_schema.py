@@ -81,7 +81,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "audience": required("exactly one", values.AUDIENCE),
         "scopes": required("at least one, each declared by the audience", distinct(values.SCOPE)),
         "grant_types": Key(
-            "`client_credentials` unless set; also `token_exchange`, `intent`, `jit`, which no request can use yet",
+            "`client_credentials` unless set; also `jit`, and `token_exchange`, `intent`, which no request can use yet",
             distinct(values.GRANT_TYPE),
         ),
         "subjects": Key(
@@ -91,6 +91,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         ),
         "requires": _REQUIRES,
         "when": _WHEN,
+        "window": Key("how long access of type `jit` lasts at most, `1h` unless set, at most 1d", values.DURATION),
         "max_ttl": Key("bounds tokens of this grant", values.DURATION),
         "not_before": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),
         "expires": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from issuer.core.condition_text import read_condition
 from issuer.core.duration import format_duration
+from issuer.core.policy import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,6 +63,7 @@ class Terms(NamedTuple):
     approval: str | None
     binding: bool
     subjects: frozenset[str] = frozenset()
+    window: timedelta | None = None
 
     def cover(self, other: Terms) -> bool:
         """Return whether whoever meets ``other`` gets at least as much by these."""
@@ -72,6 +74,7 @@ class Terms(NamedTuple):
             and (self.environments is None or self.environments >= (other.environments or {""}))
             and (self.not_before is None or (other.not_before is not None and self.not_before <= other.not_before))
             and (self.expires is None or (other.expires is not None and self.expires >= other.expires))
+            and (self.window or DEFAULT_WINDOW) >= (other.window or DEFAULT_WINDOW)
             and (self.risk, self.approval, self.binding) == (other.risk, other.approval, other.binding)
             and self.subjects == other.subjects
         )
@@ -89,6 +92,7 @@ class Terms(NamedTuple):
             "approval": self.approval,
             "binding": "required" if self.binding else None,
             "subjects": " ".join(sorted(self.subjects)) or None,
+            "window": None if self.window is None else format_duration(self.window),
         }
 
 

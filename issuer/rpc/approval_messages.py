@@ -83,6 +83,7 @@ def request_to_proto(request: ApprovalRequest, now: datetime) -> pb.ApprovalRequ
         intent=Intent(**json.loads(asked.intent)) if asked.intent else None,
         bind_certificate=asked.bind_certificate,
         policy_digest=asked.policy,
+        grant_type=asked.grant_type,
         reason=question.why,
         decision_id=question.decision,
         lifetime=Duration(seconds=question.lifetime),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from issuer.rpc.access_methods import AccessMethods
     from issuer.rpc.approval_methods import ApprovalMethods
     from issuer.rpc.decision_methods import DecisionMethods
     from issuer.rpc.methods import IssuerMethods
@@ -21,6 +22,7 @@ class Services(NamedTuple):
         reports: Of AdminService, about many of them.
         revocations: Of AdminService, about revocations.
         approvals: Of ApprovalService.
+        accesses: Of AccessService.
     """
 
     methods: IssuerMethods
@@ -28,3 +30,4 @@ class Services(NamedTuple):
     reports: ReportMethods
     revocations: RevocationMethods
     approvals: ApprovalMethods
+    accesses: AccessMethods

@@ -166,6 +166,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
     be too long, or it is not one that the issuer can vouch for.
     """
+    ERROR_REASON_ACCESS_UNKNOWN: _ErrorReason.ValueType  # 110
+    """NOT_FOUND. This caller has no window of access of this name."""
+    ERROR_REASON_ACCESS_ENDED: _ErrorReason.ValueType  # 111
+    """FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
+    ERROR_REASON_TOO_MANY_WINDOWS: _ErrorReason.ValueType  # 112
+    """RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -326,4 +332,10 @@ ERROR_REASON_ACTOR_CHAIN_ENDS: ErrorReason.ValueType  # 122
 """FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
 be too long, or it is not one that the issuer can vouch for.
 """
+ERROR_REASON_ACCESS_UNKNOWN: ErrorReason.ValueType  # 110
+"""NOT_FOUND. This caller has no window of access of this name."""
+ERROR_REASON_ACCESS_ENDED: ErrorReason.ValueType  # 111
+"""FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
+ERROR_REASON_TOO_MANY_WINDOWS: ErrorReason.ValueType  # 112
+"""RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -343,6 +343,7 @@ class IssueTokenRequest(_message.Message):
     INTENT_FIELD_NUMBER: _builtins.int
     REQUEST_APPROVAL_FIELD_NUMBER: _builtins.int
     APPROVAL_REASON_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """Required. The one API that the token is for, exactly as its policy names it; becomes `aud`. At most 2,048 bytes."""
     application: _builtins.str
@@ -359,6 +360,11 @@ class IssueTokenRequest(_message.Message):
     """
     approval_reason: _builtins.str
     """Optional, with `request_approval`. Why it is needed now, for those who decide; at most 512 printable characters."""
+    access: _builtins.str
+    """Optional. The name of the caller's open window of access, of AccessService, that the token is for. Then it is decided by
+    grants of type `jit`, on behalf of the window's application and with the window's intent, which need not be named
+    again, and is dead when the window ends.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. 1 to 32 distinct scopes (RFC 6749 section 3.3), each at most 128 bytes. Empty never means all."""
@@ -386,10 +392,11 @@ class IssueTokenRequest(_message.Message):
         intent: Global___Intent | None = ...,
         request_approval: _builtins.bool = ...,
         approval_reason: _builtins.str = ...,
+        access: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "intent", b"intent", "proof_binding", b"proof_binding", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "allow_partial", b"allow_partial", "application", b"application", "approval_reason", b"approval_reason", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "request_approval", b"request_approval", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "access", b"access", "allow_partial", b"allow_partial", "application", b"application", "approval_reason", b"approval_reason", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "request_approval", b"request_approval", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__proof_binding: _TypeAlias = _typing.Literal["proof_binding"]  # noqa: Y015
     _WhichOneofArgType__proof_binding: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding"]  # noqa: Y015

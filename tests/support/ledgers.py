@@ -48,12 +48,13 @@ def group_commit(
     copy: Copy | None = None,
     revocations: LedgerRevocations | None = None,
     approvals: ApprovalBook | None = None,
+    claims: ClaimBooks | None = None,
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
         engine,
         revocations=revocations or LedgerRevocations(),
-        claims=ClaimBooks(ApprovalBook() if approvals is None else approvals),
+        claims=claims or ClaimBooks(ApprovalBook() if approvals is None else approvals),
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",

@@ -151,3 +151,24 @@ def test_an_environment_of_an_audience_is_used() -> None:
     audiences = AUDIENCES.replace("application: ledger\n", "application: ledger\n    environment: lab\n")
     lab = 'environments: [{name: lab, workloads: ["spiffe://lab.example/**"]}]'
     assert findings(policy(lab, grants(grant()), audiences=audiences)) == []
+
+
+class TestJustInTime:
+    APPROVED = "approval: {approvers: ['spiffe://people.example/*'], valid_for: 15m}"
+
+    def test_access_that_is_had_without_a_window_too(self) -> None:
+        jit = grant("jit", "[read, refund]", grant_types="[jit]", when="now > timestamp('2026-01-01T00:00:00Z')")
+        (finding,) = findings(policy(grants(grant("always"), jit)))
+        assert (finding.check, finding.severity) == ("standing-access", Severity.WARNING)
+        assert finding.message == "jit gives for a while what always gives always"
+        assert checks(grants(grant("always", mode="audit"), jit)) == ["audit-mode"]
+        assert checks(grants(grant("always", "[write]"), jit)) == []
+        both = grant("both", grant_types="[jit, client_credentials]", when="now > timestamp('2026-01-01T00:00:00Z')")
+        assert checks(grants(both)) == ["standing-access"]
+
+    def test_a_reason_that_nobody_checks(self) -> None:
+        (finding,) = findings(policy(grants(grant(scopes="[refund]", grant_types="[jit]"))))
+        assert (finding.check, finding.severity) == ("unchecked-access", Severity.INFO)
+        audiences = AUDIENCES.replace("risk: critical}", f"risk: critical, {self.APPROVED}}}")
+        approved = policy(grants(grant(scopes="[refund]", grant_types="[jit]")), audiences=audiences)
+        assert findings(approved) == []

@@ -49,16 +49,20 @@ class WatchRevocationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AFTER_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
     after: _builtins.int
     """Only what changed after the position that an earlier stream told; absent, or from another ledger, for all."""
+    ledger: _builtins.str
+    """The `ledger` of the stream that told it. Empty: it is taken for one of this ledger, if there can be such."""
     def __init__(
         self,
         *,
         after: _builtins.int | None = ...,
+        ledger: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after", "ledger", b"ledger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
     _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
@@ -74,6 +78,7 @@ class WatchRevocationsResponse(_message.Message):
 
     DEAD_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    BEGINNING_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Everything up to here was told; set in the last message of what changed at once, and, as long as the issuer knows that
     it has all that was revoked, every few seconds. A verifier that has not seen it for a while does not know.
@@ -82,21 +87,64 @@ class WatchRevocationsResponse(_message.Message):
     def dead(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadTokens]:
         """Those who are dead. The one of a `revocation_id` that was told before takes its place."""
 
+    @_builtins.property
+    def beginning(self) -> Global___WatchBeginning:
+        """What the stream is about; in its first message alone."""
+
     def __init__(
         self,
         *,
         dead: _abc.Iterable[Global___DeadTokens] | None = ...,
         position: _builtins.int | None = ...,
+        beginning: Global___WatchBeginning | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "beginning", b"beginning", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "dead", b"dead", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "beginning", b"beginning", "dead", b"dead", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
     _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
 
 Global___WatchRevocationsResponse: _TypeAlias = WatchRevocationsResponse  # noqa: Y015
+
+@_typing.final
+class WatchBeginning(_message.Message):
+    """What a stream of revocations is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """The `iss` of the tokens that it tells of."""
+    ledger: _builtins.str
+    """The ledger that positions are of. Replicas of one issuer share it."""
+    resumed: _builtins.bool
+    """It goes on after the position that was asked for. Otherwise all that is dead follows, up to the first position, and
+    takes the place of whatever was told before.
+    """
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The audiences that it covers: those that the caller serves. Of a token of another it says nothing."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        ledger: _builtins.str = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+        resumed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "issuer", b"issuer", "ledger", b"ledger", "resumed", b"resumed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBeginning: _TypeAlias = WatchBeginning  # noqa: Y015
 
 @_typing.final
 class DeadTokens(_message.Message):
@@ -112,6 +160,8 @@ class DeadTokens(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     ISSUED_FROM_FIELD_NUMBER: _builtins.int
     ISSUED_UNTIL_FIELD_NUMBER: _builtins.int
+    TOKEN_EXPIRE_SECONDS_FIELD_NUMBER: _builtins.int
+    FORGET_TIME_FIELD_NUMBER: _builtins.int
     revocation_id: _builtins.str
     """The id of the revocation; empty for single tokens."""
     workload: _builtins.str
@@ -134,6 +184,14 @@ class DeadTokens(_message.Message):
     def issued_until(self) -> _timestamp_pb2.Timestamp:
         """`iat` is not above. Absent: whatever it says."""
 
+    @_builtins.property
+    def token_expire_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The `exp` of each of `token_ids`, in their order, as Unix seconds. Once it is over, the id may be forgotten."""
+
+    @_builtins.property
+    def forget_time(self) -> _timestamp_pb2.Timestamp:
+        """Without `token_ids`: from then on there is no such token any more, and this may be forgotten; absent while there may be."""
+
     def __init__(
         self,
         *,
@@ -145,10 +203,12 @@ class DeadTokens(_message.Message):
         key_id: _builtins.str = ...,
         issued_from: _timestamp_pb2.Timestamp | None = ...,
         issued_until: _timestamp_pb2.Timestamp | None = ...,
+        token_expire_seconds: _abc.Iterable[_builtins.int] | None = ...,
+        forget_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["issued_from", b"issued_from", "issued_until", b"issued_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forget_time", b"forget_time", "issued_from", b"issued_from", "issued_until", b"issued_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "revocation_id", b"revocation_id", "token_ids", b"token_ids", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "forget_time", b"forget_time", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "revocation_id", b"revocation_id", "token_expire_seconds", b"token_expire_seconds", "token_ids", b"token_ids", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,14 +10,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from agent_client.verification.revocations_news import DeadKind
     from agent_client.verification.verified_token import VerifiedToken
 
 _SCHEME: Final = "spiffe://"
-_Place = tuple[str, str]
+_MAX_SUBJECTS: Final = 1024
+"""Subjects of which it is remembered where their kinds are filed. Each was written by the issuer."""
+_Place = tuple[str, str | None]
 """What kinds are filed under: the name of a field, and its value."""
+_WORKLOAD, _KEY, _APPLICATION, _AUDIENCE = _FIELDS = ("workload", "key_id", "application", "audience")
+_ALL: Final[_Place] = ("", "")
 
 
 class _Shape(NamedTuple):
@@ -29,13 +31,19 @@ class _Shape(NamedTuple):
 
 
 class DeadKinds:
-    """A set of :class:`DeadKind`. For one thread that changes it, and any number that look."""
+    """A set of :class:`DeadKind`. For one thread that changes it, and any number that look.
+
+    Attributes:
+        are_any: Whether there are any.
+    """
 
     def __init__(self) -> None:
+        self.are_any = False
         self._kinds: dict[tuple[str, str], DeadKind] = {}
         # Lists in it are replaced, never changed: whoever looks has one or the other.
         self._filed: dict[_Place, tuple[DeadKind, ...]] = {}
         self._shapes: Counter[_Shape] = Counter()
+        self._known_subjects: dict[str, tuple[_Place, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._kinds)
@@ -59,29 +67,40 @@ class DeadKinds:
         over = [key for key, kind in self._kinds.items() if kind.forget_at is not None and kind.forget_at <= now]
         for key in over:
             self._unfile(self._kinds.pop(key))
+        self.are_any = bool(self._kinds)
 
     def hits(self, token: VerifiedToken, key_id: str) -> bool:
         """Return whether a token is of one of the kinds. Safe in any thread."""
-        return any(
-            _hits(kind, token, key_id) for place in self._places(token, key_id) for kind in self._filed.get(place, ())
-        )
+        workloads = self._known_subjects.get(token.subject)
+        if workloads is None:
+            workloads = self._look_at(token.subject)
+        filed = self._filed.get
+        for place in (*workloads, (_KEY, key_id), (_APPLICATION, token.application), (_AUDIENCE, token.audience), _ALL):
+            for kind in filed(place, ()):
+                if _hits(kind, token, key_id):
+                    return True
+        return False
 
-    def _places(self, token: VerifiedToken, key_id: str) -> Iterator[_Place]:
-        """Yield where a kind that this token is of would be filed."""
-        trust_domain, *segments = token.subject.removeprefix(_SCHEME).split("/")
-        for shape in tuple(self._shapes):
-            if len(segments) > shape.length if shape.open_ended else len(segments) == shape.length:
-                yield "workload", _pattern(shape, trust_domain, segments)
-        yield "key_id", key_id
-        yield "application", token.application or ""
-        yield "audience", token.audience
-        yield "", ""
+    def _look_at(self, subject: str) -> tuple[_Place, ...]:
+        """Return where kinds of this subject are filed. Callers come again: it is remembered until a shape changes."""
+        # In this order: what is remembered together with newer shapes is right, the other way round it would not be.
+        known = self._known_subjects
+        shapes = tuple(self._shapes)
+        trust_domain, *segments = subject.removeprefix(_SCHEME).split("/")
+        places = tuple(
+            (_WORKLOAD, _pattern(shape, trust_domain, segments)) for shape in shapes if _fits(shape, len(segments))
+        )
+        if len(known) < _MAX_SUBJECTS:
+            known[subject] = places
+        return places
 
     def _file(self, kind: DeadKind) -> None:
         if kind.workload:
             self._shapes[_shape(kind.workload)] += 1
+            self._known_subjects = {}
         place = _place(kind)
         self._filed[place] = (*self._filed.get(place, ()), kind)
+        self.are_any = True
 
     def _unfile(self, kind: DeadKind) -> None:
         place = _place(kind)
@@ -96,13 +115,14 @@ class DeadKinds:
             self._shapes[shape] -= 1
             if not self._shapes[shape]:
                 del self._shapes[shape]
+            self._known_subjects = {}
 
 
 def _place(kind: DeadKind) -> _Place:
-    for name in ("workload", "key_id", "application", "audience"):
+    for name in _FIELDS:
         if value := getattr(kind, name):
             return name, value
-    return "", ""
+    return _ALL
 
 
 def _shape(workload: str) -> _Shape:
@@ -111,6 +131,10 @@ def _shape(workload: str) -> _Shape:
     if open_ended:
         segments.pop()
     return _Shape(len(segments), tuple(i for i, segment in enumerate(segments) if segment == "*"), open_ended)
+
+
+def _fits(shape: _Shape, segments: int) -> bool:
+    return segments > shape.length if shape.open_ended else segments == shape.length
 
 
 def _pattern(shape: _Shape, trust_domain: str, segments: list[str]) -> str:

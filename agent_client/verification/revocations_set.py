@@ -45,7 +45,7 @@ class RevokedTokens:
 
     def has(self, token: VerifiedToken, key_id: str) -> bool:
         """Return whether a token is dead. Safe in any thread."""
-        return token.token_id in self._ids or (len(self._kinds) > 0 and self._kinds.hits(token, key_id))
+        return token.token_id in self._ids or (self._kinds.are_any and self._kinds.hits(token, key_id))
 
     def learn(self, news: RevocationNews) -> None:
         """Take in what died.

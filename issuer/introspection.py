@@ -51,7 +51,7 @@ class Introspection:
         2. The caller is one of its audience's servers.
         3. It was not revoked by itself.
         4. The ledger holds the decision that led to it.
-        5. No revocation killed what that decision says.
+        5. No token above it was revoked by itself, and no revocation killed what that decision says.
 
         Raises:
             TemporarilyUnavailable: POLICY_NOT_LOADED, LEDGER_UNAVAILABLE.
@@ -75,8 +75,10 @@ class Introspection:
         found = await self._tokens.issued(token.token_id)
         if found is None:  # 4
             return "not recorded"
+        if any(self._revocations.is_token_revoked(above.token_id) for above in found.issued.ancestors):  # 5
+            return "revoked"
         killed = self._revocations.killing(found.issued._replace(key=token.key_id), found.seq)
-        return "" if killed is None else "revoked"  # 5
+        return "" if killed is None else "revoked"
 
     def _serves(self, asked: Asked, audience: str) -> bool:
         rule = self._policies.current().audiences.get(audience)

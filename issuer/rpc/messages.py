@@ -191,6 +191,11 @@ def introspected_to_proto(token: OwnToken) -> pb.IntrospectTokenResponse:
         application=token.application,
         certificate_thumbprint=token.certificate_thumbprint,
         token_type=TOKEN_SCHEME,
+        not_before_time=Timestamp(seconds=token.not_before),
+        actors=[pb.IntrospectedActor(subject=actor.subject, issuer=actor.issuer) for actor in token.actors],
+        authorization_details=token.details,
+        transaction=token.transaction,
+        grant_id=token.grant_id,
     )
 
 

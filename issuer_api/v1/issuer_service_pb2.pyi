@@ -299,6 +299,11 @@ class IntrospectTokenResponse(_message.Message):
     APPLICATION_FIELD_NUMBER: _builtins.int
     CERTIFICATE_THUMBPRINT_FIELD_NUMBER: _builtins.int
     TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    AUTHORIZATION_DETAILS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
     active: _builtins.bool
     """It is ours, not expired, not revoked, recorded, and the caller serves its audience. Nothing else is set where this is
     false.
@@ -319,6 +324,12 @@ class IntrospectTokenResponse(_message.Message):
     """`cnf.x5t#S256`: the certificate that its holder has to present; empty for none."""
     token_type: _builtins.str
     """How it is presented: always `Bearer`."""
+    authorization_details: _builtins.str
+    """Its `authorization_details`, as JSON; empty for none."""
+    transaction: _builtins.str
+    """Its `txn`; empty for none."""
+    grant_id: _builtins.str
+    """Its `grant_id`; empty for none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its scopes."""
@@ -330,6 +341,14 @@ class IntrospectTokenResponse(_message.Message):
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """Its `iat`."""
+
+    @_builtins.property
+    def not_before_time(self) -> _timestamp_pb2.Timestamp:
+        """Its `nbf`."""
+
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedCompositeFieldContainer[Global___IntrospectedActor]:
+        """Its `act`, the current actor first; empty unless somebody acts for another."""
 
     def __init__(
         self,
@@ -346,14 +365,45 @@ class IntrospectTokenResponse(_message.Message):
         application: _builtins.str = ...,
         certificate_thumbprint: _builtins.str = ...,
         token_type: _builtins.str = ...,
+        not_before_time: _timestamp_pb2.Timestamp | None = ...,
+        actors: _abc.Iterable[Global___IntrospectedActor] | None = ...,
+        authorization_details: _builtins.str = ...,
+        transaction: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time", "not_before_time", b"not_before_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "application", b"application", "audience", b"audience", "certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "issuer", b"issuer", "scopes", b"scopes", "subject", b"subject", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "actors", b"actors", "application", b"application", "audience", b"audience", "authorization_details", b"authorization_details", "certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "expire_time", b"expire_time", "grant_id", b"grant_id", "issue_time", b"issue_time", "issuer", b"issuer", "not_before_time", b"not_before_time", "scopes", b"scopes", "subject", b"subject", "token_id", b"token_id", "token_type", b"token_type", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IntrospectTokenResponse: _TypeAlias = IntrospectTokenResponse  # noqa: Y015
+
+@_typing.final
+class IntrospectedActor(_message.Message):
+    """Who acts, or acted before, for the subject of a token (RFC 8693 section 4.1)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its `sub`."""
+    issuer: _builtins.str
+    """Its `iss`."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntrospectedActor: _TypeAlias = IntrospectedActor  # noqa: Y015
 
 @_typing.final
 class IssueTokenRequest(_message.Message):

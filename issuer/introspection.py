@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.dead_descendants import dead_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,10 +76,8 @@ class Introspection:
         found = await self._tokens.issued(token.token_id)
         if found is None:  # 4
             return "not recorded"
-        if any(self._revocations.is_token_revoked(above.token_id) for above in found.issued.ancestors):  # 5
-            return "revoked"
-        killed = self._revocations.killing(found.issued._replace(key=token.key_id), found.seq)
-        return "" if killed is None else "revoked"
+        issued = found.issued._replace(key=token.key_id)
+        return "revoked" if dead_by(self._revocations)(found._replace(issued=issued)) else ""  # 5
 
     def _serves(self, asked: Asked, audience: str) -> bool:
         rule = self._policies.current().audiences.get(audience)

@@ -216,6 +216,10 @@ class TokenBook(Protocol):
         """Return what is recorded of a token; ``None`` when it is not in the ledger."""
         ...
 
+    async def resting(self, now: int, limit: int) -> Sequence[RecordedToken]:
+        """Return tokens that were made from others and have not expired at a time in Unix seconds, in no order."""
+        ...
+
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
         """Return revocations, the newest first, of single tokens too; those before an id where one is given."""
         ...

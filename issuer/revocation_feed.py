@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import AdminRefused, Reason, RpcNotAllowed
 from issuer.core.revocation import MAX_TTL_MICROSECONDS
+from issuer.dead_descendants import DeadDescendants
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
     from issuer.core.recorded_tokens import LivingToken, RevokedToken
     from issuer.core.revocation import Revocation
+    from issuer.dead_descendants import DeadDescendant
     from issuer.issuance import Asked
     from issuer.ports import Clock, PolicyBook, RevocationBook, TokenBook
 
@@ -38,7 +40,7 @@ class DeadTokens:
         revocation_id: Which revocation; empty for single tokens.
         token_ids: Their ``jti``.
         token_ends: The ``exp`` of each of these.
-        workload: Their ``sub``, exactly or by a pattern.
+        workload: Their ``client_id``, exactly or by a pattern.
         application: Their ``application``.
         audience: Their ``aud``.
         key_id: Their ``kid``.
@@ -123,6 +125,7 @@ class RevocationFeed:
         self._is_current = is_current
         self._issuer = issuer
         self._ledger = ledger
+        self._descendants = DeadDescendants(revocations, tokens, clock)
         self._streams: Counter[str] = Counter()
 
     async def follow(self, asked: Asked, after: Position | None) -> AsyncGenerator[News | None, None]:
@@ -146,7 +149,7 @@ class RevocationFeed:
         try:
             begun, position = self._begun(audiences, after)
             yield News(beginning=begun)
-            told = False
+            told, descendants = False, self._descendants.first_of(position)
             while self._served(asked) == audiences:
                 changed.clear()
                 version = self._revocations.version
@@ -154,8 +157,13 @@ class RevocationFeed:
                     async for dead in self._since(position, audiences):
                         yield News(dead)
                     position, told = version, True
+                known = await self._descendants.look()
+                for died in self._descendants.from_number(descendants):
+                    descendants = died.number + 1
+                    if died.audience in audiences:
+                        yield News([_one(died)])
                 # What came while the pages were read is told next: the position is that of before.
-                yield News(position=position) if self._is_current() else None
+                yield News(position=position) if known and self._is_current() else None
                 if self._revocations.version == position:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
@@ -245,6 +253,10 @@ def _forget_at(revocation: Revocation) -> int | None:
         return None
     ends = max(revocation.time + MAX_TTL_MICROSECONDS, (revocation.until or 0) if stops else 0)
     return ends // 1_000_000 + 1
+
+
+def _one(died: DeadDescendant) -> DeadTokens:
+    return DeadTokens(token_ids=(died.token_id,), token_ends=(died.expires_at,), audience=died.audience)
 
 
 def _one_by_one(

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from agent_client.verification.verified_token import VerifiedToken
 
 _SCHEME: Final = "spiffe://"
-_MAX_SUBJECTS: Final = 1024
-"""Subjects of which it is remembered where their kinds are filed. Each was written by the issuer."""
+_MAX_WORKLOADS: Final = 1024
+"""Of so many it is remembered where their kinds are filed. Each was written by the issuer."""
 _Place = tuple[str, str | None]
 """What kinds are filed under: the name of a field, and its value."""
 _WORKLOAD, _KEY, _APPLICATION, _AUDIENCE = _FIELDS = ("workload", "key_id", "application", "audience")
@@ -43,7 +43,7 @@ class DeadKinds:
         # Lists in it are replaced, never changed: whoever looks has one or the other.
         self._filed: dict[_Place, tuple[DeadKind, ...]] = {}
         self._shapes: Counter[_Shape] = Counter()
-        self._known_subjects: dict[str, tuple[_Place, ...]] = {}
+        self._known_workloads: dict[str, tuple[_Place, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._kinds)
@@ -71,9 +71,9 @@ class DeadKinds:
 
     def hits(self, token: VerifiedToken, key_id: str) -> bool:
         """Return whether a token is of one of the kinds. Safe in any thread."""
-        workloads = self._known_subjects.get(token.subject)
+        workloads = self._known_workloads.get(token.client_id)
         if workloads is None:
-            workloads = self._look_at(token.subject)
+            workloads = self._look_at(token.client_id)
         filed = self._filed.get
         for place in (*workloads, (_KEY, key_id), (_APPLICATION, token.application), (_AUDIENCE, token.audience), _ALL):
             for kind in filed(place, ()):
@@ -81,23 +81,23 @@ class DeadKinds:
                     return True
         return False
 
-    def _look_at(self, subject: str) -> tuple[_Place, ...]:
-        """Return where kinds of this subject are filed. Callers come again: it is remembered until a shape changes."""
+    def _look_at(self, workload: str) -> tuple[_Place, ...]:
+        """Return where kinds of this workload are filed. Callers come again: it is remembered until a shape changes."""
         # In this order: what is remembered together with newer shapes is right, the other way round it would not be.
-        known = self._known_subjects
+        known = self._known_workloads
         shapes = tuple(self._shapes)
-        trust_domain, *segments = subject.removeprefix(_SCHEME).split("/")
+        trust_domain, *segments = workload.removeprefix(_SCHEME).split("/")
         places = tuple(
             (_WORKLOAD, _pattern(shape, trust_domain, segments)) for shape in shapes if _fits(shape, len(segments))
         )
-        if len(known) < _MAX_SUBJECTS:
-            known[subject] = places
+        if len(known) < _MAX_WORKLOADS:
+            known[workload] = places
         return places
 
     def _file(self, kind: DeadKind) -> None:
         if kind.workload:
             self._shapes[_shape(kind.workload)] += 1
-            self._known_subjects = {}
+            self._known_workloads = {}
         place = _place(kind)
         self._filed[place] = (*self._filed.get(place, ()), kind)
         self.are_any = True
@@ -115,7 +115,7 @@ class DeadKinds:
             self._shapes[shape] -= 1
             if not self._shapes[shape]:
                 del self._shapes[shape]
-            self._known_subjects = {}
+            self._known_workloads = {}
 
 
 def _place(kind: DeadKind) -> _Place:

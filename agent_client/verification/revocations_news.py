@@ -50,7 +50,7 @@ class DeadKind:
 
     Attributes:
         revocation_id: Which revocation. A later one of the same id and audience takes its place.
-        workload: ``sub``, exactly or as a pattern; empty for any. So are the next three.
+        workload: ``client_id``, exactly or as a pattern; empty for any. So are the next three.
         application: ``application``.
         audience: ``aud``.
         key_id: The ``kid``.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.remembered import Remembered
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.living_tokens import hits
+from issuer.ledger.living_tokens import hits, resting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,6 +54,10 @@ class LedgerTokenBook:
             if found is not None:
                 self._recorded.put(token_id, found, now)
         return found
+
+    async def resting(self, now: int, limit: int) -> Sequence[RecordedToken]:
+        """Return living tokens that were made from others."""
+        return await self._read(lambda: resting(self._reader, now, limit))
 
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
         """Return revocations, the newest first; those before an id where one is given."""

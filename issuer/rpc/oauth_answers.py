@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -105,7 +106,7 @@ def _retry_seconds(status: Status) -> int:
     for detail in status.details:
         info = RetryInfo()
         if detail.Is(RetryInfo.DESCRIPTOR) and detail.Unpack(info):
-            return max(int(info.retry_delay.seconds) + (info.retry_delay.nanos > 0), 1)
+            return math.ceil(info.retry_delay.ToMilliseconds() / 1000) or USUAL_RETRY_SECONDS
     return USUAL_RETRY_SECONDS
 
 

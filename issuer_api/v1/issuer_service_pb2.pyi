@@ -148,7 +148,7 @@ Global___WatchBeginning: _TypeAlias = WatchBeginning  # noqa: Y015
 
 @_typing.final
 class DeadTokens(_message.Message):
-    """Tokens that are dead: those for which all that is set here is so."""
+    """Tokens that are dead: those for which all that is set here is so. Those that died with one above them are told by id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -165,7 +165,7 @@ class DeadTokens(_message.Message):
     revocation_id: _builtins.str
     """The id of the revocation; empty for single tokens."""
     workload: _builtins.str
-    """`sub`: a SPIFFE ID, or a pattern in which `*` is one path segment and a last `**` one or more."""
+    """`client_id`: a SPIFFE ID, or a pattern in which `*` is one path segment and a last `**` one or more."""
     application: _builtins.str
     """`application`."""
     audience: _builtins.str

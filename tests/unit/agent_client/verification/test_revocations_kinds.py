@@ -61,7 +61,7 @@ def test_patterns_mean_what_they_mean_to_the_issuer(
     subject = "spiffe://td/" + "/".join(segments)
     found = kinds(*(DeadKind(str(number), workload=text) for number, text in enumerate(texts)))
     expected = any(parse_pattern(text).matches(SpiffeId.parse(subject)) for text in texts)
-    assert found.hits(token(subject=subject), KEY) is expected
+    assert found.hits(token(client_id=subject), KEY) is expected
 
 
 FITTING: list[dict[str, Any]] = [
@@ -111,7 +111,14 @@ def test_a_later_word_on_a_revocation_takes_the_place_of_the_first_for_each_audi
     assert not found.hits(token(issued_at=NOW + 1), KEY)
 
 
-def test_a_subject_that_was_looked_at_is_hit_by_what_is_revoked_later() -> None:
+def test_who_asked_for_a_token_is_meant_and_not_for_whom() -> None:
+    """What was made from the subject's own token is told by its id."""
+    delegated = token(client_id="spiffe://prod.example/agent")
+    assert not kinds(DeadKind("r", workload=SUBJECT)).hits(delegated, KEY)
+    assert kinds(DeadKind("r", workload="spiffe://prod.example/agent")).hits(delegated, KEY)
+
+
+def test_a_workload_that_was_looked_at_is_hit_by_what_is_revoked_later() -> None:
     found = kinds(DeadKind("first", workload="spiffe://prod.example/x"))
     assert not found.hits(token(), KEY)
     found.put(DeadKind("second", workload="spiffe://prod.example/ns/*/sa/*"))
@@ -133,7 +140,7 @@ def test_kinds_are_forgotten_when_their_time_has_come_and_no_sooner() -> None:
     assert not found.hits(token(), "key-2")
 
 
-def test_more_subjects_than_are_remembered_are_looked_at_all_the_same() -> None:
+def test_more_workloads_than_are_remembered_are_looked_at_all_the_same() -> None:
     found = kinds(DeadKind("r", workload="spiffe://prod.example/*"))
-    assert all(found.hits(token(subject=f"spiffe://prod.example/{number}"), KEY) for number in range(1100))
-    assert len(found._known_subjects) == 1024
+    assert all(found.hits(token(client_id=f"spiffe://prod.example/{number}"), KEY) for number in range(1100))
+    assert len(found._known_workloads) == 1024

@@ -30,12 +30,14 @@ from agent_client.verification.metadata_keys import MetadataKeys
 from agent_client.verification.request_errors import AuthorizationMalformed, MethodNotListed, StepUpNeeded, TokenMissing
 from agent_client.verification.resource_metadata import ResourceMetadata
 from agent_client.verification.revocations import RevocationStream
+from agent_client.verification.revocations_aio import AsyncRevocationStream
 from agent_client.verification.revocations_state import RevocationCheck
 from agent_client.verification.verified_token import VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
 __all__ = [
     "ApplicationRejected",
+    "AsyncRevocationStream",
     "AuthorizationMalformed",
     "FetchedKeys",
     "InsufficientScope",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from contextlib import ExitStack
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from support.deployment import LEDGER, SETTLER
+from support.eventually import eventually_true
 from support.revocations import MAIL, MAIL_SERVER, SERVED, SERVER, Revocable
 
-from agent_client import SyncIssuerClient
+from agent_client import IssuerClient, SyncIssuerClient
 from agent_client.verification import (
+    AsyncRevocationStream,
     IssuerKeys,
     RejectionReason,
     RevocationStream,
@@ -231,3 +234,35 @@ def test_a_closed_stream_gets_old(served: Revocable) -> None:
         api.revocations.close()
         assert api.outcome(issued) == "OK"
         assert api.becomes(UNKNOWN, issued) <= SHORT.total_seconds() + 1
+
+
+async def test_in_an_event_loop_it_does_the_same(served: Revocable) -> None:
+    issued, other = await asyncio.to_thread(lambda: (served.issued(), served.issued()))
+    workload = served.authority.workload(Entry(SERVER, x509_svid_ttl=10))
+    keys = SyncIssuerClient(served.issuer.address, workload_api=workload.socket)
+    async with (
+        IssuerClient(served.issuer.address, workload_api=workload.socket) as client,
+        AsyncRevocationStream(client, max_silence=SHORT) as stream,
+    ):
+        verifier = TokenVerifier(
+            served.issuer.url, LEDGER, keys=IssuerKeys(keys), insecure_dev=True, revocations=stream
+        )
+        assert await stream.wait(10)
+        await verifier.verify_async(issued.token)
+        await asyncio.to_thread(served.revoke, token_id=issued.token_id)
+        await eventually_true(lambda: stream.kept == 1, within=1)
+        with pytest.raises(TokenRejected) as rejected:
+            await verifier.verify_async(issued.token)
+        assert rejected.value.reason is RejectionReason.REVOKED
+        first = client.svid
+        await eventually_true(lambda: time.time() > first.not_after.timestamp() + 1)  # past the SVID it began with
+        await verifier.verify_async(other.token)
+        served.issuer.signal(signal.SIGKILL)
+        await eventually_true(lambda: not stream.is_current)
+        with pytest.raises(RevocationsUnavailable):
+            await verifier.verify_async(other.token)
+        await asyncio.to_thread(lambda: (served.issuer.wait(), served.issuer.start()))
+        assert await stream.wait(20)
+        await verifier.verify_async(other.token)
+    await stream.close()
+    await asyncio.to_thread(keys.close)

@@ -21,12 +21,13 @@ from agent_client.endpoint import ISSUER_DNS_NAME
 from agent_client.errors import ClientClosed, IssuerRequestError, IssuerUnavailable
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
+from agent_client.following_aio import follow
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, checked_timeout
 from agent_client.tokens.aio import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import timedelta
 
     from google.protobuf.message import Message
@@ -322,6 +323,13 @@ class IssuerClient:
     async def get_key_set(self, *, timeout: float | None = None) -> KeySet:  # noqa: ASYNC109 - as above
         """Return the public keys that verify the issuer's tokens."""
         return await self._call(exchanges.get_key_set(), timeout)
+
+    def follow(self, exchange: Exchange[Answer], *, quiet: float) -> AsyncGenerator[Answer, None]:
+        """Yield the answers of one stream. What needs one begins it again when it ends; ``quiet`` is in seconds.
+
+        :class:`~agent_client.verification.AsyncRevocationStream` does.
+        """
+        return follow(self._core, self._material, exchange, quiet)
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""

@@ -17,6 +17,7 @@ from agent_client.endpoint import ISSUER_DNS_NAME
 from agent_client.errors import ClientClosed, IssuerRequestError, IssuerUnavailable
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
+from agent_client.following import Following
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, checked_timeout
 from agent_client.tokens.sync import SyncTokens
@@ -284,6 +285,13 @@ class SyncIssuerClient:
     def get_key_set(self, *, timeout: float | None = None) -> KeySet:
         """Return the public keys that verify the issuer's tokens."""
         return self._call(exchanges.get_key_set(), timeout)
+
+    def follow(self, exchange: Exchange[Answer]) -> Following[Answer]:
+        """Return a stream of answers, not begun yet. What needs one begins it again when it ends.
+
+        :class:`~agent_client.verification.RevocationStream` does.
+        """
+        return Following(self._core, self._material, exchange)
 
     def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""

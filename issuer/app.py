@@ -20,6 +20,7 @@ from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
+from issuer.oauth_http_keeping import open_oauth_http
 from issuer.oidc.issuers import OidcIssuers, OidcNotConfigured
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.policy_rollout import PolicyRollout
@@ -155,13 +156,15 @@ class App:
                 roles=roles,
                 development=self._insecure_dev,
             )
-            server = self._rpc_server(parts, admin, identity)
+            made, pipeline = services(parts), self._pipeline(parts, identity)
+            server = RpcServer(self._listener(identity), made, admin=admin, pipeline=pipeline, log=self._log)
             port = server.bind()
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
             await server.health.set_serving(serving=False)
             await server.start()
+            await open_oauth_http(self._config, made.methods, pipeline, identity=identity, log=self._log, stack=stack)
             self._watch(policies, rollout, feeder, seen)
             if webhook is not None:
                 self._start(webhook.run())
@@ -303,22 +306,15 @@ class App:
         self._telemetry.watch_ledger(keeping.ledger, keeping.copy)
         return keeping
 
-    def _rpc_server(self, parts: Parts, admin: AdminMethods, identity: SpireIdentity) -> RpcServer:
-        verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
-        return RpcServer(
-            self._listener(identity),
-            services(parts),
-            admin=admin,
-            pipeline=Pipeline(
-                clock=self._clock,
-                ids=self._ids,
-                verifier=verifier,
-                roles=parts.roles,
-                turns=self._turns(),
-                log=self._log,
-                observer=self._telemetry,
-            ),
+    def _pipeline(self, parts: Parts, identity: SpireIdentity) -> Pipeline:
+        return Pipeline(
+            clock=self._clock,
+            ids=self._ids,
+            verifier=CallerVerifier(identity, allowed=identity.allowed_trust_domains),
+            roles=parts.roles,
+            turns=self._turns(),
             log=self._log,
+            observer=self._telemetry,
         )
 
     def _turns(self) -> Turns:
@@ -341,7 +337,10 @@ class App:
     def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
         settings = http_settings(self._config.http)
         return PublicHttpProcess(
-            settings, metadata=ServerMetadata(self._config.issuer.url), jwks=signer.public_keys(), log=self._log
+            settings,
+            metadata=ServerMetadata(self._config.issuer.url, oauth_url=self._config.oauth_http.url or ""),
+            jwks=signer.public_keys(),
+            log=self._log,
         )
 
     async def _report_readiness(

@@ -283,6 +283,22 @@ class HttpSection(_Section):
     key_set_max_age: Duration = timedelta(minutes=5)
 
 
+class OauthHttpSection(_Section):
+    """``[oauth_http]``: introspection and revocation over HTTP, by mutual TLS."""
+
+    listen: Listen | None = None
+    url: Annotated[str | None, Field(validate_default=True)] = None
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if "listen" in info.data and (url is None) is not (info.data["listen"] is None):
+            raise ValueError("set both of 'listen' and 'url', or neither")
+        if url is not None and (not _outside_url(url).startswith("https:") or url.endswith("/")):
+            raise ValueError("must be an https URL that does not end in '/'")
+        return url
+
+
 class MetricsSection(_Section):
     """``[metrics]``: the listener for a monitoring system."""
 
@@ -336,5 +352,6 @@ class Config(_Section):
     approvals: ApprovalsSection = ApprovalsSection()
     exchange: ExchangeSection = ExchangeSection()
     http: HttpSection = HttpSection()
+    oauth_http: OauthHttpSection = OauthHttpSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()

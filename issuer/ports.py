@@ -230,8 +230,8 @@ class TokenBook(Protocol):
         """Return what is recorded of a token; ``None`` when it is not in the ledger."""
         ...
 
-    async def resting(self, now: int) -> Sequence[RecordedToken]:
-        """Return the tokens that are alive at ``now`` (Unix seconds) and rest on other tokens."""
+    async def resting(self, now: int, limit: int) -> Sequence[RecordedToken]:
+        """Return tokens that were made from others and have not expired at a time in Unix seconds, in no order."""
         ...
 
     async def revoked_after(self, version: int) -> frozenset[str]:

@@ -108,6 +108,8 @@ def services(parts: Parts) -> Services:
             tokens=tokens,
             clock=parts.clock,
             is_current=lambda: keeping.ledger.fault is None,
+            issuer=parts.config.issuer.url,
+            ledger=lambda: keeping.ledger.store or "",
         ),
     )
     return Services(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent_client.verification.algorithms import VerificationKey
     from agent_client.verification.compact import Header, UnverifiedToken
     from agent_client.verification.key_sources import KeySource
+    from agent_client.verification.revocations_state import RevocationCheck
     from agent_client.verification.verified_token import VerifiedToken
 
 DEFAULT_LEEWAY = timedelta(seconds=5)
@@ -51,6 +52,8 @@ class TokenVerifier:
         keys_max_stale: How long keys are used after they were fetched, while the issuer is away; at most a day.
         require_binding: Refuse tokens that are bound to no certificate (RFC 8705 section 3).
         insecure_dev: Take tokens of the embedded development authority, which attests nobody. For tests.
+        revocations: Knows which tokens are revoked, and refuses them; without it, that is not looked at. It stays the
+            caller's to close. One may serve several verifiers.
 
     Raises:
         ValueError: An argument is out of its bounds.
@@ -68,6 +71,7 @@ class TokenVerifier:
         keys_max_stale: timedelta = KEYS_MAX_STALE,
         require_binding: bool = False,
         insecure_dev: bool = False,
+        revocations: RevocationCheck | None = None,
     ) -> None:
         if not issuer or not audience:
             raise ValueError("a verifier needs an issuer and an audience")
@@ -85,6 +89,7 @@ class TokenVerifier:
         )
         self._scopes = _names(scopes, "scopes")
         self._keys = KeyStore(keys or MetadataKeys(issuer), keys_max_stale.total_seconds())
+        self._revocations = revocations
         self._headers: dict[bytes, Header] = {}
 
     @property
@@ -108,7 +113,8 @@ class TokenVerifier:
         """Return what a token says, once it has passed every rule.
 
         It takes CPU time only, but for the first token, and for one with a ``kid`` that is not known: these wait for a
-        fetch of the keys. Whether the token was revoked or seen before is **not** checked.
+        fetch of the keys. Whether the token was revoked is checked by ``revocations`` alone. That it was not seen
+        before is **not** checked.
 
         Args:
             token: The token, without its scheme.
@@ -122,6 +128,7 @@ class TokenVerifier:
             InsufficientScope: It lacks a scope.
             ApplicationRejected: It is not for one of the applications.
             KeysUnavailable: There are no keys to verify it with.
+            RevocationsUnavailable: Whether it was revoked is not known, and has to be.
         """
         demand = self._demand(certificate, scopes, applications)
         unverified = read_token(token, self._expected.algorithms, self._headers)
@@ -175,6 +182,8 @@ class TokenVerifier:
 
     def _verified(self, unverified: UnverifiedToken, key: VerificationKey, demand: Demand) -> VerifiedToken:
         verified = verified_token(unverified, key, self._expected, demand, utc_now())
+        if self._revocations is not None:  # 15
+            self._revocations.refuse_revoked(verified, unverified.header.key_id)
         # Only headers that the issuer signed are remembered, so nobody else can fill this.
         if unverified.encoded_header not in self._headers and len(self._headers) < MAX_KNOWN_HEADERS:
             self._headers[unverified.encoded_header] = unverified.header

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sqlalchemy import false, func, or_, select
@@ -52,19 +53,20 @@ def hits(reader: LedgerReader, selector: Selector, now: int, listed: int) -> Hit
     )
 
 
-def resting(reader: LedgerReader, now: int) -> list[RecordedToken]:
-    """Return the living tokens that rest on other tokens.
+def resting(reader: LedgerReader, now: int, limit: int) -> list[RecordedToken]:
+    """Return living tokens that were made from others, in no order.
 
     Args:
         reader: The ledger.
         now: Unix seconds.
+        limit: How many at most.
 
     Raises:
         LedgerFault: The ledger cannot be read.
     """
     with reader.connected() as connection:
         found = recorded_tokens(connection, [*_living(now), decision.c.origin.is_not(None)])
-        return [token for token in found if token.issued.ancestors]
+        return list(islice(found, limit))
 
 
 _Found: TypeAlias = tuple["Counter[str]", "list[LivingToken]"]

@@ -179,10 +179,10 @@ class IssuerMethods:
         self, message: pb.WatchRevocationsRequest, call: VerifiedCall
     ) -> AsyncIterator[pb.WatchRevocationsResponse | None]:
         """Tell a server which tokens are dead, and which die."""
-        async with aclosing(
-            self._feed.follow(call.asked, message.after if message.HasField("after") else None)
-        ) as all_:
+        async with aclosing(self._feed.follow(call.asked, messages.position_from_proto(message))) as all_:
             async for news in all_:
+                if news is not None and news.beginning is not None:
+                    call.log_fields["resumed"] = news.beginning.resumed
                 yield None if news is None else messages.news_to_proto(news)
 
 

@@ -71,9 +71,9 @@ class Liar(pb_grpc.IssuerServiceServicer):
         self.behaviour(context)
         return pb.ListAccessResponse(**self.fields)
 
-    def ExchangeToken(
+    def ExchangeToken(  # noqa: N802
         self, request: pb.ExchangeTokenRequest, context: grpc.ServicerContext
-    ) -> pb.ExchangeTokenResponse:  # noqa: N802
+    ) -> pb.ExchangeTokenResponse:
         self.behaviour(context)
         return pb.ExchangeTokenResponse(**self.fields)
 

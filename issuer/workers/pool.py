@@ -68,7 +68,7 @@ class Pool:
     @property
     def living(self) -> list[WorkerProcess]:
         """Those that have not ended."""
-        return list(self._living.values())
+        return [worker for worker in self._living.values() if not worker.ended.is_set()]
 
     @property
     def readiness(self) -> Report:

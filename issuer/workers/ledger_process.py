@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+YOUNG_SECONDS: Final = 5.0
+"""So young it cannot be the one that did not answer for 30 seconds."""
 BACKLOG: Final = 128
 """Above the number of workers; each has one connection, and connects again when it is lost."""
 
@@ -48,6 +50,7 @@ class LedgerProcess:
         self._listener = socket.socket(socket.AF_UNIX)
         self._process: subprocess.Popen[bytes] | None = None
         self._owner: socket.socket | None = None
+        self._began = 0.0
         self._stopping = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -70,13 +73,17 @@ class LedgerProcess:
         if self._keeping is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._keeping), LEAVE_SECONDS)
-            self.kill()
+            self._kill()
             await self._keeping
         self._listener.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def kill(self) -> None:
-        """End the process, whatever it does; another one begins."""
+    def hangs(self) -> None:
+        """End a process that does not answer; another one begins. Several workers find that out at the same time."""
+        if asyncio.get_running_loop().time() - self._began >= YOUNG_SECONDS:
+            self._kill()
+
+    def _kill(self) -> None:
         if self._process is not None:
             self._process.kill()
 
@@ -84,15 +91,15 @@ class LedgerProcess:
         self._owner, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.to_thread(start_process, theirs, self._listener)
+        self._began = asyncio.get_running_loop().time()
 
     async def _keep(self) -> None:
         restarts, loop = Restarts(), asyncio.get_running_loop()
         while self._process is not None:
-            began = loop.time()
             code = await asyncio.to_thread(self._process.wait)
             if self._stopping.is_set():
                 return
-            pause = restarts.pause_after(loop.time() - began, asked=False)
+            pause = restarts.pause_after(loop.time() - self._began, asked=False)
             self._log.error("ledger_process_ended", exit_code=code, next_start_in_seconds=pause)
             await first_of(self._stopping, within=pause)
             if self._stopping.is_set():

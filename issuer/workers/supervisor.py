@@ -137,7 +137,7 @@ class Supervisor:
                 sharing=Sharing(
                     at=self._process.socket,
                     copy_lock=self._process.copy_lock,
-                    hangs=self._process.kill,
+                    hangs=self._process.hangs,
                     is_supervisor=True,
                 ),
             )
@@ -199,7 +199,7 @@ class Supervisor:
             case messages.METRICS:
                 self._telemetry.take(worker, argument)
             case messages.LEDGER_HANGS:
-                self._process.kill()
+                self._process.hangs()
             case messages.RELOAD:
                 return (await self._rollout.reload(actor=argument[0])).policy.digest
             case messages.ROLL_BACK:

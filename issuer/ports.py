@@ -88,11 +88,12 @@ class PolicyAdmin(Protocol):
 class FactSink(Protocol):
     """Where told facts go."""
 
-    def put(self, facts: Sequence[Fact], now: datetime) -> None:
-        """Take facts, all or nothing.
+    async def put(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Take facts, all or nothing. They count in every worker when this returns.
 
         Raises:
             AdminRefused: TOO_MANY_FACTS.
+            TemporarilyUnavailable: It is not known where they count.
         """
         ...
 

@@ -31,7 +31,7 @@ def oidc_settings(oidc: OidcSection) -> list[OidcIssuerSettings]:
     ]
 
 
-def rpc_settings(server: ServerSection) -> RpcSettings:
+def rpc_settings(server: ServerSection, *, shares_port: bool = False) -> RpcSettings:
     """Return the limits of the gRPC server."""
     return RpcSettings(
         listen=server.listen,
@@ -46,6 +46,7 @@ def rpc_settings(server: ServerSection) -> RpcSettings:
         keepalive_time=server.keepalive_time,
         keepalive_timeout=server.keepalive_timeout,
         min_ping_interval=server.min_ping_interval,
+        shares_port=shares_port,
     )
 
 

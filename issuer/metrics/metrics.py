@@ -129,18 +129,19 @@ class Metrics:
         """Count a policy that was not put in force."""
         self._policy_failures.inc()
 
-    def serve(self, listen: str) -> Callable[[], None]:
+    def serve(self, listen: str, registry: CollectorRegistry | None = None) -> Callable[[], None]:
         """Answer `GET /metrics` from a thread; return what ends that.
 
         Args:
             listen: ``host:port``. Whoever reaches it can read: keep it on loopback or behind something that asks.
+            registry: What is read; its own by default.
 
         Raises:
             MetricsListenerFault: The address cannot be used.
         """
         host, _, port = listen.rpartition(":")
         try:
-            server, thread = start_http_server(int(port), host.strip("[]"), registry=self.registry)
+            server, thread = start_http_server(int(port), host.strip("[]"), registry=registry or self.registry)
         except OSError as error:
             raise MetricsListenerFault(f"metrics: {listen} cannot be listened on: {error.strerror}") from None
 

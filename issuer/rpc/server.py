@@ -308,7 +308,7 @@ def server_options(settings: RpcSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(settings.min_ping_interval)),
         ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
         # On by default, it would let two issuers share one port without a word.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.shares_port)),
     ]
 
 

@@ -116,6 +116,7 @@ class App:
                 self._clock.now(),
                 legacy_ceiling=self._config.policy.legacy_max_ttl,
                 feeders=frozenset(roles_of(self._config.admin).feeders),
+                gateways=frozenset(self._config.approvals.gateways),
                 generations=self._config.policy.generations,
             )
             signer = KeyFileSigner.open_or_create(self._config.keys.file)

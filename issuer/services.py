@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from issuer.approving import Approving
 from issuer.core.claims import TokenProfile
 from issuer.core.own_token import OwnTokens
+from issuer.evidencing import Evidencing
 from issuer.introspection import Introspection
 from issuer.issuance import Issuance
 from issuer.kept_policies import KeptPolicies
@@ -21,6 +22,7 @@ from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
+from issuer.settings_of_parts import evidence_rules
 
 if TYPE_CHECKING:
     from issuer.config_sections import Config
@@ -116,5 +118,6 @@ def _approving(parts: Parts) -> Approving:
         revocations=parts.keeping.revocations,
         approvals=parts.keeping.approvals,
         clock=parts.clock,
+        evidencing=Evidencing(parts.assertions, evidence_rules(parts.config.approvals)),
         development=parts.development,
     )

@@ -109,6 +109,7 @@ def _need(inputs: Inputs, scope: str) -> Need | None:
         quorum=approval.quorum,
         valid_for=approval.valid_for // MICROSECOND,
         uses=approval.uses,
+        human=approval.human,
     )
 
 

@@ -141,6 +141,7 @@ class DirectoryPolicyBook:
         now: When it is loaded first, UTC.
         legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
         feeders: Who tells facts; they may not approve.
+        gateways: Who brings evidence of approvers; they may not approve themselves.
         generations: How many policies are kept to go back to, the one in force included.
 
     Raises:
@@ -154,11 +155,13 @@ class DirectoryPolicyBook:
         *,
         legacy_ceiling: timedelta | None = None,
         feeders: frozenset[SpiffeId] = frozenset(),
+        gateways: frozenset[SpiffeId] = frozenset(),
         generations: int = 5,
     ) -> None:
         self.path = path
         self._legacy_ceiling = legacy_ceiling
         self._feeders = feeders
+        self._gateways = gateways
         self._at_most = generations
         self._changing = Lock()
         self._current = self.load(now)
@@ -179,7 +182,9 @@ class DirectoryPolicyBook:
             PolicyInvalid: When it has faults; the one in force stays.
         """
         files = read_policy_files(self.path)
-        policy = parse_policy(files, legacy_ceiling=self._legacy_ceiling, feeders=self._feeders)
+        policy = parse_policy(
+            files, legacy_ceiling=self._legacy_ceiling, feeders=self._feeders, gateways=self._gateways
+        )
         return Generation(policy, now, pack_files(files))
 
     def put_in_force(self, generation: Generation) -> None:

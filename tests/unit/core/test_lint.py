@@ -16,8 +16,10 @@ FACTS = "facts: [{name: risk, subject: caller, max_age: 1h, fields: {score: int}
 NOISE = {"no-owner", "unused-scope"}
 
 
-def findings(loaded: Policy, *, fed: frozenset[str] | None = None) -> list[Finding]:
-    return [finding for finding in lint(loaded, NOW, fed=fed) if finding.check not in NOISE]
+def findings(loaded: Policy, *, fed: frozenset[str] | None = None, proves_people: bool | None = None) -> list[Finding]:
+    return [
+        finding for finding in lint(loaded, NOW, fed=fed, proves_people=proves_people) if finding.check not in NOISE
+    ]
 
 
 def checks(*sections: str) -> list[str]:
@@ -151,3 +153,13 @@ def test_an_environment_of_an_audience_is_used() -> None:
     audiences = AUDIENCES.replace("application: ledger\n", "application: ledger\n    environment: lab\n")
     lab = 'environments: [{name: lab, workloads: ["spiffe://lab.example/**"]}]'
     assert findings(policy(lab, grants(grant()), audiences=audiences)) == []
+
+
+def test_persons_whom_nobody_vouches_for_are_told_where_that_is_known() -> None:
+    tier = "risk_tiers: {low: {approval: {approvers: ['spiffe://people.example/*'], valid_for: 1h, human: true}}}"
+    loaded = policy(tier, grants(grant()))
+    told = findings(loaded, proves_people=False)
+    assert {finding.check for finding in told} == {"evidence"}
+    assert {finding.severity for finding in told} == {Severity.ERROR}
+    assert findings(loaded, proves_people=True) == findings(loaded) == []
+    assert findings(policy(tier.replace(", human: true", ""), grants(grant())), proves_people=False) == []

@@ -261,7 +261,7 @@ class Approving:
         """Yield what waits for an answer that this caller may give, the newest first."""
         time = microseconds(now)
         step = Step(StepKind.APPROVE, str(caller.spiffe_id))
-        return (each for each in self._approvals if isinstance(apply(each, step, time), ApprovalRequest))
+        return (each for each in self._approvals if _may_answer(apply(each, step, time)))
 
     def list_all(self) -> Iterator[ApprovalRequest]:
         """Yield every request that can still matter, the newest first."""
@@ -335,6 +335,11 @@ def check_why(why: str) -> None:
     """
     if len(why) > MAX_WHY or not why.isprintable():
         raise InvalidTokenRequest((FieldViolation("reason", f"must be at most {MAX_WHY} printable characters"),))
+
+
+def _may_answer(answered: ApprovalRequest | Refusal) -> bool:
+    """Return whether an approval would count, perhaps with evidence that it came without."""
+    return isinstance(answered, ApprovalRequest) or answered.reason is Reason.EVIDENCE_REQUIRED
 
 
 def _said_before(known: ApprovalRequest, step: Step) -> bool:

@@ -198,6 +198,7 @@ def test_an_oidc_issuer_that_is_away_is_told_and_nothing_is_approved(tmp_path: P
 def test_the_command_shows_the_nonce_and_takes_the_token_from_a_file(
     provable: Provable, asked: pb.ApprovalRequest, tmp_path: Path
 ) -> None:
+    assert asked.name in command(provable, "list").stdout
     card = command(provable, "show", asked.name).stdout
     assert f"nonce     {asked.evidence_nonce} (sign in with it; approve with --id-token-file)\n" in card
     assert "ledger.refund: risk critical, approved by 0 of 1 persons, each with an ID token\n" in card

@@ -18,6 +18,8 @@ from support.forging import OMIT, Forge
 from support.key_server import key_server
 from support.oidc import id_token
 
+from issuer.ledger.reading import LedgerReader
+from issuer.ledger.verification import verify_ledger
 from issuer_api.v1 import admin_service_pb2 as admin
 from issuer_api.v1 import approval_service_pb2 as pb
 
@@ -183,6 +185,8 @@ def test_everything_is_there_after_kill_9_and_the_chain_holds(provable: Provable
     assert provable.refusal("Approve", asked.name, ADMIN_ALICE, id_token=again) == "APPROVER_NOT_ALLOWED"
     provable.answer("Approve", asked.name, BOB, id_token=provable.signed_in(asked, BOB))
     assert provable.outcome(PAYOUT) == "OK"
+    reader = LedgerReader.sqlite(provable.settings.folder / "ledger/ledger.sqlite3")
+    assert verify_ledger(reader).faults == ()
 
 
 def test_an_oidc_issuer_that_is_away_is_told_and_nothing_is_approved(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def _outside_url(url: str) -> str:
     return url
 
 
+_OF_A_CLAIM = r"^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)*/\{[A-Za-z0-9_.:-]{1,64}\}$"
+"""A SPIFFE ID whose last segment, and no other, is a claim: ``spiffe://people.example/user/{employee}``."""
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 FilePath = Annotated[Path, BeforeValidator(_file)]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -248,11 +250,33 @@ class AdminSection(_Section):
         return feeders
 
 
+class EvidenceSection(_Section):
+    """``[[approvals.evidence]]``: which people an OIDC issuer vouches for, and which SPIFFE IDs are theirs."""
+
+    issuer: str
+    spiffe_id: Annotated[str | None, Field(pattern=_OF_A_CLAIM)] = None
+    people: Annotated[dict[str, str], Field(validate_default=True)] = {}
+
+    @field_validator("people")
+    @classmethod
+    def _check_people(cls, people: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for spiffe_id, subject in people.items():
+            _parsed(SpiffeId.parse, spiffe_id)
+            if not subject:
+                raise ValueError(f"{spiffe_id}: name the `sub` of this person")
+        if not people and info.data.get("spiffe_id", "") is None:
+            raise ValueError("set 'spiffe_id', 'people' or both: empty never means all")
+        return people
+
+
 class ApprovalsSection(_Section):
-    """``[approvals]``: who is told of requests for approval."""
+    """``[approvals]``: who is told of requests for approval, and what proves that a person answers."""
 
     webhook_url: str | None = None
     webhook_secret_file: Annotated[FilePath | None, Field(validate_default=True)] = None
+    evidence_max_age: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=5)
+    gateways: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
+    evidence: tuple[EvidenceSection, ...] = ()
 
     @field_validator("webhook_url")
     @classmethod
@@ -356,3 +380,12 @@ class Config(_Section):
     oauth_http: OauthHttpSection = OauthHttpSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()
+
+    @field_validator("approvals")
+    @classmethod
+    def _check_evidence(cls, approvals: ApprovalsSection, info: ValidationInfo) -> ApprovalsSection:
+        known = {each.name for each in info.data["oidc"].issuers} if "oidc" in info.data else None
+        for each in approvals.evidence:
+            if known is not None and each.issuer not in known:
+                raise ValueError(f"evidence: there is no [[oidc.issuers]] with the name {each.issuer!r}")
+        return approvals

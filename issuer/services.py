@@ -10,6 +10,7 @@ from issuer.approving import Approving
 from issuer.core.claims import TokenProfile
 from issuer.core.exchange import ExchangeRules
 from issuer.core.own_token import OwnTokens
+from issuer.evidencing import Evidencing
 from issuer.exchanging import Exchanging
 from issuer.introspection import Introspection
 from issuer.issuance import Issuance
@@ -26,6 +27,7 @@ from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
+from issuer.settings_of_parts import evidence_rules
 
 if TYPE_CHECKING:
     import asyncio
@@ -145,6 +147,7 @@ def _approving(parts: Parts) -> Approving:
         revocations=parts.keeping.revocations,
         approvals=parts.keeping.approvals,
         clock=parts.clock,
+        evidencing=Evidencing(parts.assertions, evidence_rules(parts.config.approvals)),
         development=parts.development,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.core.admission import Limits
+from issuer.core.approval_evidence import Anchor, EvidenceRules
 from issuer.core.spiffe_id import SpiffeId
 from issuer.oidc.settings import OidcIssuerSettings
 from issuer.public_http.settings import PublicHttpSettings
@@ -12,7 +13,7 @@ from issuer.rpc.roles import Roles
 from issuer.rpc.settings import RpcSettings
 
 if TYPE_CHECKING:
-    from issuer.config_sections import AdminSection, HttpSection, OidcSection, ServerSection
+    from issuer.config_sections import AdminSection, ApprovalsSection, HttpSection, OidcSection, ServerSection
 
 
 def roles_of(admin: AdminSection) -> Roles:
@@ -29,6 +30,16 @@ def oidc_settings(oidc: OidcSection) -> list[OidcIssuerSettings]:
     return [
         OidcIssuerSettings(**{**dict(section), "algorithms": frozenset(section.algorithms)}) for section in oidc.issuers
     ]
+
+
+def evidence_rules(approvals: ApprovalsSection) -> EvidenceRules:
+    """Return what proves that a person approves."""
+    anchors = []
+    for each in approvals.evidence:
+        prefix, _, claim = (each.spiffe_id or "").rpartition("/")
+        anchors.append(Anchor(each.issuer, each.people, prefix, claim.strip("{}")))
+    age = int(approvals.evidence_max_age.total_seconds())
+    return EvidenceRules(tuple(anchors), age, frozenset(approvals.gateways))
 
 
 def rpc_settings(server: ServerSection, *, shares_port: bool = False) -> RpcSettings:

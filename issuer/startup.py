@@ -61,6 +61,7 @@ def policy_book(config: Config, now: datetime, *, begin_with: KeptGenerations | 
         now,
         legacy_ceiling=config.policy.legacy_max_ttl,
         feeders=frozenset(roles_of(config.admin).feeders),
+        gateways=frozenset(config.approvals.gateways),
         generations=config.policy.generations,
         begin_with=begin_with,
     )

@@ -54,12 +54,14 @@ class Approval:
         quorum: How many of them, at least one.
         valid_for: How long an answer is waited for, and then how long an approval can be used.
         uses: For how many tokens an approval is good, at least one.
+        human: Each approver must prove to be a person, with an ID token.
     """
 
     approvers: tuple[WorkloadPattern, ...]
     quorum: int
     valid_for: timedelta
     uses: int = 1
+    human: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,10 @@ def _tier(tier: RiskTier, rules: TierRules) -> list[object]:
 def _approval(approval: Approval | None) -> list[object] | None:
     if approval is None:
         return None
-    return [_patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for), approval.uses]
+    line: list[object] = [
+        _patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for), approval.uses,
+    ]  # fmt: skip
+    return [*line, "human"] if approval.human else line
 
 
 def _grant(rule: GrantRule) -> list[object]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 AUDIENCE: Final = ("name", "application", "environment", "servers", "max_ttl", "scopes")
 SCOPE: Final = ("name", "risk", "max_ttl", "approval")
-APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses")
+APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses", "human")
 GRANT: Final = (
     "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "subjects",
     "requires", "when", "window", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
@@ -66,6 +66,7 @@ MAX_WINDOW: Final = timedelta(hours=24)
 """Of access just in time: what is needed for longer is a grant with ``expires``, which people review."""
 _MODES: Final = tuple(mode.value for mode in Mode)
 _BINDING: Final = ("optional", "required")
+TRUTH: Final = ("true", "false")
 _RISKS: Final = tuple(tier.value for tier in RiskTier)
 _GRANT_TYPES: Final = tuple(kind.value for kind in GrantType)
 _DEFAULT_GRANT_TYPES: Final = frozenset({GrantType.CLIENT_CREDENTIALS})
@@ -148,6 +149,7 @@ def _approval(draft: PolicyDraft, outer: Fields) -> Approval | None:
         valid_for=fields.source.converted(fields.required("valid_for"), "approval: 'valid_for'", _approval_age)
         or MAX_APPROVAL,
         uses=fields.source.converted(fields.scalar("uses"), "approval: 'uses'", _number_to(MAX_USES)) or 1,
+        human=fields.one_of(fields.scalar("human"), "human", TRUTH) == "true",
     )
 
 

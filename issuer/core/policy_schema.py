@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core import schema_values as values
 from issuer.core.policy import RiskTier
-from issuer.core.policy_rules import MAX_QUORUM, MAX_USES
+from issuer.core.policy_rules import MAX_QUORUM, MAX_USES, TRUTH
 from issuer.core.schema_values import Key, Schema, distinct, mapping, one_of, ref, required, some
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "uses": Key(
             "for how many tokens an approval is good, 1 unless set",
             {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_USES, "pattern": "^[0-9]+$"},
+        ),
+        "human": Key(
+            "whether each approver must prove to be a person, with an ID token", {"enum": [True, False, *TRUTH]}
         ),
     },
     "grant": {

@@ -162,7 +162,8 @@ def approval_words(approval: Approval | None) -> str | None:
         return None
     approvers = " ".join(sorted(pattern.text for pattern in approval.approvers))
     uses = f", for {approval.uses} tokens" if approval.uses > 1 else ""
-    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}{uses}"
+    human = ", each proved to be a person" if approval.human else ""
+    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}{uses}{human}"
 
 
 def instant(moment: datetime | None) -> str | None:

@@ -204,9 +204,9 @@ class TestChanges:
         assert changes(redeclared("name: read, risk: low", "name: read, risk: high"))["risk"] == ("low", "high")
 
     def test_of_approval(self) -> None:
-        approval = "{approvers: ['spiffe://prod.example/user/*'], quorum: 2, valid_for: 15m}"
+        approval = "{approvers: ['spiffe://prod.example/user/*'], quorum: 2, valid_for: 15m, human: true}"
         assert changes(redeclared("name: read, risk: low", f"name: read, risk: low, approval: {approval}")) == {
-            "approval": (None, "2 of spiffe://prod.example/user/*, valid for 15m")
+            "approval": (None, "2 of spiffe://prod.example/user/*, valid for 15m, each proved to be a person")
         }
 
     def test_of_environments(self) -> None:

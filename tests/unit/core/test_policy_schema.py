@@ -382,6 +382,8 @@ BAD = [
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, quorum: two}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 0}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 101}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, human: 1}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, human: sure}"),
     ("scope", "approval: {approvers: [], valid_for: 1h}"),
     ("grant", "application: 'a b'"),
     ("grant", "grant_types: [password]"),

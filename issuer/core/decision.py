@@ -68,6 +68,7 @@ class Grant:
         facts: The facts that conditions mentioned.
         shadow: What rules in audit mode would have changed; ``None`` for nothing.
         approval: The approval that it rests on; ``None`` when it needed none.
+        status: The token has an entry in a status list: policy says so, or it is a legacy one.
     """
 
     audience: str
@@ -86,6 +87,7 @@ class Grant:
     facts: tuple[Fact, ...] = ()
     shadow: Shadow | None = None
     approval: Approved | None = None
+    status: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class Terms(NamedTuple):
     expires: datetime | None
     approval: str | None
     binding: bool
+    status: bool = False
 
     def cover(self, other: Terms) -> bool:
         """Return whether whoever meets ``other`` gets at least as much by these."""
@@ -71,7 +72,8 @@ class Terms(NamedTuple):
             and (self.environments is None or self.environments >= (other.environments or {""}))
             and (self.not_before is None or (other.not_before is not None and self.not_before <= other.not_before))
             and (self.expires is None or (other.expires is not None and self.expires >= other.expires))
-            and (self.risk, self.approval, self.binding) == (other.risk, other.approval, other.binding)
+            and (self.risk, self.approval, self.binding, self.status)
+            == (other.risk, other.approval, other.binding, other.status)
         )
 
     def words(self) -> dict[str, str | None]:
@@ -86,6 +88,7 @@ class Terms(NamedTuple):
             "expires": instant(self.expires),
             "approval": self.approval,
             "binding": "required" if self.binding else None,
+            "status": "required" if self.status else None,
         }
 
 
@@ -140,6 +143,7 @@ class TermsReader:
             expires=None,
             approval=approval_words(scope.approval or tier.approval),
             binding=tier.binding_required,
+            status=audience.status_required or tier.status_required,
         )
 
 

@@ -20,6 +20,7 @@ from agent_client.verification.errors import (
     InsufficientScope,
     KeysUnavailable,
     RejectionReason,
+    RevocationsUnavailable,
     TokenRejected,
     VerificationError,
 )
@@ -27,6 +28,7 @@ from agent_client.verification.key_sources import FetchedKeys, IssuerKeys, KeySo
 from agent_client.verification.metadata_keys import MetadataKeys
 from agent_client.verification.request_errors import AuthorizationMalformed, MethodNotListed, StepUpNeeded, TokenMissing
 from agent_client.verification.resource_metadata import ResourceMetadata
+from agent_client.verification.status_lists import StatusLists
 from agent_client.verification.verified_token import VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
@@ -43,6 +45,8 @@ __all__ = [
     "NoCurrentToken",
     "RejectionReason",
     "ResourceMetadata",
+    "RevocationsUnavailable",
+    "StatusLists",
     "StepUpNeeded",
     "TokenMissing",
     "TokenRejected",

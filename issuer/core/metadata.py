@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 JWKS_PATH = "/.well-known/jwks.json"
 OAUTH_PATH = "/.well-known/oauth-authorization-server"
 OPENID_PATH = "/.well-known/openid-configuration"
+STATUS_LISTS_PATH = "/status-lists"
+"""Where status lists are named; each is served below, under its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class ServerMetadata:
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": list(self.algorithms),
+            "status_list_aggregation_endpoint": self.issuer + STATUS_LISTS_PATH,  # status-list-20 section 9.1
         }
 
     def document_paths(self) -> tuple[str, ...]:
@@ -61,6 +64,14 @@ class ServerMetadata:
                 )
             )
         )
+
+    def status_list_uri(self, name: object) -> str:
+        """Return the URI of a status list: its ``sub``, and what tokens call it."""
+        return f"{self.issuer}{STATUS_LISTS_PATH}/{name}"
+
+    def status_list_paths(self) -> tuple[str, ...]:
+        """Return the paths under which status lists are named and served."""
+        return tuple(dict.fromkeys((STATUS_LISTS_PATH, self.path + STATUS_LISTS_PATH)))
 
     def jwks_paths(self) -> tuple[str, ...]:
         """Return the paths of the key set: that of ``jwks_uri``, and the plain one."""

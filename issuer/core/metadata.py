@@ -13,6 +13,11 @@ STATUS_LISTS_PATH = "/status-lists"
 """Where status lists are named; each is served below, under its number."""
 
 
+def status_list_uri(issuer: str, name: object) -> str:
+    """Return the URI of a status list of an issuer: its ``sub``, and what tokens call it."""
+    return f"{issuer}{STATUS_LISTS_PATH}/{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerMetadata:
     """What a verifier learns from the issuer's URL alone.
@@ -64,10 +69,6 @@ class ServerMetadata:
                 )
             )
         )
-
-    def status_list_uri(self, name: object) -> str:
-        """Return the URI of a status list: its ``sub``, and what tokens call it."""
-        return f"{self.issuer}{STATUS_LISTS_PATH}/{name}"
 
     def status_list_paths(self) -> tuple[str, ...]:
         """Return the paths under which status lists are named and served."""

@@ -13,8 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from issuer.core.ledger_claims import step_key, step_of_key
+from issuer.core.ledger_entries import STATUS, STATUS_BLOCK_TAKEN, StepTaken
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
     from random import Random
+
+    from issuer.core.ledger_claims import ClaimRow
 
 LIST_SIZE: Final = 1 << 17
 """Entries of a list: 16 KiB, which as a signed text is at most 30 KB, however little it can be compressed."""
@@ -31,7 +38,6 @@ _WEEK: Final = 7 * _DAY
 _CLOCKS_SECONDS: Final = 120
 """A list outlives its last token by this much: verifiers take a token for up to a minute longer than its ``exp``, and
 clocks differ."""
-_STATUS: Final = "status"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class StatusIndex:
 
 
 class Block(NamedTuple):
-    """A block of entries of a list."""
+    """A block of entries of a list: a number from 1 to :data:`BLOCKS`."""
 
     list_number: int
     number: int
@@ -61,21 +67,19 @@ class Block(NamedTuple):
     @property
     def key(self) -> str:
         """What is claimed in the ledger."""
-        return f"{_STATUS}/{self.list_number}/{self.number}"
+        return step_key(STATUS, str(self.list_number), self.number)
+
+    def taken(self, now: int) -> StepTaken:
+        """Return the entry of the ledger that takes it; ``now`` is in microseconds."""
+        over = over_at(self.list_number) * 1_000_000
+        return StepTaken(STATUS_BLOCK_TAKEN, STATUS, str(self.list_number), self.number, now, "", "{}", over)
 
     def entries(self, order: Random) -> list[int]:
         """Return the :attr:`StatusIndex.number` of each of its entries, in random order."""
-        first = StatusIndex(self.list_number, self.number * BLOCK_SIZE).number
+        first = StatusIndex(self.list_number, (self.number - 1) * BLOCK_SIZE).number
         shuffled = list(range(first, first + BLOCK_SIZE))
         order.shuffle(shuffled)
         return shuffled
-
-
-def block_of_key(key: str) -> Block | None:
-    """Return the block of :attr:`Block.key`; ``None`` for the key of something else."""
-    kind, _, rest = key.partition("/")
-    listed, _, number = rest.partition("/")
-    return Block(int(listed), int(number)) if kind == _STATUS else None
 
 
 def hour_of(expires_at: int, now: int) -> int:
@@ -104,23 +108,36 @@ def over_at(listed: int) -> int:
 
 
 class BlocksTaken:
-    """Which blocks are known to be taken, by anybody."""
+    """Which blocks are known to be taken, by anybody: a :class:`~issuer.core.claim_books.ClaimBook`."""
 
     def __init__(self) -> None:
         self._by_list: dict[int, set[int]] = {}
+        self._watchers: list[Callable[[], None]] = []
 
     @property
     def lists(self) -> list[int]:
         """The lists of which a block is taken, in order."""
         return sorted(self._by_list)
 
-    def add(self, block: Block) -> None:
-        """Know that a block is taken."""
-        self._by_list.setdefault(block.list_number, set()).add(block.number)
+    def is_taken(self, key: str) -> bool:
+        """Return whether a block is known to be taken; false for the key of something else."""
+        named = step_of_key(STATUS, key)
+        return named is not None and named[1] in self._by_list.get(int(named[0]), ())
 
-    def is_taken(self, block: Block) -> bool:
-        """Return whether a block is known to be taken."""
-        return block.number in self._by_list.get(block.list_number, ())
+    def learn(self, rows: Iterable[ClaimRow], now: datetime) -> None:
+        """Take what was claimed; what is no block is passed over."""
+        before = len(self._by_list)
+        for row in rows:
+            if (named := step_of_key(STATUS, row.key)) is not None and row.expires_at > now.timestamp() * 1_000_000:
+                self._by_list.setdefault(int(named[0]), set()).add(named[1])
+        if len(self._by_list) != before:
+            for changed in list(self._watchers):
+                changed()
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` whenever there is a new list, until the returned function is called."""
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed)
 
     def free(self, hour: int, order: Random) -> Block | None:
         """Return a block of the first list of an hour that has one, at random; ``None`` when every list is full."""
@@ -128,10 +145,10 @@ class BlocksTaken:
         for listed in range(start, start + LISTS_OF_AN_HOUR):
             taken = self._by_list.get(listed, ())
             if len(taken) < BLOCKS:
-                return Block(listed, order.choice([number for number in range(BLOCKS) if number not in taken]))
+                return Block(listed, order.choice([number for number in range(1, BLOCKS + 1) if number not in taken]))
         return None
 
-    def forget(self, now: int) -> list[int]:
+    def forget(self, now: float) -> list[int]:
         """Forget the lists that are over at a moment (Unix seconds), and return them."""
         over = [listed for listed in self._by_list if over_at(listed) <= now]
         for listed in over:

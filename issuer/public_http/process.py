@@ -12,6 +12,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from issuer.core.metadata import status_list_uri
 from issuer.public_http.list_feed import ListFeed
 from issuer.public_http.listener import open_listener
 from issuer.public_http.messages import MAX_LINE_BYTES, Report, Setup, State
@@ -170,7 +171,7 @@ class PublicHttpProcess:
             metadata_paths=list(self._metadata.document_paths()),
             jwks_paths=list(self._metadata.jwks_paths()),
             lists=read_lists,
-            list_uri=self._metadata.status_list_uri(""),
+            list_uri=status_list_uri(self._metadata.issuer, ""),
             list_paths=list(self._metadata.status_list_paths()),
             max_age=int(self._settings.key_set_max_age.total_seconds()),
             tls_certificate=certificate,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from issuer.core.metadata import ServerMetadata
+from issuer.core.metadata import ServerMetadata, status_list_uri
 
 
 def test_says_nothing_that_is_untrue() -> None:
@@ -38,7 +38,7 @@ def test_an_issuer_with_a_path_is_found_by_either_rule_and_behind_a_proxy_that_s
     assert json.loads(metadata.document)["jwks_uri"] == "https://prod.example/sts/eu/.well-known/jwks.json"
     assert metadata.jwks_paths() == ("/.well-known/jwks.json", "/sts/eu/.well-known/jwks.json")
     assert metadata.status_list_paths() == ("/status-lists", "/sts/eu/status-lists")
-    assert metadata.status_list_uri(7) == "https://prod.example/sts/eu/status-lists/7"
+    assert status_list_uri(metadata.issuer, 7) == "https://prod.example/sts/eu/status-lists/7"
 
 
 @pytest.mark.parametrize("algorithms", [("ES256",), ("ES256", "RS256")])

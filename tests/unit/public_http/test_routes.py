@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from issuer.core.metadata import ServerMetadata
+from issuer.core.metadata import ServerMetadata, status_list_uri
 from issuer.public_http.documents import Board
 from issuer.public_http.messages import ListShown, Setup, State
 from issuer.public_http.routes import public_app
@@ -20,7 +20,7 @@ SETUP = Setup(
     metadata_paths=list(METADATA.document_paths()),
     jwks_paths=list(METADATA.jwks_paths()),
     lists=-1,
-    list_uri=METADATA.status_list_uri(""),
+    list_uri=status_list_uri(METADATA.issuer, ""),
     list_paths=list(METADATA.status_list_paths()),
     max_age=300,
     tls_certificate=None,
@@ -194,13 +194,13 @@ async def test_lists_that_there_are_are_named_and_others_are_not_found(
     client: httpx.AsyncClient, lists: ShownLists
 ) -> None:
     lists.post(ListShown("12", LIST, 30))
-    named = [METADATA.status_list_uri(12), METADATA.status_list_uri(7)]
+    named = [status_list_uri(METADATA.issuer, 12), status_list_uri(METADATA.issuer, 7)]
     for path in SETUP.list_paths:
         assert (await client.get(path)).json() == {"status_lists": named}
     assert (await client.get("/status-lists/8")).status_code == 404
     lists.post(ListShown("7", "", 0))
     assert (await client.get(LIST_PATHS[0])).status_code == 404
-    assert (await client.get("/status-lists")).json() == {"status_lists": [METADATA.status_list_uri(12)]}
+    assert (await client.get("/status-lists")).json() == {"status_lists": [status_list_uri(METADATA.issuer, 12)]}
 
 
 async def test_the_metadata_says_where_lists_are_named(client: httpx.AsyncClient) -> None:

@@ -82,6 +82,7 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "POLICY_NOT_LOADED": errors.IssuerUnavailable,
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,
     "LEDGER_UNAVAILABLE": errors.IssuerUnavailable,
+    "STATUS_UNAVAILABLE": errors.IssuerUnavailable,
     "RATE_LIMITED": errors.LimitExceeded,
     "INTERNAL": errors.IssuerFault,
 }

@@ -29,7 +29,7 @@ from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
-from issuer.services import Parts, services
+from issuer.services import Parts, services, status_publisher
 from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
@@ -153,6 +153,7 @@ class App:
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
+            self._start(status_publisher(parts, http.show_list, self._log).run())
             await server.health.set_serving(serving=False)
             await server.start()
             self._watch(policies, rollout, feeder, seen)

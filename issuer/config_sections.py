@@ -240,6 +240,23 @@ class HttpSection(_Section):
     key_set_max_age: Duration = timedelta(minutes=5)
 
 
+class StatusSection(_Section):
+    """``[status]``: how status lists are published."""
+
+    ttl: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))] = timedelta(seconds=30)
+    valid_for: Annotated[Duration, Field(validate_default=True)] = timedelta(minutes=10)
+
+    @field_validator("valid_for")
+    @classmethod
+    def _check_valid_for(cls, valid_for: timedelta, info: ValidationInfo) -> timedelta:
+        ttl = info.data.get("ttl")
+        if ttl is not None and not 2 * ttl <= valid_for <= timedelta(days=1):
+            raise ValueError(
+                "must be at least twice 'ttl', or lists run out before they are fetched, and at most a day"
+            )
+        return valid_for
+
+
 class MetricsSection(_Section):
     """``[metrics]``: the listener for a monitoring system."""
 
@@ -291,5 +308,6 @@ class Config(_Section):
     metrics: MetricsSection = MetricsSection()
     approvals: ApprovalsSection = ApprovalsSection()
     http: HttpSection = HttpSection()
+    status: StatusSection = StatusSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()

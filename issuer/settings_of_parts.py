@@ -9,9 +9,10 @@ from issuer.core.spiffe_id import SpiffeId
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.rpc.roles import Roles
 from issuer.rpc.settings import RpcSettings
+from issuer.status_publishing import Publishing
 
 if TYPE_CHECKING:
-    from issuer.config_sections import AdminSection, HttpSection, ServerSection
+    from issuer.config_sections import AdminSection, Config, HttpSection, ServerSection
 
 
 def roles_of(admin: AdminSection) -> Roles:
@@ -55,3 +56,9 @@ def http_settings(http: HttpSection) -> PublicHttpSettings:
         behind_tls_proxy=http.behind_tls_proxy,
         key_set_max_age=http.key_set_max_age,
     )
+
+
+def publishing_of(config: Config) -> Publishing:
+    """Return how status lists are published. Whole seconds: a list tells no parts of one."""
+    ttl, valid_for = config.status.ttl.total_seconds(), config.status.valid_for.total_seconds()
+    return Publishing(config.issuer.url, max(int(ttl), 1), int(valid_for))

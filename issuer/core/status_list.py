@@ -42,7 +42,7 @@ class StatusList:
         ValueError: The size or the bits are none of those.
     """
 
-    __slots__ = ("_bytes", "_per_byte", "bits", "size")
+    __slots__ = ("_bytes", "_encoded", "_per_byte", "bits", "size")
 
     def __init__(self, size: int, bits: int = 1) -> None:
         if bits not in BITS or size <= 0 or size % 8:
@@ -51,6 +51,7 @@ class StatusList:
         self.bits = bits
         self._per_byte = 8 // bits
         self._bytes = bytearray(size // self._per_byte)
+        self._encoded = ""
 
     def put(self, index: int, status: int) -> None:
         """Set the status of an entry.
@@ -64,6 +65,7 @@ class StatusList:
         shift = place * self.bits
         mask = (1 << self.bits) - 1 << shift
         self._bytes[at] = self._bytes[at] & ~mask | status << shift
+        self._encoded = ""
 
     def invalidate(self, indexes: Iterable[int]) -> bool:
         """Set entries to INVALID; return whether one of them was not. For lists of one bit an entry, many at once.
@@ -77,11 +79,15 @@ class StatusList:
             if not entries[at] & bit:
                 entries[at] |= bit
                 changed = True
+        if changed:
+            self._encoded = ""
         return changed
 
     def encoded(self) -> str:
-        """Return ``lst``: the entries, compressed, as base64url."""
-        return base64url(zlib.compress(self._bytes, _BEST))
+        """Return ``lst``: the entries, compressed, as base64url. Until one changes, the same text."""
+        if not self._encoded:
+            self._encoded = base64url(zlib.compress(self._bytes, _BEST))
+        return self._encoded
 
 
 class ListTerms(NamedTuple):

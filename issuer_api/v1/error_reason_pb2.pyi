@@ -148,6 +148,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
     ERROR_REASON_TOO_MANY_APPROVALS: _ErrorReason.ValueType  # 93
     """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+    ERROR_REASON_STATUS_UNAVAILABLE: _ErrorReason.ValueType  # 135
+    """UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+    issued. Safe to retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -290,4 +294,8 @@ ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 92
 """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
 ERROR_REASON_TOO_MANY_APPROVALS: ErrorReason.ValueType  # 93
 """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+ERROR_REASON_STATUS_UNAVAILABLE: ErrorReason.ValueType  # 135
+"""UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+issued. Safe to retry.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

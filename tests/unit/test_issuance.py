@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,7 @@ from issuer.core.refusal_budget import COUNTED_TO_RECORDED, RefusalBudget
 from issuer.core.revocation import Selector
 from issuer.core.revocations import NOTHING_REVOKED
 from issuer.core.spiffe_id import SpiffeId
+from issuer.core.status_index import BlocksTaken
 from issuer.core.token_request import TokenRequest
 from issuer.facts.book import Facts
 from issuer.facts.store import FactStore
@@ -30,7 +32,8 @@ from issuer.issuance import MAX_TRIES, Asked, Issuance, IssuedToken, LogFields, 
 from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.policy_files.directory import load_policy
 from issuer.signing.es256 import Es256Signer
-from issuer.system import RandomIds
+from issuer.status_entries import StatusEntries
+from issuer.system import RandomIds, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,6 +98,7 @@ def issuance(
         revocations=revocations or LedgerRevocations(),
         refusals=RefusalBudget(recorded_refusals),
         approvals=ApprovalBook() if approvals is None else approvals,
+        statuses=StatusEntries(ledger=ledger, blocks=BlocksTaken(), clock=SystemClock(), order=SystemRandom()),
     )
 
 

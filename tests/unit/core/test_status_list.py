@@ -48,6 +48,7 @@ def test_refuses_entries_and_statuses_out_of_range(index: int, status: int) -> N
 def test_a_status_that_is_put_again_replaces_the_one_before() -> None:
     listed = StatusList(8, 4)
     listed.put(1, 15)
+    assert inflated(listed.encoded())[0] == 0xF0
     listed.put(1, 2)
     assert inflated(listed.encoded())[0] == 0x20
 
@@ -56,6 +57,7 @@ def test_invalidates_many_and_tells_whether_anything_changed() -> None:
     listed = StatusList(16)
     assert listed.invalidate([0, 9])
     assert not listed.invalidate([9, 0])
+    assert listed.encoded() is listed.encoded(), "compressed once"
     assert listed.invalidate([9, 15])
     assert inflated(listed.encoded()) == bytes([0b1, 0b1000_0010])
     with pytest.raises(IndexError):

@@ -33,7 +33,7 @@ from issuer.core.record import Minted, Outcome, record_decision, record_failure
 from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
-from issuer.issuance_log import LogFields, considered, outcome
+from issuer.issuance_log import considered, outcome
 from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
 
@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     from issuer.core.token_request import TokenRequest
     from issuer.observing import Trace
     from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, StatusBook, TokenIds
+
+LogFields = dict[str, "str | int | float | bool | list[str] | None"]
+"""What a step adds to the log line of its call; never a secret."""
 
 MAX_TRIES = 5
 """So often a decision is made again because somebody revoked something meanwhile, or used the same approval; that does

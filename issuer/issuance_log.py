@@ -8,24 +8,20 @@ if TYPE_CHECKING:
     from issuer.core.claims import Claims
     from issuer.core.decision import Denial, Grant
     from issuer.core.token import Token
-
-LogFields = dict[str, "str | int | float | bool | list[str] | None"]
-"""What a step adds to the log line of its call; never a secret."""
+    from issuer.issuance import LogFields
 
 
 def considered(decision: Grant | Denial) -> LogFields:
     """Return what led to the decision: the policy, its rules, what was known and what was not."""
-    considered: LogFields = {"policy": decision.policy_digest, "rules": list(decision.rule_ids)}
+    found: LogFields = {"policy": decision.policy_digest, "rules": list(decision.rule_ids)}
     if decision.facts:
-        considered["facts"] = [f"{fact.type} {fact.subject} by {fact.source}" for fact in decision.facts]
+        found["facts"] = [f"{fact.type} {fact.subject} by {fact.source}" for fact in decision.facts]
     if decision.missing:
-        considered["missing"] = list(decision.missing)
+        found["missing"] = list(decision.missing)
     if (shadow := decision.shadow) is not None:
-        considered["audit"] = (
-            f"would refuse: {shadow.reason}" if shadow.reason else f"would grant {' '.join(shadow.scopes)}"
-        )
-        considered["audit_rules"] = list(shadow.rule_ids)
-    return considered
+        found["audit"] = f"would refuse: {shadow.reason}" if shadow.reason else f"would grant {' '.join(shadow.scopes)}"
+        found["audit_rules"] = list(shadow.rule_ids)
+    return found
 
 
 def outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:

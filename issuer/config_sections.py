@@ -311,3 +311,14 @@ class Config(_Section):
     status: StatusSection = StatusSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()
+
+    @field_validator("ledger")
+    @classmethod
+    def _check_keep(cls, ledger: LedgerSection, info: ValidationInfo) -> LedgerSection:
+        policy = info.data.get("policy")
+        longest = None if policy is None else policy.legacy_max_ttl
+        if ledger.keep is not None and longest is not None and ledger.keep < longest:
+            raise ValueError(
+                "'keep' must be at least '[policy] legacy_max_ttl': a token whose decision is gone is lost track of"
+            )
+        return ledger

@@ -23,6 +23,7 @@ from agent_client.verification.errors import (
     RevocationsUnavailable,
     TokenRejected,
     VerificationError,
+    VerificationUnavailable,
 )
 from agent_client.verification.key_sources import FetchedKeys, IssuerKeys, KeySource
 from agent_client.verification.metadata_keys import MetadataKeys
@@ -52,6 +53,7 @@ __all__ = [
     "TokenRejected",
     "TokenVerifier",
     "VerificationError",
+    "VerificationUnavailable",
     "VerifiedToken",
     "current_token",
     "requires",

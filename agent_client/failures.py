@@ -91,6 +91,7 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "SIGNER_UNAVAILABLE": errors.IssuerUnavailable,
     "LEDGER_UNAVAILABLE": errors.IssuerUnavailable,
     "OIDC_ISSUER_UNAVAILABLE": errors.IssuerUnavailable,
+    "STATUS_UNAVAILABLE": errors.IssuerUnavailable,
     "RATE_LIMITED": errors.LimitExceeded,
     "INTERNAL": errors.IssuerFault,
 }

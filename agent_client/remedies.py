@@ -80,6 +80,7 @@ REMEDIES: dict[str, str] = {
     "SIGNER_UNAVAILABLE": _WAIT,
     "LEDGER_UNAVAILABLE": _WAIT,
     "OIDC_ISSUER_UNAVAILABLE": _WAIT,
+    "STATUS_UNAVAILABLE": _WAIT,
     "RATE_LIMITED": "Ask again when the issuer says, and keep each token until it is due: do not ask for every use.",
     "INTERNAL": "Give the issuer's operator the request id.",
 }

@@ -24,6 +24,7 @@ from bench.bench_overload import measure_overload
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
+from bench.bench_status import measure_status
 from bench.bench_telemetry import measure_pieces, measure_telemetry
 from bench.bench_transport import measure_transports
 from bench.load import BATCH_ITEMS
@@ -77,6 +78,7 @@ class Part(StrEnum):
     OVERLOAD = "overload"
     TRANSPORT = "transport"
     REVOCATION = "revocation"
+    STATUS = "status"
 
 
 def main(
@@ -111,18 +113,24 @@ def main(
         document["overload"] = _measure_overload(console, runs, seconds)
     if Part.TRANSPORT in parts:
         document["transport"] = _measure_transports(console, runs, seconds)
-    if Part.REVOCATION in parts:
-        with tempfile.TemporaryDirectory() as name:
-            document["revocation"] = _told(console, measure_revocation(Path(name)))
+    document |= _measure_told(console, parts)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
 
 
-def _told(console: Console, rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    for row in rows:
-        console.print(f"{row['what']}: {row['us']} us")
-    return rows
+def _measure_told(console: Console, parts: list[Part]) -> dict[str, object]:
+    """Measure what is told in one line a figure."""
+    document: dict[str, object] = {}
+    for part, measured in ((Part.REVOCATION, measure_revocation), (Part.STATUS, measure_status)):
+        if part not in parts:
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            rows = measured(Path(name))
+        document[part.value] = rows
+        for row in rows:
+            console.print(f"{row['what']}: {row['us']} us")
+    return document
 
 
 def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, object]:

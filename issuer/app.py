@@ -33,7 +33,15 @@ from issuer.settings_of_parts import limits_of, oidc_settings, roles_of, rpc_set
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.spire.jwt_authorities import heard_authorities
-from issuer.startup import StartupError, begun, policy_book, public_http, told_elsewhere, webhook_of
+from issuer.startup import (
+    StartupError,
+    begun,
+    policy_book,
+    public_http,
+    status_publisher,
+    told_elsewhere,
+    webhook_of,
+)
 from issuer.system import RandomIds, SystemClock
 from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
@@ -53,6 +61,7 @@ if TYPE_CHECKING:
     from issuer.rpc.listener import Listener
     from issuer.rpc.settings import RpcSettings
     from issuer.startup import Publicity
+    from issuer.status_publishing import StatusPublisher
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -95,6 +104,7 @@ class App:
         self._stop = asyncio.Event()
         self._readiness_changed = asyncio.Event()
         self._access_changed = asyncio.Event()
+        self._lists: StatusPublisher | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -145,9 +155,11 @@ class App:
             made, pipeline = services(parts), self._pipeline(parts, identity)
             server = RpcServer(self._listener(identity), made, admin=admin, pipeline=pipeline, log=self._log)
             port = server.bind()
-            http = self._publicity(signer)
+            http = self._publicity(signer, keeping)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
+            if self._lists is not None:
+                self._start(self._lists.run())
             await server.health.set_serving(serving=False)
             await server.start()
             await open_oauth_http(
@@ -361,8 +373,12 @@ class App:
             raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
         return H2cornListener(settings, identity=identity, log=self._log)
 
-    def _publicity(self, signer: KeyFileSigner) -> Publicity:
-        return public_http(self._config, signer, self._log)
+    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:
+        http = public_http(self._config, signer, self._log)
+        self._lists = status_publisher(
+            self._config, keeping, signer, clock=self._clock, show=http.show_list, log=self._log
+        )
+        return http
 
     async def _report_readiness(
         self, server: RpcServer, http: Publicity, identity: SpireIdentity, ledger: GroupCommit

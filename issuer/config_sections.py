@@ -324,6 +324,23 @@ class OauthHttpSection(_Section):
         return url
 
 
+class StatusSection(_Section):
+    """``[status]``: how status lists are published."""
+
+    ttl: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))] = timedelta(seconds=30)
+    valid_for: Annotated[Duration, Field(validate_default=True)] = timedelta(minutes=10)
+
+    @field_validator("valid_for")
+    @classmethod
+    def _check_valid_for(cls, valid_for: timedelta, info: ValidationInfo) -> timedelta:
+        ttl = info.data.get("ttl")
+        if ttl is not None and not 2 * ttl <= valid_for <= timedelta(days=1):
+            raise ValueError(
+                "must be at least twice 'ttl', or lists run out before they are fetched, and at most a day"
+            )
+        return valid_for
+
+
 class MetricsSection(_Section):
     """``[metrics]``: the listener for a monitoring system."""
 
@@ -378,6 +395,7 @@ class Config(_Section):
     exchange: ExchangeSection = ExchangeSection()
     http: HttpSection = HttpSection()
     oauth_http: OauthHttpSection = OauthHttpSection()
+    status: StatusSection = StatusSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()
 
@@ -389,3 +407,14 @@ class Config(_Section):
             if known is not None and each.issuer not in known:
                 raise ValueError(f"evidence: there is no [[oidc.issuers]] with the name {each.issuer!r}")
         return approvals
+
+    @field_validator("ledger")
+    @classmethod
+    def _check_keep(cls, ledger: LedgerSection, info: ValidationInfo) -> LedgerSection:
+        policy = info.data.get("policy")
+        longest = None if policy is None else policy.legacy_max_ttl
+        if ledger.keep is not None and longest is not None and ledger.keep < longest:
+            raise ValueError(
+                "'keep' must be at least '[policy] legacy_max_ttl': a token whose decision is gone is lost track of"
+            )
+        return ledger

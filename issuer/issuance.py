@@ -33,6 +33,7 @@ from issuer.core.record import Minted, Outcome, record_decision, record_failure
 from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
+from issuer.issuance_log import considered, outcome
 from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
 
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
     from issuer.observing import Trace
-    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, TokenIds
+    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, StatusBook, TokenIds
 
 LogFields = dict[str, "str | int | float | bool | list[str] | None"]
 """What a step adds to the log line of its call; never a secret."""
@@ -163,6 +164,7 @@ class Issuance:
         revocations: Those that hold.
         approvals: What people approved.
         refusals: How many refusals are recorded.
+        statuses: Where tokens get their entries of status lists.
     """
 
     def __init__(
@@ -177,6 +179,7 @@ class Issuance:
         revocations: RevocationBook,
         approvals: ApprovalBook,
         refusals: RefusalBudget,
+        statuses: StatusBook,
     ) -> None:
         self._profile = profile
         self._policies = policies
@@ -187,6 +190,7 @@ class Issuance:
         self._revocations = revocations
         self._approvals = approvals
         self._refusals = refusals
+        self._statuses = statuses
 
     async def issue_tokens(
         self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
@@ -196,7 +200,7 @@ class Issuance:
         1. Take the policy in force, the revocations that hold, and what was approved for this caller, once.
         2. Fetch the facts that its rules about this request mention; what cannot be had in time is missing.
         3. Decide. A denial skips to 7.
-        4. Build the claims.
+        4. Take an entry of a status list, where policy wants one for the token, and build the claims.
         5. Check the bytes about to be signed with other code than built them: no wider, no longer.
         6. Sign, in memory.
         7. Record the decisions, whatever they were, in one commit: durable, or nobody learns them. If revocations
@@ -277,7 +281,7 @@ class Issuance:
             decision = decide(policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict())  # 3
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
-        log_fields |= _considered(decision)
+        log_fields |= considered(decision)
         record = partial(
             record_decision,
             decision,
@@ -292,13 +296,15 @@ class Issuance:
         if isinstance(decision, Denial):
             return _Prepared(record(), _refusal(decision, decision_id))
         asked.trace.at(Step.BUILD_CLAIMS)
-        claims = build_claims(decision, asked.caller, self._profile, self._ids.token_id(), asked.now)  # 4
+        token_id = self._ids.token_id()
         try:
+            status = await self._entry(decision, asked) if decision.status and not wanted.validate_only else None
+            claims = build_claims(decision, asked.caller, self._profile, token_id, asked.now, status=status)  # 4
             token = None if wanted.validate_only else self._mint(claims, decision, request, asked)  # 5, 6
         except Exception as error:  # noqa: BLE001 - as above
             return _Prepared(record(failed=_reason_of(error)), error)
-        log_fields |= _outcome(claims, decision, token)
-        minted = Minted(claims.token_id, claims.expires_at, token.sha256) if token else None
+        log_fields |= outcome(claims, decision, token)
+        minted = Minted(claims.token_id, claims.expires_at, token.sha256, claims.status) if token else None
         used = decision.approval if token else None
         return _Prepared(record(minted=minted), _issued(claims, decision, decision_id, token), used)
 
@@ -317,6 +323,9 @@ class Issuance:
             return {}
         return await self._facts.known(keys, fact_types=policy.fact_types, now=asked.now, caller=asked.caller)
 
+    async def _entry(self, grant: Grant, asked: Asked) -> int:
+        return await self._statuses.take(int((asked.now + grant.lifetime).timestamp()), asked.now, asked.within)
+
     def _mint(self, claims: Claims, grant: Grant, request: TokenRequest, asked: Asked) -> Token:
         to_sign = signing_input(self._signer.algorithm, self._signer.key_id, claims.payload())
         asked.trace.at(Step.CHECK_CLAIMS)
@@ -328,6 +337,7 @@ class Issuance:
             profile=self._profile,
             token_id=claims.token_id,
             now=asked.now,
+            status=claims.status,
         )
         asked.trace.at(Step.SIGN)
         return compact_token(to_sign, self._signer.sign(to_sign))
@@ -392,32 +402,3 @@ def _refusal(denial: Denial, decision_id: str) -> IssuerError:
         # Only a ttl below the policy's shortest makes a well-formed request invalid.
         return InvalidTokenRequest((FieldViolation("ttl", explain(denial)),))
     return PolicyDenied(denial.reason, explain(denial), decision_id=decision_id, scopes=denial.scopes)
-
-
-def _considered(decision: Grant | Denial) -> LogFields:
-    """Return what led to the decision: the policy, its rules, what was known and what was not."""
-    considered: LogFields = {"policy": decision.policy_digest, "rules": list(decision.rule_ids)}
-    if decision.facts:
-        considered["facts"] = [f"{fact.type} {fact.subject} by {fact.source}" for fact in decision.facts]
-    if decision.missing:
-        considered["missing"] = list(decision.missing)
-    if (shadow := decision.shadow) is not None:
-        considered["audit"] = (
-            f"would refuse: {shadow.reason}" if shadow.reason else f"would grant {' '.join(shadow.scopes)}"
-        )
-        considered["audit_rules"] = list(shadow.rule_ids)
-    return considered
-
-
-def _outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:
-    return {
-        "granted": list(grant.scopes),
-        "application": grant.application,
-        "lifetime_s": claims.expires_at - claims.issued_at,
-        "lifetime_bound": grant.lifetime_bound.value,
-        "lifetime_rule": grant.lifetime_rule or None,
-        "grant_type": grant.grant_type.value,
-        "legacy": grant.legacy,
-        "token_id": claims.token_id if token else None,
-        "token_sha256": token.sha256.hex() if token else None,
-    }

@@ -342,6 +342,23 @@ class ReportBook(Protocol):
         ...
 
 
+class StatusBook(Protocol):
+    """Entries of status lists, each for one token."""
+
+    async def take(self, expires_at: int, now: datetime, within: float | None = None) -> int:
+        """Return an entry that no other token has: a :attr:`~issuer.core.status_index.StatusIndex.number`.
+
+        Args:
+            expires_at: The token's ``exp``.
+            now: The time.
+            within: Seconds that the caller has left; ``None`` when it did not say.
+
+        Raises:
+            TemporarilyUnavailable: STATUS_UNAVAILABLE: there is none in time.
+        """
+        ...
+
+
 class Signer(Protocol):
     """The private key that signs tokens."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple
 
 from issuer.access_watch import AccessWatch
@@ -28,6 +29,7 @@ from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
 from issuer.settings_of_parts import evidence_rules
+from issuer.status_entries import StatusEntries
 
 if TYPE_CHECKING:
     import asyncio
@@ -135,6 +137,12 @@ def _issuance(parts: Parts) -> Issuance:
         revocations=parts.keeping.revocations,
         approvals=parts.keeping.approvals,
         refusals=parts.keeping.refusals,
+        statuses=StatusEntries(
+            ledger=parts.keeping.ledger,
+            blocks=parts.keeping.status_blocks,
+            clock=parts.clock,
+            order=SystemRandom(),
+        ),
     )
 
 

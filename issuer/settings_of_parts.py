@@ -11,9 +11,10 @@ from issuer.oidc.settings import OidcIssuerSettings
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.rpc.roles import Roles
 from issuer.rpc.settings import RpcSettings
+from issuer.status_publishing import Publishing
 
 if TYPE_CHECKING:
-    from issuer.config_sections import AdminSection, ApprovalsSection, HttpSection, OidcSection, ServerSection
+    from issuer.config_sections import AdminSection, ApprovalsSection, Config, HttpSection, OidcSection, ServerSection
 
 
 def roles_of(admin: AdminSection) -> Roles:
@@ -75,3 +76,9 @@ def http_settings(http: HttpSection) -> PublicHttpSettings:
         behind_tls_proxy=http.behind_tls_proxy,
         key_set_max_age=http.key_set_max_age,
     )
+
+
+def publishing_of(config: Config) -> Publishing:
+    """Return how status lists are published. Whole seconds: a list tells no parts of one."""
+    ttl, valid_for = config.status.ttl.total_seconds(), config.status.valid_for.total_seconds()
+    return Publishing(config.issuer.url, max(int(ttl), 1), int(valid_for))

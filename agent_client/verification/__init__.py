@@ -32,6 +32,7 @@ from agent_client.verification.resource_metadata import ResourceMetadata
 from agent_client.verification.revocations import RevocationStream
 from agent_client.verification.revocations_aio import AsyncRevocationStream
 from agent_client.verification.revocations_state import RevocationCheck
+from agent_client.verification.status_lists import StatusLists
 from agent_client.verification.verified_token import Actor, VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
@@ -53,6 +54,7 @@ __all__ = [
     "RevocationCheck",
     "RevocationStream",
     "RevocationsUnavailable",
+    "StatusLists",
     "StepUpNeeded",
     "TokenMissing",
     "TokenRejected",

@@ -243,6 +243,7 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
     rule_ids = tuple(sorted({grant.id for grant, _ in chosen}))
     if limit.lifetime < inputs.policy.min_ttl:  # 12
         return _denial(inputs, Refused(_too_short(limit.bound), (), rule_ids))
+    legacy = limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime
     return Grant(  # 13
         audience=inputs.request.audience,
         scopes=tuple(allowed.by_scope),
@@ -255,11 +256,12 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
         policy_digest=inputs.policy.digest,
         lifetime_rule=limit.rule,
         grant_type=inputs.request.grant_type,
-        legacy=limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime,
+        legacy=legacy,
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
         approval=inputs.approvals.used(allowed.by_scope, allowed.application),
         origin=inputs.origin,
+        status=legacy or inputs.policy.requires_status(inputs.request.audience, allowed.by_scope),
     )
 
 

@@ -14,7 +14,7 @@ from issuer.core.condition import ConditionCompiler
 from issuer.core.index import RuleIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from issuer.core.condition import Condition
@@ -72,6 +72,7 @@ class TierRules:
     binding_required: bool
     requires: tuple[Condition, ...] = ()
     approval: Approval | None = None
+    status_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class AudienceRule:
     """An API that tokens are for: the ``aud``, exactly, and the application that owns it.
 
     ``environment`` is where it runs: grants of it reach only callers of that environment, unless they name others.
-    ``servers`` are the workloads that serve it: they may introspect its tokens.
+    ``servers`` are the workloads that serve it: they may introspect its tokens. ``status_required``: its tokens have an
+    entry in a status list, as do those of a risk tier that says so.
     """
 
     name: str
@@ -102,6 +104,7 @@ class AudienceRule:
     source: Position
     environment: str | None = None
     servers: tuple[WorkloadPattern, ...] = ()
+    status_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,3 +301,8 @@ class Policy:
         object.__setattr__(self, "grant_index", RuleIndex(self.grants))
         object.__setattr__(self, "prohibition_index", RuleIndex(self.prohibitions))
         object.__setattr__(self, "limit_index", RuleIndex(self.limits))
+
+    def requires_status(self, audience: str, scopes: Iterable[str]) -> bool:
+        """Return whether tokens with these scopes of a declared audience have an entry in a status list."""
+        rule = self.audiences[audience]
+        return rule.status_required or any(self.risk_tiers[rule.scopes[scope].risk].status_required for scope in scopes)

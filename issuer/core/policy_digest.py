@@ -71,12 +71,15 @@ def _audience(rule: AudienceRule) -> list[object]:
     declared = [[scope.name, scope.risk, _seconds(scope.max_ttl), _approval(scope.approval)] for scope in scopes]
     line: list[object] = ["audience", rule.name, rule.environment, _seconds(rule.max_ttl), declared]
     # Only where there are some: policies of before there were keep the digest under which their decisions are recorded.
+    if rule.status_required:
+        return [*line, _patterns(rule.servers), "status"]
     return [*line, _patterns(rule.servers)] if rule.servers else line
 
 
 def _tier(tier: RiskTier, rules: TierRules) -> list[object]:
     binding, requires = rules.binding_required, _conditions(rules.requires)
-    return ["tier", tier, _seconds(rules.max_ttl), binding, requires, _approval(rules.approval)]
+    line: list[object] = ["tier", tier, _seconds(rules.max_ttl), binding, requires, _approval(rules.approval)]
+    return [*line, "status"] if rules.status_required else line
 
 
 def _approval(approval: Approval | None) -> list[object] | None:

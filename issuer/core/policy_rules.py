@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from issuer.core.subjects import SubjectPattern
     from issuer.core.yaml_reader import Node, Scalar
 
-AUDIENCE: Final = ("name", "application", "environment", "servers", "max_ttl", "scopes")
+AUDIENCE: Final = ("name", "application", "environment", "servers", "status", "max_ttl", "scopes")
 SCOPE: Final = ("name", "risk", "max_ttl", "approval")
 APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses", "human")
 GRANT: Final = (
@@ -56,7 +56,7 @@ PROHIBITION: Final = (
 LIMIT: Final = (
     "id", "workloads", "groups", "audiences", "scopes", "when", "max_ttl", "requires", "mode", "owner", "description",
 )  # fmt: skip
-TIER: Final = ("max_ttl", "proof_binding", "requires", "approval")
+TIER: Final = ("max_ttl", "proof_binding", "status", "requires", "approval")
 
 MAX_QUORUM: Final = 10
 MAX_USES: Final = 100
@@ -67,6 +67,7 @@ MAX_WINDOW: Final = timedelta(hours=24)
 _MODES: Final = tuple(mode.value for mode in Mode)
 _BINDING: Final = ("optional", "required")
 TRUTH: Final = ("true", "false")
+_STATUS: Final = ("none", "required")
 _RISKS: Final = tuple(tier.value for tier in RiskTier)
 _GRANT_TYPES: Final = tuple(kind.value for kind in GrantType)
 _DEFAULT_GRANT_TYPES: Final = frozenset({GrantType.CLIENT_CREDENTIALS})
@@ -87,6 +88,7 @@ def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
         source=source.position(node),
         environment=environment.text if (environment := fields.scalar("environment")) else None,
         servers=_servers(draft, fields),
+        status_required=fields.word("status", _STATUS) == "required",
     )
     if environment is not None:
         draft.audience_environments.append((source, environment))
@@ -358,6 +360,7 @@ def read_tier(draft: PolicyDraft, source: Source, key: Scalar, node: Node) -> No
         max_ttl=draft.ttl(source, ttl, f"{fields.what}: 'max_ttl'") or default.max_ttl,
         binding_required=default.binding_required if binding is None else binding == "required",
         approval=_approval(draft, fields),
+        status_required=fields.word("status", _STATUS) == "required",
     )
     if requires := fields.scalars("requires"):
         draft.tier_links.setdefault(tier, Links(fields.what, source, (), (), tuple(requires), None))

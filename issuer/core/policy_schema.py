@@ -42,6 +42,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
     "risk tier": {
         "max_ttl": Key("bounds every token with a scope of the tier", values.DURATION),
         "proof_binding": Key("whether its tokens are bound to the certificate", one_of(["optional", "required"])),
+        "status": Key("whether its tokens have an entry in a status list", one_of(["none", "required"])),
         "requires": Key("named conditions, for every scope of the tier", distinct(values.RULE_ID)),
         "approval": Key(f"{_APPROVAL}, for every scope of the tier", ref("approval")),
     },
@@ -50,6 +51,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "application": required("who owns the API", values.APPLICATION),
         "environment": Key("only callers of it are reached", values.RULE_ID),
         "servers": Key("IDs and patterns of what serves it; they may introspect its tokens", distinct(values.WORKLOAD)),
+        "status": Key("whether its tokens have an entry in a status list", one_of(["none", "required"])),
         "max_ttl": Key("bounds every token of the audience", values.DURATION),
         "scopes": required("at least one", some(ref("scope"))),
     },

@@ -64,6 +64,7 @@ class Terms(NamedTuple):
     binding: bool
     subjects: frozenset[str] = frozenset()
     window: timedelta | None = None
+    status: bool = False
 
     def cover(self, other: Terms) -> bool:
         """Return whether whoever meets ``other`` gets at least as much by these."""
@@ -75,7 +76,8 @@ class Terms(NamedTuple):
             and (self.not_before is None or (other.not_before is not None and self.not_before <= other.not_before))
             and (self.expires is None or (other.expires is not None and self.expires >= other.expires))
             and (self.window or DEFAULT_WINDOW) >= (other.window or DEFAULT_WINDOW)
-            and (self.risk, self.approval, self.binding) == (other.risk, other.approval, other.binding)
+            and (self.risk, self.approval, self.binding, self.status)
+            == (other.risk, other.approval, other.binding, other.status)
             and self.subjects == other.subjects
         )
 
@@ -93,6 +95,7 @@ class Terms(NamedTuple):
             "binding": "required" if self.binding else None,
             "subjects": " ".join(sorted(self.subjects)) or None,
             "window": None if self.window is None else format_duration(self.window),
+            "status": "required" if self.status else None,
         }
 
 
@@ -148,6 +151,7 @@ class TermsReader:
             expires=None,
             approval=approval_words(scope.approval or tier.approval),
             binding=tier.binding_required,
+            status=audience.status_required or tier.status_required,
         )
 
 

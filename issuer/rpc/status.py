@@ -66,6 +66,7 @@ STATUS_CODES: dict[Reason, code_pb2.Code.ValueType] = {
     Reason.SIGNER_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.LEDGER_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.OIDC_ISSUER_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.STATUS_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.RATE_LIMITED: code_pb2.RESOURCE_EXHAUSTED,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }

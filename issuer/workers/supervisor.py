@@ -20,7 +20,15 @@ from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping, Sharing
 from issuer.policy_rollout import PolicyRollout
 from issuer.signing.key_file import KeyFileSigner
-from issuer.startup import StartupError, begun, policy_book, public_http, told_elsewhere, webhook_of
+from issuer.startup import (
+    StartupError,
+    begun,
+    policy_book,
+    public_http,
+    status_publisher,
+    told_elsewhere,
+    webhook_of,
+)
 from issuer.system import RandomIds, SystemClock
 from issuer.waiting import first_of
 from issuer.watching import look, watch
@@ -106,6 +114,7 @@ class Supervisor:
             http = public_http(self._config, signer, self._log)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
+            self._start(status_publisher(self._config, keeping, signer, self._clock, http.show_list, self._log).run())
             await self._start_workers(stack)
             self._follow(policies, keeping, seen)
             self._log.info("serving", grpc=self._port.address, http=http.url, workers=len(self._pool.living))

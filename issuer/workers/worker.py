@@ -114,7 +114,7 @@ class WorkerApp(App):
         server = self._config.server.model_copy(update={"listen": self._beginning.listen})
         return rpc_settings(server, shares_port=True)
 
-    def _publicity(self, signer: KeyFileSigner) -> Publicity:  # noqa: ARG002 - the supervisor publishes the keys
+    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:  # noqa: ARG002 - see supervisor
         return ToldPublicity(self._channel)
 
     def _tell_serving(self, port: int, http: Publicity) -> None:  # noqa: ARG002 - the supervisor knows both

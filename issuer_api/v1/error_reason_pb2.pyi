@@ -172,6 +172,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
     ERROR_REASON_TOO_MANY_WINDOWS: _ErrorReason.ValueType  # 112
     """RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
+    ERROR_REASON_STATUS_UNAVAILABLE: _ErrorReason.ValueType  # 135
+    """UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+    issued. Safe to retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -338,4 +342,8 @@ ERROR_REASON_ACCESS_ENDED: ErrorReason.ValueType  # 111
 """FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
 ERROR_REASON_TOO_MANY_WINDOWS: ErrorReason.ValueType  # 112
 """RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
+ERROR_REASON_STATUS_UNAVAILABLE: ErrorReason.ValueType  # 135
+"""UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+issued. Safe to retry.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -202,6 +202,8 @@ class TestChanges:
             "when": (None, 'now.getHours("UTC") > 6'),
         }
         assert changes(redeclared("name: read, risk: low", "name: read, risk: high"))["risk"] == ("low", "high")
+        with_status = redeclared("max_ttl: 10m", "max_ttl: 10m\n    status: required")
+        assert changes(with_status) == {"status": (None, "required")}
 
     def test_of_approval(self) -> None:
         approval = "{approvers: ['spiffe://prod.example/user/*'], quorum: 2, valid_for: 15m, human: true}"

@@ -114,7 +114,10 @@ class Supervisor:
             http = public_http(self._config, signer, self._log)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
-            self._start(status_publisher(self._config, keeping, signer, self._clock, http.show_list, self._log).run())
+            lists = status_publisher(
+                self._config, keeping, signer, clock=self._clock, show=http.show_list, log=self._log
+            )
+            self._start(lists.run())
             await self._start_workers(stack)
             self._follow(policies, keeping, seen)
             self._log.info("serving", grpc=self._port.address, http=http.url, workers=len(self._pool.living))

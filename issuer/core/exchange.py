@@ -24,10 +24,14 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.base64url import base64url
 from issuer.core.errors import IssuerError, Reason
+from issuer.core.instants import microseconds
 from issuer.core.origin import Actor, Origin, OriginKind
 from issuer.core.spiffe_id import SCHEME
+from issuer.core.token_request import MAX_TTL
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from issuer.core.caller import Caller
     from issuer.core.revocation import Issued
 
@@ -123,6 +127,16 @@ def origin_of(
         transaction=subject.transaction,
         details=subject.details,
     )
+
+
+def origin_of_other(subject: str, caller: Caller, asked: tuple[str, ...], now: datetime) -> Origin:
+    """Return what a token would rest on for the token of another, of this subject, which lives for long.
+
+    For operators who try out a policy: nobody presented such a token.
+    """
+    rules = ExchangeRules("", MAX_DEPTH)
+    until = microseconds(now + MAX_TTL)
+    return origin_of(Subject(subject, "", None, until), caller, asked, rules, serves=False)
 
 
 def check_may_exchange(subject: Subject, caller: Caller, *, serves: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +17,22 @@ from issuer.core.base64url import base64url
 from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
 from issuer.core.errors import Reason
-from issuer.core.exchange import MAX_ACT_BYTES, ExchangeRefused, ExchangeRules, Subject, act_text, origin_of
+from issuer.core.exchange import (
+    MAX_ACT_BYTES,
+    ExchangeRefused,
+    ExchangeRules,
+    Subject,
+    act_text,
+    origin_of,
+    origin_of_other,
+)
+from issuer.core.explain import explain_decision
 from issuer.core.foreign_subject import subject_of_assertion, subject_of_jwt_svid
 from issuer.core.instants import microseconds
 from issuer.core.jwt_svid import JwtSvid
 from issuer.core.origin import Actor, Origin, OriginKind
+from issuer.core.policy_cases import read_cases, run_case
+from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.revocation import Issued
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.subjects import foreign_subject
@@ -212,3 +224,55 @@ class TestTokensOfOthers:
         with pytest.raises(ExchangeRefused, match="approve"):
             self.assertion(nonce="sha256:00")
         assert self.assertion(nonce="n-0S6_WzA2Mj").name
+
+
+class TestTriedOut:
+    """What operators see of it without a token: cases of a policy, and explain."""
+
+    CASES = """\
+version: 1
+cases:
+  - name: c
+    at: 2026-06-01T12:00:00Z
+    caller: spiffe://prod.example/ns/payments/sa/settler
+    request: {audience: https://ledger.example, scopes: [read], grant_type: token_exchange%s}
+    expect: {outcome: %s}
+"""
+
+    @pytest.mark.parametrize(
+        ("subject", "outcome"),
+        [("", "refused"), (f", subject: {ALICE}", "granted"), (f", subject: {ALICE}/x", "refused")],
+    )
+    def test_a_case_says_whose_token_it_is(self, subject: str, outcome: str) -> None:
+        [case] = read_cases("a.test.yaml", (self.CASES % (subject, outcome)).encode(), {})
+        assert run_case(policy(grants(TestPolicy.NAMED)), case).differences == ()
+
+    @pytest.mark.parametrize(
+        ("subject", "fault"),
+        [
+            (", subject: alice", "a subject is a workload"),
+            (", subject: 'https://login.example#*'", "is one, and has no '*'"),
+            (", subject: 'spiffe://prod.example/**'", "is one, and has no '*'"),
+        ],
+    )
+    def test_a_case_names_one_subject(self, subject: str, fault: str) -> None:
+        with pytest.raises(PolicyInvalid, match=re.escape(fault)):
+            read_cases("a.test.yaml", (self.CASES % (subject, "refused")).encode(), {})
+
+    @pytest.mark.parametrize("grant_type", ["", ", grant_type: jit"])
+    def test_only_an_exchange_has_a_subject(self, grant_type: str) -> None:
+        text = self.CASES.replace(", grant_type: token_exchange", grant_type) % (f", subject: {ALICE}", "refused")
+        with pytest.raises(PolicyInvalid, match="grant type token_exchange"):
+            read_cases("a.test.yaml", text.encode(), {})
+
+    def test_explain_says_that_a_grant_is_for_other_subjects(self) -> None:
+        rests_on = origin_of_other(f"{ALICE}/x", ACTOR, ("read",), NOW)
+        explained = explain_decision(
+            policy(grants(TestPolicy.NAMED)), ACTOR, TestPolicy.ASKED, {}, NOW, origin=rests_on
+        )
+        assert [rule.why for rule in explained.rules if rule.kind == "grant"] == ["for tokens of other subjects"]
+
+    def test_explain_says_what_makes_a_token_too_short(self) -> None:
+        short = replace(origin(OWN), until=microseconds(NOW) + 5_000_000)
+        explained = explain_decision(policy(grants(TestPolicy.PLAIN)), ACTOR, TestPolicy.ASKED, {}, NOW, origin=short)
+        assert any("which origin sets" in change for change in explained.changes)

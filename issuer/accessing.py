@@ -45,6 +45,8 @@ early end is a revocation until the time of the window, beside the 5,000 that op
 MAX_REQUEST_ID: Final = 128
 TOLD_WITHIN: Final = 1.5
 """Seconds: three times as long as another issuer's steps take to be known here."""
+MAX_WAITING: Final = 4
+"""Calls of one caller that wait for that: names that it makes up hold no more turns."""
 _FRESH_MILLISECONDS: Final = 10_000
 """A window that began so lately may have begun at another issuer."""
 
@@ -84,6 +86,7 @@ class Accessing:
         self._ledger = ledger
         self._accesses = accesses
         self._starting: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
 
     async def start(self, asked: Asked, start: Start, log_fields: LogFields) -> AccessWindow:
         """Open a window, or return the one that the same call opened.
@@ -206,19 +209,29 @@ class Accessing:
         Raises:
             AdminRefused: ACCESS_UNKNOWN; another's is not told apart from none.
         """
-        if self._accesses.get(window_id) is None and _is_fresh(window_id, microseconds(asked.now)):
-            changed = asyncio.Event()
-            stop = self._accesses.watch(changed.set)
+        caller = str(asked.caller.spiffe_id)
+        if self._accesses.get(window_id) is None and self._waiting[caller] < MAX_WAITING:
+            self._waiting[caller] += 1
             try:
-                async with asyncio.timeout(TOLD_WITHIN):
-                    while self._accesses.get(window_id) is None:
-                        changed.clear()
-                        await changed.wait()
-            except TimeoutError:
-                pass
+                if _is_fresh(window_id, microseconds(asked.now)):
+                    await self._told_of(window_id)
             finally:
-                stop()
+                self._waiting[caller] -= 1
+                self._waiting += Counter()  # forgets who waits for nothing
         return self._get(asked.caller, window_id, sees_all=sees_all)
+
+    async def _told_of(self, window_id: str) -> None:
+        changed = asyncio.Event()
+        stop = self._accesses.watch(changed.set)
+        try:
+            async with asyncio.timeout(TOLD_WITHIN):
+                while self._accesses.get(window_id) is None:
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:  # then there is none
+            pass
+        finally:
+            stop()
 
     def _get(self, caller: Caller, window_id: str, *, sees_all: bool) -> AccessWindow:
         known = self._accesses.get(window_id)

@@ -16,7 +16,7 @@ from issuer.core.approval_text import approval_text
 from issuer.core.claim_books import ClaimBooks
 from issuer.core.instants import microseconds
 from issuer.core.ledger_claims import ClaimRow, claims_of, step_key, step_of_key
-from issuer.core.ledger_entries import ACCESS
+from issuer.core.ledger_entries import ACCESS, StepTaken
 from issuer.system import SystemClock
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ def test_opening_a_window_on_an_approval_uses_it_up() -> None:
     assert books.is_taken(f"approval/{asked.id}/3")
     assert not books.is_taken(f"approval/{asked.id}/4")
     assert accesses.get(opened.id) is not None
+
+
+def test_a_step_of_something_else_takes_nothing_but_itself() -> None:
+    step = StepTaken("x", "other", "id", 1, 0, SETTLER, "{}", 1)
+    assert [claim.key for claim in claims_of([step])] == ["other/id/1"]
 
 
 def test_who_watches_hears_of_windows_alone() -> None:

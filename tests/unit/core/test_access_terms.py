@@ -33,6 +33,7 @@ from issuer.core.access_terms import (
     request_of,
 )
 from issuer.core.access_window import AccessWindow, Status, Step, StepKind, apply, begin
+from issuer.core.approval_need import find_needed
 from issuer.core.approval_request import asked_for
 from issuer.core.approval_text import approval_text
 from issuer.core.approvals import NOTHING_APPROVED, Approvals, Approved
@@ -120,6 +121,12 @@ class TestHowLong:
         assert latest_end(rules, caller().spiffe_id, granted, asked, NOW) == BEGAN + 90_000_000
         [need] = needs_of(rules, granted)
         assert (need.scope, need.approvers, need.quorum) == ("refund", ("spiffe://people.example/*",), 1)
+
+    def test_approvers_are_told_how_long_the_window_would_be(self) -> None:
+        for ttl, seconds in ((5 * MINUTE, 300), (None, 7_200)):
+            needed = find_needed(approvable(), caller(), jit("refund", ttl=ttl), {}, NOW).needed
+            assert needed is not None
+            assert needed.lifetime == seconds
 
     def test_what_needs_no_approval_has_no_needs(self) -> None:
         granted = decide(POLICY, caller(), jit(), {}, NOW)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ConditionNotMet,
         FactMissing,
         GrantExpired,
+        IntentNotOpen,
         InvalidTokenRequest,
         IssuerFault,
         IssuerNotTrusted,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         TrustDomainRejected,
         Violation,
     )
+    from agent_client.intents import IntentState, RegisteredIntent
     from agent_client.requests import Intent, TokenRequest
     from agent_client.resource_errors import (
         InsecureTransport,
@@ -94,6 +96,8 @@ __all__ = [
     "GrantExpired",
     "InsecureTransport",
     "Intent",
+    "IntentNotOpen",
+    "IntentState",
     "InvalidTokenRequest",
     "IssuedToken",
     "IssuerClient",
@@ -109,6 +113,7 @@ __all__ = [
     "NotFound",
     "PolicyDenied",
     "PreconditionFailed",
+    "RegisteredIntent",
     "ResourceRefused",
     "RpcNotAllowed",
     "ScopeInsufficient",
@@ -139,6 +144,7 @@ _HOMES = {
     "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),
+    "intents": ("IntentState", "RegisteredIntent"),
     "requests": ("Intent", "TokenRequest"),
     "resource_errors": ("InsecureTransport", "ResourceRefused", "ScopeInsufficient", "StepUpRequired", "TokenRefused"),
     "sync": ("SyncIssuerClient",),

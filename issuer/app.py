@@ -18,6 +18,7 @@ from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
+from issuer.intent_expiry import IntentExpiry
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
 from issuer.policy_files.directory import DirectoryPolicyBook
@@ -158,6 +159,7 @@ class App:
             self._watch(policies, rollout, feeder, seen)
             if webhook is not None:
                 self._start(webhook.run())
+            self._start(self._intent_expiry(keeping).run(self._stop))
             self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -197,6 +199,13 @@ class App:
         secret = read_secret(approvals.webhook_secret_file)
         return ApprovalWebhook(
             approvals.webhook_url, secret, approvals=keeping.approvals, clock=self._clock, log=self._log
+        )
+
+    def _intent_expiry(self, keeping: LedgerKeeping) -> IntentExpiry:
+        intents, metrics = keeping.intents, self._telemetry.metrics
+        self._telemetry.watch_intents(intents)
+        return IntentExpiry(
+            intents=intents, ledger=keeping.ledger, clock=self._clock, log=self._log, told=metrics.intent_expired
         )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:

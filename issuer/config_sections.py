@@ -230,6 +230,13 @@ class ApprovalsSection(_Section):
         return file
 
 
+class IntentsSection(_Section):
+    """``[intents]``: what bounds intents."""
+
+    max_window: Annotated[Duration, Field(le=timedelta(days=31))] = timedelta(hours=24)
+    max_open: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+
+
 class HttpSection(_Section):
     """``[http]``: the public listener with the key set and metadata."""
 
@@ -290,6 +297,7 @@ class Config(_Section):
     decision_log: DecisionLogSection = DecisionLogSection()
     metrics: MetricsSection = MetricsSection()
     approvals: ApprovalsSection = ApprovalsSection()
+    intents: IntentsSection = IntentsSection()
     http: HttpSection = HttpSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()

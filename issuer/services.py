@@ -13,10 +13,13 @@ from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
+from issuer.redeeming import Redeeming
+from issuer.registering import IntentLimits, Registering
 from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
 from issuer.rpc.approval_methods import ApprovalMethods
 from issuer.rpc.decision_methods import DecisionMethods
+from issuer.rpc.intent_methods import IntentMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
@@ -60,9 +63,9 @@ def services(parts: Parts) -> Services:
     reader = ledger_reader(parts.config.ledger)
     decisions, tokens = LedgerDecisionBook(reader, KeptPolicies(reader).get), LedgerTokenBook(reader)
     revoking = Revoking(ledger=keeping.ledger, revocations=keeping.revocations, tokens=tokens, ids=parts.ids)
-    approving = _approving(parts)
+    approving, issuance = _approving(parts), _issuance(parts)
     methods = IssuerMethods(
-        issuance=_issuance(parts),
+        issuance=issuance,
         approving=approving,
         signer=parts.signer,
         key_set_max_age=parts.config.http.key_set_max_age,
@@ -88,6 +91,7 @@ def services(parts: Parts) -> Services:
         reports=ReportMethods(decisions, parts.policies),
         revocations=RevocationMethods(revoking),
         approvals=ApprovalMethods(approving=approving, tokens=tokens, roles=parts.roles),
+        intents=_intents(parts, issuance),
     )
 
 
@@ -116,3 +120,24 @@ def _approving(parts: Parts) -> Approving:
         clock=parts.clock,
         development=parts.development,
     )
+
+
+def _intents(parts: Parts, issuance: Issuance) -> IntentMethods:
+    keeping, section = parts.keeping, parts.config.intents
+    registering = Registering(
+        issuance=issuance,
+        ids=parts.ids,
+        ledger=keeping.ledger,
+        revocations=keeping.revocations,
+        intents=keeping.intents,
+        limits=IntentLimits(section.max_window, section.max_open),
+    )
+    redeeming = Redeeming(
+        issuance=issuance,
+        policies=parts.policies,
+        facts=parts.facts,
+        ids=parts.ids,
+        revocations=keeping.revocations,
+        intents=keeping.intents,
+    )
+    return IntentMethods(registering=registering, redeeming=redeeming, roles=parts.roles)

@@ -51,6 +51,12 @@ RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.ApprovalService/ApproveRequest": CallerKind.WORKLOAD,
     "issuer_api.v1.ApprovalService/DenyRequest": CallerKind.WORKLOAD,
     "issuer_api.v1.ApprovalService/CancelRequest": CallerKind.WORKLOAD,
+    # Who may register or redeem what is for policy to decide; IntentMethods shows a caller what concerns it.
+    "issuer_api.v1.IntentService/RegisterIntent": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/GetIntent": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/ListIntents": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/CancelIntent": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/RedeemIntent": CallerKind.WORKLOAD,
     "grpc.health.v1.Health/Check": CallerKind.TLS_PEER,
     "grpc.health.v1.Health/List": CallerKind.TLS_PEER,
     "grpc.health.v1.Health/Watch": CallerKind.TLS_PEER,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from issuer.rpc.approval_methods import ApprovalMethods
     from issuer.rpc.decision_methods import DecisionMethods
+    from issuer.rpc.intent_methods import IntentMethods
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.report_methods import ReportMethods
     from issuer.rpc.revocation_methods import RevocationMethods
@@ -21,6 +22,7 @@ class Services(NamedTuple):
         reports: Of AdminService, about many of them.
         revocations: Of AdminService, about revocations.
         approvals: Of ApprovalService.
+        intents: Of IntentService.
     """
 
     methods: IssuerMethods
@@ -28,3 +30,4 @@ class Services(NamedTuple):
     reports: ReportMethods
     revocations: RevocationMethods
     approvals: ApprovalMethods
+    intents: IntentMethods

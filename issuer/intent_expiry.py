@@ -1,4 +1,4 @@
-"""Tells of intents that nobody redeemed in time: in the ledger, once however many issuers share it, and to operators."""
+"""Tells of intents that nobody redeemed in time: in the ledger, once however many issuers share it, and in the log."""
 
 from __future__ import annotations
 

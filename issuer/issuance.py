@@ -6,7 +6,7 @@ What comes before (TLS, verification of the SVID, parsing) is in ``rpc/pipeline.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,7 +37,7 @@ from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from issuer.core.access import Access
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
     from issuer.core.facts import FactKey, Facts
+    from issuer.core.ledger_entries import Entry
     from issuer.core.origin import Origin
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
@@ -115,11 +116,14 @@ class Wanted:
         validate_only: Decide, but mint nothing.
         origin: Finds what the token will rest on beside the caller's own right; asked anew whenever it is decided
             anew. Raises an IssuerError when there is no such thing any more.
+        also: Says what else is written in the commit of the decision's record, when that is known: what was granted,
+            ``None`` for nothing, and the decision's id.
     """
 
     request: TokenRequest | InvalidTokenRequest
     validate_only: bool = False
     origin: Callable[[], Origin] | None = None
+    also: Callable[[Grant | None, str], Sequence[Entry]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,12 @@ class _Prepared:
     record: DecisionRecord | None
     outcome: IssuedToken | Exception
     used: Approved | None = None
+    also: tuple[Entry, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What is written; what goes with a record that is not, is not either."""
+        return () if self.record is None else (self.record, *self.also)
 
 
 class Context(NamedTuple):
@@ -216,7 +226,7 @@ class Issuance:
             within = None if give_up is None else max(give_up - clock(), 0.0)
             asked.trace.at(Step.RECORD)
             try:
-                await self._record([each.record for each in kept if each.record], within, revocations.epoch)  # 7
+                await self._record([entry for each in kept for entry in each.entries], within, revocations.epoch)  # 7
             except (EpochMoved, ClaimTaken):
                 continue
             asked.trace.at(Step.RELEASE)
@@ -227,9 +237,9 @@ class Issuance:
             return outcomes
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
 
-    async def _record(self, records: list[DecisionRecord], within: float | None, epoch: int) -> None:
-        if records:
-            await self._ledger.write(*records, within=within, epoch=epoch)
+    async def _record(self, entries: list[Entry], within: float | None, epoch: int) -> None:
+        if entries:
+            await self._ledger.write(*entries, within=within, epoch=epoch)
 
     async def _prepare_all(
         self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields
@@ -240,6 +250,8 @@ class Issuance:
             if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
                 await asyncio.sleep(0)
             one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
+            if each.also is not None:
+                one = replace(one, also=tuple(each.also(_granted(one.outcome), str(log_fields["decision_id"]))))
             if one.used is not None:
                 approvals = approvals.after_use(one.used)
             prepared.append(one)
@@ -315,6 +327,10 @@ class Issuance:
         )
         asked.trace.at(Step.SIGN)
         return compact_token(to_sign, self._signer.sign(to_sign))
+
+
+def _granted(outcome: IssuedToken | Exception) -> Grant | None:
+    return outcome.grant if isinstance(outcome, IssuedToken) else None
 
 
 def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequest | None) -> _Prepared:

@@ -12,6 +12,7 @@ from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_chec
 from issuer.core.claim_books import ClaimBooks
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
+from issuer.core.intent_book import IntentBook
 from issuer.core.refusal_budget import COUNT_EVERY_SECONDS, RefusalBudget
 from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
 from issuer.ledger.errors import LedgerFault
@@ -80,10 +81,11 @@ class LedgerKeeping:
         self.revocations = LedgerRevocations(signer.key_id)
         self.refusals = RefusalBudget(section.recorded_refusals)
         self.approvals = ApprovalBook()
+        self.intents = IntentBook()
         self.ledger = GroupCommit(
             ledger_engine(section),
             revocations=self.revocations,
-            claims=ClaimBooks(self.approvals),
+            claims=ClaimBooks(self.approvals, self.intents),
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",

@@ -108,9 +108,7 @@ class Redeeming:
 class _Redemption:
     """One call of :meth:`Redeeming.redeem`, which may decide more than once."""
 
-    def __init__(
-        self, known: _Known, asked: Asked, intent_id: str, wanted: RedemptionWanted
-    ) -> None:
+    def __init__(self, known: _Known, asked: Asked, intent_id: str, wanted: RedemptionWanted) -> None:
         registration = known.find(intent_id).registration
         self.request = wanted.request(registration)
         self._known = known

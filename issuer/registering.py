@@ -108,7 +108,9 @@ class Registering:
             return known
         raise _overtaken()
 
-    async def cancel(self, asked: Asked, intent_id: str, why: str, *, operator: bool, sees_all: bool) -> RegisteredIntent:
+    async def cancel(
+        self, asked: Asked, intent_id: str, why: str, *, operator: bool, sees_all: bool
+    ) -> RegisteredIntent:
         """Take an intent back; the same again changes nothing.
 
         Args:

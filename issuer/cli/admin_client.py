@@ -1,4 +1,4 @@
-"""A client of AdminService, ApprovalService and IntentService: the connection, identity and errors are those of :mod:`agent_client`.
+"""A client of AdminService, ApprovalService and IntentService, on the connection and identity of :mod:`agent_client`.
 
 Imports gRPC: import it within a command, so that the others start without it.
 """
@@ -77,7 +77,9 @@ class AdminClient(SyncIssuerClient):
 
     def intent(self, name: str) -> intent_pb.RegisteredIntent:
         """Return an intent."""
-        return self._ask("GetIntent", intent_pb.GetIntentRequest(name=name), intent_pb.GetIntentResponse, _INTENTS).intent
+        return self._ask(
+            "GetIntent", intent_pb.GetIntentRequest(name=name), intent_pb.GetIntentResponse, _INTENTS
+        ).intent
 
     def page_of_intents(self, request: intent_pb.ListIntentsRequest) -> intent_pb.ListIntentsResponse:
         """Return a page of intents."""

@@ -1,8 +1,8 @@
 """What a token of an intent rests on: the right of who registered it, as it was then and as it is now.
 
-The registrar is not there when its intent is redeemed. So it is decided about as if it were, under the policy, the facts
-and the revocations of that moment; what is looked at of an SVID is the consumer's, who will hold the token. Then it is
-decided about the consumer, and the token is no wider than any of the three.
+The registrar is not there when its intent is redeemed. So it is decided about as if it were, under the policy, the
+facts and the revocations of that moment; what is looked at of an SVID is the consumer's, who will hold the token. Then
+it is decided about the consumer, and the token is no wider than any of the three.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RedemptionWanted:
 
 
 def stand_in(registration: Registration, consumer: Caller) -> Caller:
-    """Return the registrar, to decide about it in its absence: no certificate, and what is left of the consumer's SVID."""
+    """Return the registrar, to decide about it in its absence: no certificate, and the rest of the consumer's SVID."""
     return Caller(SpiffeId.parse(registration.registrar), bytes(32), 0, consumer.not_after)
 
 

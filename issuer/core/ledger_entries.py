@@ -163,7 +163,13 @@ APPROVAL_REQUESTED: Final = "approval_requested"
 APPROVAL_GIVEN: Final = "approval_given"
 APPROVAL_DENIED: Final = "approval_denied"
 APPROVAL_CANCELLED: Final = "approval_cancelled"
-STEPS: Final = dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL)
+INTENT_REGISTERED: Final = "intent_registered"
+INTENT_CANCELLED: Final = "intent_cancelled"
+INTENT_EXPIRED: Final = "intent_expired"
+STEPS: Final = {
+    **dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL),
+    **dict.fromkeys((INTENT_REGISTERED, INTENT_CANCELLED, INTENT_EXPIRED), INTENT),
+}
 """The kinds of event that tell of a step, and of what."""
 
 

@@ -9,8 +9,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest, IssuerError
 from issuer.core.instants import microseconds, moment
-from issuer.core.intent_registration import MAX_PARAMETERS, IntentWanted, is_digest, parameters_digest
 from issuer.core.intent_redemption import RedemptionWanted
+from issuer.core.intent_registration import MAX_PARAMETERS, IntentWanted, is_digest, parameters_digest
 from issuer.core.intent_state import COLLECTION, Status, name_of
 from issuer.core.spiffe_id import SpiffeId
 from issuer.core.token_request import GrantType

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from issuer.core.claim_books import ClaimBook
     from issuer.core.ledger_entries import Entry, RevocationMade
     from issuer.core.revocation import Selector
     from issuer.ledger.engine import Engine
@@ -48,12 +49,13 @@ def group_commit(
     copy: Copy | None = None,
     revocations: LedgerRevocations | None = None,
     approvals: ApprovalBook | None = None,
+    books: Sequence[ClaimBook] = (),
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
         engine,
         revocations=revocations or LedgerRevocations(),
-        claims=ClaimBooks(ApprovalBook() if approvals is None else approvals),
+        claims=ClaimBooks(ApprovalBook() if approvals is None else approvals, *books),
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",

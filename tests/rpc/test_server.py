@@ -22,6 +22,7 @@ from support.deployment import DEADLINE, LEDGER, READER, REQUEST, SETTLER, Deplo
 from issuer.rpc.rpc_rules import RPC_RULES
 from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import approval_service_pb2 as approval_pb
+from issuer_api.v1 import intent_service_pb2 as intent_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_testing.issuer_process import IssuerDidNotStart, IssuerProcess
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ISSUER_SERVICE = "issuer_api.v1.IssuerService"
 ADMIN_SERVICE = "issuer_api.v1.AdminService"
+INTENT_SERVICE = intent_pb.DESCRIPTOR.services_by_name["IntentService"].full_name
 APPROVAL_SERVICE = approval_pb.DESCRIPTOR.services_by_name["ApprovalService"].full_name
 
 
@@ -170,6 +172,7 @@ def test_every_rpc_that_reflection_shows_has_a_rule_and_no_rule_is_stale(deploym
         ISSUER_SERVICE,
         ADMIN_SERVICE,
         APPROVAL_SERVICE,
+        INTENT_SERVICE,
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

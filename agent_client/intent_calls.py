@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from agent_client import intents
-from agent_client.errors import InvalidTokenRequest
+from agent_client.errors import AnswerRejected, InvalidTokenRequest
 from agent_client.intents import IntentRequest, Redemption
 from agent_client.requests import TokenRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from agent_client.answers import IssuedToken
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from agent_client.intents import RegisteredIntent
 
 Answer = TypeVar("Answer")
+
+MAX_PAGES: Final = 500
+"""More than 100,000 intents concern no workload: an issuer that tells of more does not end."""
+_ENDLESS = "the issuer lists intents without end"
 
 
 class IntentCalls:
@@ -93,15 +97,18 @@ class IntentCalls:
         """Return an intent that this workload registered or may redeem."""
         return await self._call(intents.get_intent(name), timeout)
 
-    async def list_intents(self, *, timeout: float | None = None) -> AsyncIterator[RegisteredIntent]:  # noqa: ASYNC109 - as above
-        """Give the intents that this workload registered or may redeem, the newest first; ``timeout`` is of a page."""
-        page_token = ""
-        while True:
-            page, page_token = await self._call(intents.list_intents(page_token), timeout)
-            for intent in page:
-                yield intent
+    async def list_intents(self, *, timeout: float | None = None) -> list[RegisteredIntent]:  # noqa: ASYNC109 - as above
+        """Return the intents that this workload registered or may redeem, the newest first.
+
+        ``timeout`` is that of each page of 200.
+        """
+        found, page_token = await self._call(intents.list_intents(""), timeout)
+        for _ in range(MAX_PAGES):
             if not page_token:
-                return
+                return found
+            page, page_token = await self._call(intents.list_intents(page_token), timeout)
+            found += page
+        raise AnswerRejected(_ENDLESS)
 
     async def cancel_intent(self, name: str, *, reason: str = "", timeout: float | None = None) -> RegisteredIntent:  # noqa: ASYNC109 - as above
         """Take back an intent that this workload registered. Tokens that came of it live on."""
@@ -163,14 +170,15 @@ class SyncIntentCalls:
         """Return an intent that this workload registered or may redeem."""
         return self._call(intents.get_intent(name), timeout)
 
-    def list_intents(self, *, timeout: float | None = None) -> Iterator[RegisteredIntent]:
-        """Give the intents that this workload registered or may redeem, the newest first; ``timeout`` is of a page."""
-        page_token = ""
-        while True:
-            page, page_token = self._call(intents.list_intents(page_token), timeout)
-            yield from page
+    def list_intents(self, *, timeout: float | None = None) -> list[RegisteredIntent]:
+        """Return the intents that this workload registered or may redeem; see :meth:`IntentCalls.list_intents`."""
+        found, page_token = self._call(intents.list_intents(""), timeout)
+        for _ in range(MAX_PAGES):
             if not page_token:
-                return
+                return found
+            page, page_token = self._call(intents.list_intents(page_token), timeout)
+            found += page
+        raise AnswerRejected(_ENDLESS)
 
     def cancel_intent(self, name: str, *, reason: str = "", timeout: float | None = None) -> RegisteredIntent:
         """Take back an intent that this workload registered. Tokens that came of it live on."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ConditionNotMet,
         FactMissing,
         GrantExpired,
+        IntentNotOpen,
         InvalidTokenRequest,
         IssuerFault,
         IssuerNotTrusted,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         TrustDomainRejected,
         Violation,
     )
+    from agent_client.intents import IntentState, RegisteredIntent
     from agent_client.requests import Intent, TokenRequest
     from agent_client.resource_errors import (
         InsecureTransport,
@@ -104,6 +106,8 @@ __all__ = [
     "GrantExpired",
     "InsecureTransport",
     "Intent",
+    "IntentNotOpen",
+    "IntentState",
     "InvalidTokenRequest",
     "IssuedToken",
     "IssuerClient",
@@ -119,6 +123,7 @@ __all__ = [
     "NotFound",
     "PolicyDenied",
     "PreconditionFailed",
+    "RegisteredIntent",
     "ResourceRefused",
     "RpcNotAllowed",
     "ScopeInsufficient",
@@ -155,6 +160,7 @@ _HOMES = {
     "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),
+    "intents": ("IntentState", "RegisteredIntent"),
     "requests": ("Intent", "TokenRequest"),
     "resource_errors": ("InsecureTransport", "ResourceRefused", "ScopeInsufficient", "StepUpRequired", "TokenRefused"),
     "subject_token": ("SubjectToken", "SubjectTokenType"),

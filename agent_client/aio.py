@@ -22,6 +22,7 @@ from agent_client.errors import ClientClosed, IssuerRequestError, IssuerUnavaila
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.following_aio import follow
+from agent_client.intent_calls import IntentCalls
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, checked_timeout
 from agent_client.tokens.aio import Tokens
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class IssuerClient:
+class IssuerClient(IntentCalls):
     """Asks the issuer for tokens, as the workload that this process is. For one event loop.
 
     Usable as soon as it is made; close it, or use it with ``async with``. The first call waits for the Workload API. A

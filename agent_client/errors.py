@@ -22,7 +22,8 @@
     │   ├── SvidExpiresSoon
     │   ├── SubjectTokenNotTaken
     │   ├── AccessEnded
-    │   └── ApprovalRequired
+    │   ├── ApprovalRequired
+    │   └── IntentNotOpen
     ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
     ├── IssuerUnavailable            UNAVAILABLE, after retries within the deadline
@@ -217,6 +218,10 @@ class ApprovalRequired(PreconditionFailed):
     approval_request: str | None = None
     approval_expires_at: datetime | None = None
     approval_digest: str | None = None
+
+
+class IntentNotOpen(PreconditionFailed):
+    """The intent was redeemed, taken back or has expired; or, with INTENT_NOT_YET, its window has not begun."""
 
 
 class NotFound(IssuerRequestError):

@@ -18,6 +18,7 @@ from agent_client.errors import ClientClosed, IssuerRequestError, IssuerUnavaila
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
 from agent_client.following import Following
+from agent_client.intent_calls import SyncIntentCalls
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, checked_timeout
 from agent_client.tokens.sync import SyncTokens
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class SyncIssuerClient:
+class SyncIssuerClient(SyncIntentCalls):
     """Asks the issuer for tokens, as the workload that this process is. Thread-safe.
 
     Arguments, methods and errors are those of :class:`~agent_client.aio.IssuerClient`. Close it, or use it with

@@ -17,6 +17,7 @@ from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore, ToldFacts
+from issuer.intent_expiry import IntentExpiry
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
 from issuer.oauth_http_keeping import open_oauth_http
@@ -173,6 +174,7 @@ class App:
             )
             self._watch_facts(feeder, policies)
             self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
+            self._start(self._intent_expiry(keeping).run(self._stop))
             self._tell_serving(port, http)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -244,6 +246,13 @@ class App:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
+
+    def _intent_expiry(self, keeping: LedgerKeeping) -> IntentExpiry:
+        intents, metrics = keeping.intents, self._telemetry.metrics
+        self._telemetry.watch_intents(intents)
+        return IntentExpiry(
+            intents=intents, ledger=keeping.ledger, clock=self._clock, log=self._log, told=metrics.intent_expired
+        )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
         if self._config.facts.folder is None:

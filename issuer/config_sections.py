@@ -298,6 +298,13 @@ class ExchangeSection(_Section):
     jwt_svids: bool = False
 
 
+class IntentsSection(_Section):
+    """``[intents]``: what bounds intents."""
+
+    max_window: Annotated[Duration, Field(le=timedelta(days=31))] = timedelta(hours=24)
+    max_open: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+
+
 class HttpSection(_Section):
     """``[http]``: the public listener with the key set and metadata."""
 
@@ -393,6 +400,7 @@ class Config(_Section):
     metrics: MetricsSection = MetricsSection()
     approvals: ApprovalsSection = ApprovalsSection()
     exchange: ExchangeSection = ExchangeSection()
+    intents: IntentsSection = IntentsSection()
     http: HttpSection = HttpSection()
     oauth_http: OauthHttpSection = OauthHttpSection()
     status: StatusSection = StatusSection()

@@ -202,6 +202,13 @@ class RevocationBook(Protocol):
         """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
         ...
 
+    def made_since(self, issued: Issued, time: int) -> Revocation | None:
+        """Return a revocation by attributes that hits what is issued and was made at a moment or after it.
+
+        Lifted or not: for what was begun before and is not finished. ``None`` for none.
+        """
+        ...
+
     def tokens_after(self, version: int) -> Sequence[RevokedToken]:
         """Return the single tokens that were revoked after a version and may not have expired, in that order."""
         ...

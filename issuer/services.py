@@ -19,11 +19,14 @@ from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
+from issuer.redeeming import Redeeming
+from issuer.registering import IntentLimits, Registering
 from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
 from issuer.rpc.access_methods import AccessMethods
 from issuer.rpc.approval_methods import ApprovalMethods
 from issuer.rpc.decision_methods import DecisionMethods
+from issuer.rpc.intent_methods import IntentMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
@@ -123,6 +126,7 @@ def services(parts: Parts) -> Services:
         revocations=RevocationMethods(revoking),
         approvals=ApprovalMethods(approving=approving, tokens=tokens, roles=parts.roles),
         accesses=AccessMethods(accessing=accessing, approving=approving, tokens=tokens, roles=parts.roles),
+        intents=_intents(parts, issuance),
     )
 
 
@@ -190,3 +194,24 @@ def access_watch(parts: Parts, changed: asyncio.Event, log: FilteringBoundLogger
         changed=changed,
         log=log,
     )
+
+
+def _intents(parts: Parts, issuance: Issuance) -> IntentMethods:
+    keeping, section = parts.keeping, parts.config.intents
+    registering = Registering(
+        issuance=issuance,
+        ids=parts.ids,
+        ledger=keeping.ledger,
+        revocations=keeping.revocations,
+        intents=keeping.intents,
+        limits=IntentLimits(section.max_window, section.max_open),
+    )
+    redeeming = Redeeming(
+        issuance=issuance,
+        policies=parts.policies,
+        facts=parts.facts,
+        ids=parts.ids,
+        revocations=keeping.revocations,
+        intents=keeping.intents,
+    )
+    return IntentMethods(registering=registering, redeeming=redeeming, roles=parts.roles)

@@ -76,6 +76,7 @@ class Metrics:
         self._failed = self._counter("issuer_ledger_failed_commits", "Commits that failed.")
         self._policy_changes = self._counter("issuer_policy_changes", "Policies put in force, the first not counted.")
         self._policy_failures = self._counter("issuer_policy_reload_failures", "Policies that were refused.")
+        self._expired_intents = self._counter("issuer_intents_expired", "Intents that nobody redeemed in time.")
 
         self._refused_calls = self._counter(
             "issuer_refused_calls",
@@ -120,6 +121,10 @@ class Metrics:
     def failed(self) -> None:
         """Count a commit that failed."""
         self._failed.inc()
+
+    def intent_expired(self) -> None:
+        """Count an intent that nobody redeemed in time."""
+        self._expired_intents.inc()
 
     def policy_changed(self) -> None:
         """Count a policy that was put in force."""

@@ -176,6 +176,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
     issued. Safe to retry.
     """
+    ERROR_REASON_INTENT_UNKNOWN: _ErrorReason.ValueType  # 100
+    """NOT_FOUND. There is no intent of this name that this caller registered or may redeem."""
+    ERROR_REASON_INTENT_NOT_OPEN: _ErrorReason.ValueType  # 101
+    """FAILED_PRECONDITION. The intent was redeemed, taken back, or has expired."""
+    ERROR_REASON_INTENT_NOT_YET: _ErrorReason.ValueType  # 102
+    """FAILED_PRECONDITION. The window in which the intent can be redeemed has not begun."""
+    ERROR_REASON_INTENT_NOT_YOURS: _ErrorReason.ValueType  # 103
+    """PERMISSION_DENIED. The caller is not the one who may redeem the intent, or take it back."""
+    ERROR_REASON_INTENT_PAYLOAD_DIFFERS: _ErrorReason.ValueType  # 104
+    """FAILED_PRECONDITION. The digest of the parameters is not the one that the intent was registered with."""
+    ERROR_REASON_REGISTRAR_NOT_ALLOWED: _ErrorReason.ValueType  # 105
+    """PERMISSION_DENIED. Who registered the intent could not have the token itself now; `decisionId` tells why."""
+    ERROR_REASON_TOO_MANY_INTENTS: _ErrorReason.ValueType  # 106
+    """RESOURCE_EXHAUSTED. As many intents are open, or kept, as may be: of this registrar, or for this consumer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -346,4 +360,18 @@ ERROR_REASON_STATUS_UNAVAILABLE: ErrorReason.ValueType  # 135
 """UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
 issued. Safe to retry.
 """
+ERROR_REASON_INTENT_UNKNOWN: ErrorReason.ValueType  # 100
+"""NOT_FOUND. There is no intent of this name that this caller registered or may redeem."""
+ERROR_REASON_INTENT_NOT_OPEN: ErrorReason.ValueType  # 101
+"""FAILED_PRECONDITION. The intent was redeemed, taken back, or has expired."""
+ERROR_REASON_INTENT_NOT_YET: ErrorReason.ValueType  # 102
+"""FAILED_PRECONDITION. The window in which the intent can be redeemed has not begun."""
+ERROR_REASON_INTENT_NOT_YOURS: ErrorReason.ValueType  # 103
+"""PERMISSION_DENIED. The caller is not the one who may redeem the intent, or take it back."""
+ERROR_REASON_INTENT_PAYLOAD_DIFFERS: ErrorReason.ValueType  # 104
+"""FAILED_PRECONDITION. The digest of the parameters is not the one that the intent was registered with."""
+ERROR_REASON_REGISTRAR_NOT_ALLOWED: ErrorReason.ValueType  # 105
+"""PERMISSION_DENIED. Who registered the intent could not have the token itself now; `decisionId` tells why."""
+ERROR_REASON_TOO_MANY_INTENTS: ErrorReason.ValueType  # 106
+"""RESOURCE_EXHAUSTED. As many intents are open, or kept, as may be: of this registrar, or for this consumer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -65,6 +65,7 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "FACT_MISSING": errors.FactMissing,
     "CONDITION_NOT_MET": errors.ConditionNotMet,
     "APPROVAL_REQUIRED": errors.ApprovalRequired,
+    "ORIGIN_EXPIRES_SOON": errors.PreconditionFailed,
     "REVOKED": errors.PolicyDenied,
     "POLICY_INVALID": errors.PreconditionFailed,
     "POLICY_UNKNOWN": errors.NotFound,

@@ -54,6 +54,7 @@ REMEDIES: dict[str, str] = {
     "FACT_MISSING": "See what ListAccess names as missing: a part of the request, or a fact that somebody has to feed.",
     "CONDITION_NOT_MET": "Try again when the condition that ListAccess names is met; the decision id finds the rest.",
     "APPROVAL_REQUIRED": "Have somebody approve it, with `issuer approvals`; ask for that with `request_approval`.",
+    "ORIGIN_EXPIRES_SOON": "Get a new subject token, or have the intent or the window of access made anew.",
     "REVOKED": "Give the issuer's operator the decision id, and ask why; `issuer revocations list` shows it.",
     "POLICY_INVALID": "Mend the policy's files; `issuer policy check` shows the same faults.",
     "POLICY_UNKNOWN": "Choose a digest that `issuer policy status` lists.",

@@ -24,11 +24,12 @@ from issuer.core.errors import (
 from issuer.core.facts_needed import facts_needed
 from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import (
+    APPROVAL,
     APPROVAL_CANCELLED,
     APPROVAL_DENIED,
     APPROVAL_GIVEN,
     APPROVAL_REQUESTED,
-    ApprovalStep,
+    StepTaken,
 )
 from issuer.core.record import record_decision
 from issuer.ports import ClaimTaken, EpochMoved
@@ -152,8 +153,8 @@ class Approving:
                 return known
             self._check_bounds(caller, needed, now)
             question = self._question(asked, needed, decision_id, why, policy)
-            step = ApprovalStep(
-                APPROVAL_REQUESTED, question.id, 1, now, caller, question_text(question), question.over_at
+            step = StepTaken(
+                APPROVAL_REQUESTED, APPROVAL, question.id, 1, now, caller, question_text(question), question.over_at
             )
             try:
                 await self._ledger.write(record, step, within=asked.within, epoch=revocations.epoch)
@@ -201,8 +202,8 @@ class Approving:
             if isinstance(after, Refusal):
                 raise _refused(after)
             said = step._replace(scopes=after.given[-1].scopes) if answer.kind is StepKind.APPROVE else step
-            entry = ApprovalStep(
-                _EVENTS[answer.kind], known.id, after.number, now, by, step_text(said), known.question.over_at
+            entry = StepTaken(
+                _EVENTS[answer.kind], APPROVAL, known.id, after.number, now, by, step_text(said), known.question.over_at
             )
             try:
                 await self._ledger.write(entry, within=asked.within)

@@ -37,7 +37,7 @@ from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from issuer.core.access import Access
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
     from issuer.core.facts import FactKey, Facts
+    from issuer.core.origin import Origin
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
     from issuer.core.refusal_budget import RefusalBudget, RefusalPlan
@@ -112,10 +113,13 @@ class Wanted:
     Attributes:
         request: What is asked for, or why that cannot be read.
         validate_only: Decide, but mint nothing.
+        origin: Finds what the token will rest on beside the caller's own right; asked anew whenever it is decided
+            anew. Raises an IssuerError when there is no such thing any more.
     """
 
     request: TokenRequest | InvalidTokenRequest
     validate_only: bool = False
+    origin: Callable[[], Origin] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +257,8 @@ class Issuance:
             asked.trace.at(Step.FETCH_FACTS)
             facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
             asked.trace.at(Step.DECIDE)
-            decision = decide(policy, asked.caller, request, facts, asked.now, **context._asdict())  # 3
+            origin = None if wanted.origin is None else wanted.origin()  # 1
+            decision = decide(policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict())  # 3
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
         log_fields |= _considered(decision)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.approval_book import ApprovalBook
 from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_checkpoint
+from issuer.core.claim_books import ClaimBooks
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.refusal_budget import COUNT_EVERY_SECONDS, RefusalBudget
@@ -82,7 +83,7 @@ class LedgerKeeping:
         self.ledger = GroupCommit(
             ledger_engine(section),
             revocations=self.revocations,
-            approvals=self.approvals,
+            claims=ClaimBooks(self.approvals),
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",

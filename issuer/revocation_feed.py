@@ -141,10 +141,10 @@ class RevocationFeed:
 
     async def _dead_by(self, revocation: Revocation, audiences: frozenset[str]) -> AsyncIterator[DeadTokens]:
         selector = revocation.selector
-        if selector.rule is None and selector.policy is None:
+        if selector.rule is None and selector.policy is None and selector.basis is None:
             yield by_claims(revocation)
             return
-        for audience in sorted(audiences):  # which rule gave a token, and by which policy, is in the record alone
+        for audience in sorted(audiences):  # what gave a token, and what it rests on, is in the record alone
             narrowed = replace(selector, audience=audience)
             now = int(self._clock.now().timestamp())
             hits = await self._tokens.hits(narrowed, now, MAX_EXPANDED)

@@ -236,6 +236,8 @@ def document_of(stored: StoredDecision) -> dict[str, object]:
         "token_sha256": record.token_sha256.hex(),
         "audit": json.loads(record.audit or "null"),
         "approval": json.loads(record.approval or "null"),
+        "origin": json.loads(record.origin or "null"),
+        "status": record.status,
         "seq": stored.seq,
         "chain_position": stored.position,
     }

@@ -15,8 +15,8 @@ from issuer.cli.failure import ExitCode, fail
 from issuer.cli.ledger_loading import ConfigOption, FileOption, configuration, reader_of, section_of
 from issuer.cli.output import Output
 from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
-from issuer.core.approval_book import ApprovalBook
 from issuer.core.checkpoint import ledger_keys
+from issuer.core.claim_books import ClaimBooks
 from issuer.core.duration import parse_duration
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
@@ -163,7 +163,7 @@ async def _prune(section: LedgerSection, before: datetime, now: datetime) -> int
     ledger = GroupCommit(
         ledger_engine(section),
         revocations=LedgerRevocations(),
-        approvals=ApprovalBook(),
+        claims=ClaimBooks(),
         max_wait=section.max_wait,
         max_waiting=section.max_waiting,
         program="issuer ledger prune",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from issuer_api.v1 import admin_service_pb2 as pb
 
-_TEXTS = ("token_id", "workload", "application", "audience", "rule", "policy", "key_id")
+_TEXTS = ("token_id", "basis", "workload", "application", "audience", "rule", "policy", "key_id")
 _TIMES = ("issued_from", "issued_until")
 
 

@@ -36,6 +36,10 @@ SHOWN = 10
 def revoke(
     reason: Annotated[str, typer.Option(help="Why. It is kept in the ledger, for those who read it later.")],
     token: Annotated[str | None, typer.Option(help="One token, by its jti.")] = None,
+    basis: Annotated[
+        str | None,
+        typer.Option("--rests-on", help="approval/ID, intent/ID, access/ID; if delegated subject/SUB, actor/SUB."),
+    ] = None,
     workload: Annotated[str | None, typer.Option(help="A SPIFFE ID, or a pattern as policies have them.")] = None,
     application: Annotated[str | None, typer.Option(help="The application that tokens name.")] = None,
     audience: Annotated[str | None, typer.Option(help="Their audience.")] = None,
@@ -80,6 +84,7 @@ def revoke(
 
     selector = pb.TokenSelector(
         token_id=token,
+        basis=basis,
         workload=workload,
         application=application,
         audience=audience,

@@ -12,17 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from issuer.core.condition import Truth
-from issuer.core.decide import (
-    Allowed,
-    Inputs,
-    Obstacle,
-    find_rules,
-    grant_or_denial,
-    limits_on,
-    select,
-    unless_revoked,
-    with_reason,
-)
+from issuer.core.decide import find_rules, grant_or_denial, limits_on, select, unless_revoked, with_reason
 from issuer.core.decision import Denial
 from issuer.core.errors import Reason
 from issuer.core.evaluation import Evaluator
@@ -30,6 +20,7 @@ from issuer.core.facts_needed import NO_FACTS, facts_needed
 from issuer.core.lifetime import policy_limits, shortest
 from issuer.core.revocations import NOTHING_REVOKED
 from issuer.core.token_request import TokenRequest
+from issuer.core.weighing import Allowed, Inputs, Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,10 +28,10 @@ if TYPE_CHECKING:
 
     from issuer.core.caller import Caller
     from issuer.core.condition import Condition
-    from issuer.core.decide import Rules
     from issuer.core.facts import FactKey, Facts
     from issuer.core.policy import GrantRule, LimitRule, Policy, RiskTier
     from issuer.core.revocations import Revocations
+    from issuer.core.weighing import Rules
 
 INLINE = "condition"
 """What a condition without a name is called: its text is not the caller's to see."""

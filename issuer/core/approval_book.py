@@ -9,7 +9,8 @@ from issuer.core.approval_state import ApprovalRequest, Status, apply, begin
 from issuer.core.approval_text import question_from_text, step_from_text
 from issuer.core.approvals import NOTHING_APPROVED, Approvals
 from issuer.core.instants import microseconds
-from issuer.core.ledger_claims import approval_of_key
+from issuer.core.ledger_claims import step_of_key
+from issuer.core.ledger_entries import APPROVAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,6 @@ class ApprovalBook:
     """The requests for approval that can still matter. The ledger tells it every step, in the order it chose."""
 
     def __init__(self) -> None:
-        self.version = 0
         self._by_id: dict[str, ApprovalRequest] = {}
         self._by_caller: dict[str, dict[str, ApprovalRequest]] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -67,7 +67,7 @@ class ApprovalBook:
 
     def is_taken(self, key: str) -> bool:
         """Return whether a step is known to be made."""
-        step = approval_of_key(key)
+        step = step_of_key(APPROVAL, key)
         known = self._by_id.get(step[0]) if step else None
         return known is not None and step is not None and step[1] <= known.number
 
@@ -80,9 +80,9 @@ class ApprovalBook:
         """Take what was claimed, in the order of its versions."""
         news = False
         for row in rows:
-            self.version, news = row.version, True
-            if (step := approval_of_key(row.key)) is not None:
+            if (step := step_of_key(APPROVAL, row.key)) is not None:
                 self._take(row, *step)
+                news = True
         if not news:
             return
         self._forget(microseconds(now))

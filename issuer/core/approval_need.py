@@ -7,22 +7,12 @@ from typing import TYPE_CHECKING
 
 from issuer.core.approval_request import AskedFor, Need, asked_for
 from issuer.core.approvals import NOTHING_APPROVED, Approvals, approval_of
-from issuer.core.decide import (
-    Allowed,
-    Inputs,
-    Obstacle,
-    Refused,
-    decide,
-    find_rules,
-    grant_or_denial,
-    select,
-    unless_revoked,
-    with_reason,
-)
+from issuer.core.decide import decide, find_rules, grant_or_denial, select, unless_revoked, with_reason
 from issuer.core.decision import Denial, Grant
 from issuer.core.evaluation import Evaluator
 from issuer.core.instants import MICROSECOND
 from issuer.core.revocations import NOTHING_REVOKED
+from issuer.core.weighing import Inputs, Obstacle, Refused
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,9 +20,11 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.errors import Reason
     from issuer.core.facts import Facts
+    from issuer.core.origin import Origin
     from issuer.core.policy import Policy
     from issuer.core.revocations import Revocations
     from issuer.core.token_request import TokenRequest
+    from issuer.core.weighing import Allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +68,15 @@ def find_needed(
     *,
     revocations: Revocations = NOTHING_REVOKED,
     approvals: Approvals = NOTHING_APPROVED,
+    origin: Origin | None = None,
 ) -> Lacking:
     """Return what is decided now, and what somebody has to approve for more.
 
     The arguments are those of :func:`~issuer.core.decide.decide`.
     """
-    decision = decide(policy, caller, request, facts, now, revocations=revocations, approvals=approvals)
-    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now), revocations)
+    decision = decide(policy, caller, request, facts, now, revocations=revocations, approvals=approvals, origin=origin)
+    evaluator = Evaluator(policy, caller, request, facts, now)
+    inputs = Inputs(policy, caller, request, now, evaluator, revocations, origin=origin)
     rules, _ = find_rules(inputs)
     allowed = select(inputs, rules, Obstacle.APPROVAL)
     if isinstance(allowed, Refused):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from issuer.core.base64url import base64url
+from issuer.core.origin import OriginKind
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from issuer.core.caller import Caller
     from issuer.core.decision import Grant
+    from issuer.core.origin import Actor, Origin
 
 NBF_LEEWAY_SECONDS = 5
 """``nbf`` lies this far before ``iat``, for verifiers whose clocks are behind ours and that allow no leeway."""
@@ -33,7 +35,7 @@ class TokenProfile:
 
 
 class Claims(NamedTuple):
-    """The claims of one token. Times are whole Unix seconds.
+    """The claims of one token. Times are whole Unix seconds; ``client`` is ``None`` where it is the subject.
 
     A named tuple because one is made for every token and a frozen dataclass of this width costs three times as much.
     """
@@ -49,6 +51,11 @@ class Claims(NamedTuple):
     application: str | None
     certificate_thumbprint: str | None
     development: bool
+    client: str | None = None
+    actors: tuple[Actor, ...] = ()
+    details: str = ""
+    transaction: str = ""
+    grant_id: str = ""
 
     def payload(self) -> bytes:
         """Return the claims as compact UTF-8 JSON.
@@ -57,8 +64,9 @@ class Claims(NamedTuple):
         out is parsed and checked again before it is signed.
         """
         subject = _quoted(self.subject)
+        client = subject if self.client is None else _quoted(self.client)
         return (
-            f'{{"iss":{_quoted(self.issuer)},"sub":{subject},"client_id":{subject},"aud":{_quoted(self.audience)},'
+            f'{{"iss":{_quoted(self.issuer)},"sub":{subject},"client_id":{client},"aud":{_quoted(self.audience)},'
             f'"exp":{self.expires_at},"iat":{self.issued_at},"nbf":{self.not_before},"jti":{_quoted(self.token_id)},'
             f'"scope":{_quoted(" ".join(self.scopes))}{self._optional_members()}}}'
         ).encode("ascii")
@@ -71,7 +79,22 @@ class Claims(NamedTuple):
             members += f',"cnf":{{"x5t#S256":{_quoted(self.certificate_thumbprint)}}}'
         if self.development:
             members += ',"dev":true'
-        return members
+        return members + self._members_of_origin()
+
+    def _members_of_origin(self) -> str:
+        members = f',"act":{_act(self.actors)}' if self.actors else ""
+        if self.details:
+            members += f',"authorization_details":{self.details}'
+        if self.transaction:
+            members += f',"txn":{_quoted(self.transaction)}'
+        return members + (f',"grant_id":{_quoted(self.grant_id)}' if self.grant_id else "")
+
+
+def _act(actors: tuple[Actor, ...]) -> str:
+    """Return the ``act`` claim: the current actor, and in it who acted before (RFC 8693 section 4.1)."""
+    (subject, issuer), before = actors[0], actors[1:]
+    inner = f',"act":{_act(before)}' if before else ""
+    return f'{{"sub":{_quoted(subject)},"iss":{_quoted(issuer)}{inner}}}'
 
 
 def build_claims(grant: Grant, caller: Caller, profile: TokenProfile, token_id: str, now: datetime) -> Claims:
@@ -82,7 +105,8 @@ def build_claims(grant: Grant, caller: Caller, profile: TokenProfile, token_id: 
 
     Args:
         grant: What policy allowed.
-        caller: Who asked, verified; becomes ``sub`` and ``client_id`` (RFC 9068 section 2.2, client credentials).
+        caller: Who asked, verified; becomes ``client_id`` and, unless what the token rests on says otherwise, ``sub``
+            (RFC 9068 section 2.2).
         profile: What every token of this issuer says.
         token_id: The ``jti``.
         now: The time of the decision, UTC.
@@ -90,7 +114,7 @@ def build_claims(grant: Grant, caller: Caller, profile: TokenProfile, token_id: 
     issued_at = int(now.timestamp())
     return Claims(
         issuer=profile.issuer,
-        subject=str(caller.spiffe_id),
+        subject=str(caller.spiffe_id) if grant.origin is None else grant.origin.subject,
         audience=grant.audience,
         expires_at=issued_at + int(grant.lifetime.total_seconds()),
         issued_at=issued_at,
@@ -100,4 +124,15 @@ def build_claims(grant: Grant, caller: Caller, profile: TokenProfile, token_id: 
         application=grant.application,
         certificate_thumbprint=base64url(caller.certificate_sha256) if grant.bind_certificate else None,
         development=profile.development,
+        **({} if grant.origin is None else _of_origin(grant.origin, str(caller.spiffe_id))),
     )
+
+
+def _of_origin(origin: Origin, client: str) -> dict[str, Any]:
+    return {
+        "client": client,
+        "actors": origin.actors,
+        "details": origin.details,
+        "transaction": origin.transaction,
+        "grant_id": origin.id if origin.kind is OriginKind.ACCESS else "",
+    }

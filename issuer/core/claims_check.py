@@ -7,7 +7,8 @@
    sections 3.1 and 3.11).
 2. The payload is one JSON object, no member twice (RFC 7519 section 4), with exactly the claims that this decision
    calls for.
-3. ``iss``, ``jti`` and ``dev`` are ours; ``sub`` and ``client_id`` are the verified caller.
+3. ``iss``, ``jti`` and ``dev`` are ours; ``client_id`` is the verified caller, and so is ``sub``, unless what the token
+   rests on names another subject: then the outermost ``act`` is the caller.
 4. ``aud`` is one string: the audience that was asked for and granted.
 5. ``scope`` is exactly what was granted, and nothing that was not asked for.
 6. ``application`` is the granted one.
@@ -15,6 +16,8 @@
    request and the caller's certificate allow. Only an exception of policy lets it outlive the certificate, and never
    a token that is bound to it.
 8. ``cnf`` is there if and only if the grant binds, and names the caller's certificate.
+9. ``act``, ``authorization_details``, ``txn`` and ``grant_id`` are those of what the token rests on; no scope and no
+   second of life goes beyond it.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
     from issuer.core.decision import Grant
+    from issuer.core.origin import Origin
     from issuer.core.token_request import TokenRequest
 
 _ALGORITHMS = frozenset({"ES256", "RS256"})
@@ -70,12 +74,14 @@ def check_claims(
     _check_header(header)  # 1
     claims = _read_object(payload, "payload")
     _check_members(claims, grant, profile)  # 2
-    _check_parties(claims, caller, profile, token_id)  # 3
+    _check_parties(claims, grant, caller, profile, token_id)  # 3
     _check_audience(claims, grant, request)  # 4
     _check_scope(claims, grant, request)  # 5
     _check_application(claims, grant, request)  # 6
     _check_times(claims, grant, caller, request, now)  # 7
     _check_binding(claims, grant, caller, request)  # 8
+    if grant.origin is not None:
+        _check_origin(claims, grant.origin, caller)  # 9
 
 
 @lru_cache(maxsize=64)  # the same few headers for every token; a refusal is not cached
@@ -99,11 +105,15 @@ def _check_members(claims: dict[str, Any], grant: Grant, profile: TokenProfile) 
         expected.add("cnf")
     if profile.development:
         expected.add("dev")
+    if (origin := grant.origin) is not None:
+        optional = {"act": origin.actors, "authorization_details": origin.details, "txn": origin.transaction}
+        optional["grant_id"] = origin.id if origin.kind.value == "access" else ""
+        expected.update(claim for claim, value in optional.items() if value)
     if unexpected := claims.keys() ^ expected:
         raise ClaimsMismatch(", ".join(sorted(unexpected)), "is missing or not called for")
 
 
-def _check_parties(claims: dict[str, Any], caller: Caller, profile: TokenProfile, token_id: str) -> None:
+def _check_parties(claims: dict[str, Any], grant: Grant, caller: Caller, profile: TokenProfile, token_id: str) -> None:
     if claims["iss"] != profile.issuer:
         raise ClaimsMismatch("iss", "is not this issuer")
     if not token_id or claims["jti"] != token_id:
@@ -111,9 +121,10 @@ def _check_parties(claims: dict[str, Any], caller: Caller, profile: TokenProfile
     if claims.get("dev", True) is not True:
         raise ClaimsMismatch("dev", "is not true")
     identity = str(caller.spiffe_id)
-    for claim in ("sub", "client_id"):
-        if claims[claim] != identity:
-            raise ClaimsMismatch(claim, "is not the verified caller")
+    if claims["client_id"] != identity:
+        raise ClaimsMismatch("client_id", "is not the verified caller")
+    if claims["sub"] != (identity if grant.origin is None else grant.origin.subject):
+        raise ClaimsMismatch("sub", "is not the verified caller or whom it acts for")
 
 
 def _check_audience(claims: dict[str, Any], grant: Grant, request: TokenRequest) -> None:
@@ -169,6 +180,37 @@ def _check_binding(claims: dict[str, Any], grant: Grant, caller: Caller, request
     thumbprint = urlsafe_b64encode(caller.certificate_sha256).decode("ascii").rstrip("=")
     if len(caller.certificate_sha256) != 32 or claims["cnf"] != {"x5t#S256": thumbprint}:  # noqa: PLR2004 - SHA-256
         raise ClaimsMismatch("cnf", "is not the caller's certificate")
+
+
+def _check_origin(claims: dict[str, Any], origin: Origin, caller: Caller) -> None:
+    if not set(claims["scope"].split(" ")).issubset(origin.scopes):
+        raise ClaimsMismatch("scope", "has what the token's origin does not have")
+    if claims["exp"] * 1_000_000 > origin.until:
+        raise ClaimsMismatch("exp", "is after the end of the token's origin")
+    if origin.bind and "cnf" not in claims:
+        raise ClaimsMismatch("cnf", "is missing, and the token's origin was bound")
+    actors = _actors(claims.get("act"))
+    if actors != [tuple(actor) for actor in origin.actors]:
+        raise ClaimsMismatch("act", "is not the chain of the token's origin")
+    if claims["sub"] != claims["client_id"] and (not actors or actors[0][0] != str(caller.spiffe_id)):
+        raise ClaimsMismatch("act", "does not begin with the caller, who is not the subject")
+    if claims.get("authorization_details") != (json.loads(origin.details) if origin.details else None):
+        raise ClaimsMismatch("authorization_details", "are not those of the token's origin")
+    if claims.get("txn", "") != origin.transaction:
+        raise ClaimsMismatch("txn", "is not that of the token's origin")
+    if claims.get("grant_id", origin.id) != origin.id:
+        raise ClaimsMismatch("grant_id", "is not that of the token's origin")
+
+
+def _actors(act: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - what a JSON member holds
+    """Return the chain of an ``act`` claim, the outermost first (RFC 8693 section 4.1)."""
+    chain = []
+    while act is not None:
+        if not isinstance(act, dict) or not {"sub", "iss"} <= act.keys() <= {"sub", "iss", "act"}:
+            raise ClaimsMismatch("act", "is not made of sub, iss and the act before")
+        chain.append((act["sub"], act["iss"]))
+        act = act.get("act")
+    return chain
 
 
 def _read_object(encoded: bytes, part: str) -> dict[str, Any]:

@@ -31,6 +31,9 @@ The rules, in order:
     risk tier of one of its scopes demands it.
 14. A token that a revocation hits is not issued while that stops issuance. No other grant or scope takes its place:
     what was revoked does not come back by another way.
+15. What a token rests on beside the caller's own right (another token, an intent, a window of access) only takes away:
+    a scope that it does not have is refused like one that no grant names, the token lives no longer than it, and is
+    bound if it says so.
 
 What the caller of :func:`decide` must still do: verify the caller, fetch what
 :func:`~issuer.core.facts_needed.facts_needed` names, record the decision, check the finished claims.
@@ -38,49 +41,38 @@ What the caller of :func:`decide` must still do: verify the caller, fetch what
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from issuer.core.approvals import NO_LOOK, NOTHING_APPROVED, ApprovalLook, look_for
+from issuer.core.approvals import NOTHING_APPROVED, look_for
 from issuer.core.candidates import find_candidates, is_in_force
 from issuer.core.condition import Truth
 from issuer.core.decision import Denial, Grant, LifetimeBound, shadow_of
 from issuer.core.errors import Reason
 from issuer.core.evaluation import Evaluator
 from issuer.core.instants import microseconds
-from issuer.core.lifetime import Limit, policy_limits, request_limit, shortest, svid_limit
+from issuer.core.lifetime import Limit, origin_limit, policy_limits, request_limit, shortest, svid_limit
+from issuer.core.origin import basis_of
 from issuer.core.policy import Mode
 from issuer.core.revocation import Issued
 from issuer.core.revocations import NOTHING_REVOKED
+from issuer.core.weighing import Allowed, Applying, Inputs, Obstacle, Refused, Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
 
     from issuer.core.approvals import Approvals
     from issuer.core.caller import Caller
     from issuer.core.condition import Condition
     from issuer.core.facts import Facts
+    from issuer.core.origin import Origin
     from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
     from issuer.core.revocations import Revocations
     from issuer.core.token_request import TokenRequest
 
 MAX_RULE_IDS = 16
 """How many rules a denial names; a record has to stay small, and the first ones are enough to find the rest."""
-
-
-class Obstacle:
-    """What can keep a rule that speaks of the request from giving a token.
-
-    Bits of a plain ``int``: the standard library's flags cost a microsecond for each operation.
-    """
-
-    NONE: Final = 0
-    DATES: Final = 1
-    GRANT_TYPE: Final = 2
-    UNKNOWN: Final = 4
-    FALSE: Final = 8
-    APPROVAL: Final = 16
 
 
 _REASONS: Final = (  # 10
@@ -92,57 +84,6 @@ _REASONS: Final = (  # 10
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What one decision is made from."""
-
-    policy: Policy
-    caller: Caller
-    request: TokenRequest
-    now: datetime
-    evaluator: Evaluator
-    revocations: Revocations = NOTHING_REVOKED
-    approvals: ApprovalLook = NO_LOOK
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The candidates that count: grants with the obstacles that are seen without evaluating a condition."""
-
-    grants: Sequence[tuple[GrantRule, int]]
-    prohibitions: Sequence[ProhibitionRule]
-    limits: Sequence[LimitRule]
-
-
-@dataclass(frozen=True, slots=True)
-class _Applying:
-    """Rules 5 to 7 leave these: the application, and the rules that apply to it."""
-
-    application: str | None
-    grants: Sequence[GrantRule]
-    prohibitions: Sequence[ProhibitionRule]
-    limits: Sequence[LimitRule]
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """Rules 5 to 9 let this through: the grants that give each scope, in the order of the request, and the limits."""
-
-    application: str | None
-    by_scope: Mapping[str, Sequence[GrantRule]]
-    limits: Sequence[LimitRule]
-    refused_scopes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Rules 5 to 9 refuse."""
-
-    reason: Reason
-    scopes: tuple[str, ...]
-    rule_ids: Sequence[str]
-
-
 def decide(
     policy: Policy,
     caller: Caller,
@@ -152,14 +93,17 @@ def decide(
     *,
     revocations: Revocations = NOTHING_REVOKED,
     approvals: Approvals = NOTHING_APPROVED,
+    origin: Origin | None = None,
 ) -> Grant | Denial:
     """Return what ``policy`` says to ``request`` at ``now`` (timezone-aware).
 
     ``caller`` is trusted to be verified: only its ID and the end of its SVID are read. ``facts`` may hold more than is
     needed, and may lack what is: that is then missing. ``approvals`` are context: they remove one obstacle, no other.
+    ``origin`` is trusted to be what it says: whoever made it looked at it.
     """
     look = look_for(approvals, policy, caller, request, now)
-    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now), revocations, look)
+    evaluator = Evaluator(policy, caller, request, facts, now)
+    inputs = Inputs(policy, caller, request, now, evaluator, revocations, look, origin)
     enforced, with_audited = find_rules(inputs)
     answer = _answer(inputs, enforced)
     if with_audited is not None:
@@ -223,7 +167,7 @@ def select(inputs: Inputs, rules: Rules, ignored: int) -> Allowed | Refused:
         if grant.application in (None, application) and _holds(inputs, grant.conditions, application, ignored)  # 7
     ]
     limits = [rule for rule in rules.limits if _applies(inputs, rule, application, ignored)]
-    return _select_scopes(inputs, _Applying(application, serving, prohibitions, limits), ignored)
+    return _select_scopes(inputs, Applying(application, serving, prohibitions, limits), ignored)
 
 
 def _applies(inputs: Inputs, rule: ProhibitionRule | LimitRule, application: str | None, ignored: int) -> bool:
@@ -238,13 +182,13 @@ def _holds(inputs: Inputs, conditions: Iterable[Condition], application: str | N
     return truth is Truth.TRUE or bool(ignored & (Obstacle.UNKNOWN if truth is Truth.UNKNOWN else Obstacle.FALSE))
 
 
-def _select_scopes(inputs: Inputs, applying: _Applying, ignored: int) -> Allowed | Refused:
+def _select_scopes(inputs: Inputs, applying: Applying, ignored: int) -> Allowed | Refused:
     request = inputs.request
     prohibited = {scope for rule in applying.prohibitions for scope in rule.scopes or ()}
     by_scope = {
         scope: [grant for grant in applying.grants if scope in grant.scopes]
         for scope in request.scopes
-        if scope not in prohibited
+        if scope not in prohibited and (inputs.origin is None or scope in inputs.origin.scopes)  # 15
     }
     granted = {  # 8
         scope: giving
@@ -258,7 +202,7 @@ def _select_scopes(inputs: Inputs, applying: _Applying, ignored: int) -> Allowed
     return Allowed(applying.application, granted, applying.limits, refused)
 
 
-def _requirements_hold(inputs: Inputs, applying: _Applying, scope: str, ignored: int) -> bool:
+def _requirements_hold(inputs: Inputs, applying: Applying, scope: str, ignored: int) -> bool:
     rule = inputs.policy.audiences[inputs.request.audience].scopes[scope]
     tier = inputs.policy.risk_tiers[rule.risk]
     required = [tier.requires, *(limit.requires for limit in limits_on(applying.limits, scope))]
@@ -312,6 +256,7 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
         approval=inputs.approvals.used(allowed.by_scope, allowed.application),
+        origin=inputs.origin,
     )
 
 
@@ -328,6 +273,8 @@ def unless_revoked(inputs: Inputs, answer: Grant | Denial) -> Grant | Denial:
         policy=inputs.policy.digest,
         key=revocations.key_id,
         time=microseconds(inputs.now),
+        basis=basis_of(answer.origin, answer.approval),
+        ancestors=inputs.origin.ancestors if inputs.origin else (),
     )
     if (stop := revocations.stopping(token)) is None:
         return answer
@@ -371,19 +318,23 @@ def terms_of(inputs: Inputs, grant: GrantRule, scope: str, limits: Iterable[Limi
         terms.append(svid_limit(inputs.caller.not_after, inputs.now))
     if inputs.request.ttl is not None:
         terms.append(request_limit(inputs.request.ttl))
+    if inputs.origin is not None:  # 15
+        terms.append(origin_limit(inputs.origin.until, inputs.now))
     return terms
 
 
 def _too_short(bound: LifetimeBound) -> Reason:
     """Return why a token would be too short; a rule's own terms cannot be (rule 4, and the promise of ``min_ttl``)."""
+    if bound is LifetimeBound.ORIGIN:
+        return Reason.ORIGIN_EXPIRES_SOON
     return Reason.REQUEST_INVALID if bound is LifetimeBound.REQUEST else Reason.SVID_EXPIRES_SOON
 
 
 def is_bound(inputs: Inputs, granted: Iterable[str]) -> bool:
-    """Return whether a token with these scopes is bound to the certificate: the caller asked, or a tier demands it."""
+    """Return whether a token with these scopes is bound to the certificate: the caller, an origin or a tier says so."""
     scopes = inputs.policy.audiences[inputs.request.audience].scopes
     required = (inputs.policy.risk_tiers[scopes[scope].risk].binding_required for scope in granted)
-    return inputs.request.bind_certificate or any(required)
+    return inputs.request.bind_certificate or (inputs.origin is not None and inputs.origin.bind) or any(required)
 
 
 def _denial(inputs: Inputs, refused: Refused) -> Denial:
@@ -395,4 +346,5 @@ def _denial(inputs: Inputs, refused: Refused) -> Denial:
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
         approval=inputs.approvals.found,
+        origin=inputs.origin,
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from issuer.core.approvals import Approved
     from issuer.core.errors import Reason
     from issuer.core.facts import Fact
+    from issuer.core.origin import Origin
     from issuer.core.token_request import GrantType
 
 
@@ -28,6 +29,7 @@ class LifetimeBound(StrEnum):
     LIMIT = "limit"
     LEGACY = "legacy"
     APPROVAL = "approval"
+    ORIGIN = "origin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Grant:
         facts: The facts that conditions mentioned.
         shadow: What rules in audit mode would have changed; ``None`` for nothing.
         approval: The approval that it rests on; ``None`` when it needed none.
+        origin: What the token rests on beside the caller's own right; ``None`` for nothing.
     """
 
     audience: str
@@ -86,6 +89,7 @@ class Grant:
     facts: tuple[Fact, ...] = ()
     shadow: Shadow | None = None
     approval: Approved | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Denial:
         facts: The facts that conditions mentioned.
         shadow: What rules in audit mode would have changed; ``None`` for nothing.
         approval: The approval that was there and was not enough; ``None`` for none.
+        origin: What the token would have rested on; ``None`` for nothing.
     """
 
     reason: Reason
@@ -111,6 +116,7 @@ class Denial:
     facts: tuple[Fact, ...] = ()
     shadow: Shadow | None = None
     approval: Approved | None = None
+    origin: Origin | None = None
 
 
 def shadow_of(answer: Grant | Denial, other: Grant | Denial) -> Shadow | None:

@@ -20,6 +20,7 @@ _TEXTS = {
     Reason.CONDITION_NOT_MET: "a condition of the policy is not met now",
     Reason.APPROVAL_REQUIRED: "somebody has to approve this first",
     Reason.REVOKED: "this was revoked; the issuer's operator knows why and can lift it",
+    Reason.ORIGIN_EXPIRES_SOON: "what the token would rest on ends before the shortest lifetime that this issuer gives",
     Reason.REQUEST_INVALID: "the lifetime asked for is below the shortest that this issuer gives",
     Reason.SVID_EXPIRES_SOON: "the caller's SVID expires too soon: ask again once it was rotated",
 }

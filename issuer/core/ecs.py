@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from issuer.core.instants import moment
-from issuer.core.ledger_entries import ApprovalStep, Event, RevocationLifted, RevocationMade
+from issuer.core.ledger_entries import Event, RevocationLifted, RevocationMade, StepTaken
 from issuer.core.record import DecisionRecord, Flag, Outcome
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def ecs_document(entry: Entry) -> dict[str, object] | None:
         return _decision(entry)
     if isinstance(entry, Event):
         return _event(entry)
-    if isinstance(entry, ApprovalStep):
+    if isinstance(entry, StepTaken):
         return _event(entry.event())
     if isinstance(entry, RevocationMade):
         return _event(entry.event(0, 0))  # which number it has is the ledger's own matter
@@ -86,6 +86,8 @@ def _said(record: DecisionRecord) -> dict[str, object]:
         "token_id": record.token_id,
         "token_sha256": record.token_sha256.hex(),
         "approval": json.loads(record.approval or "null"),
+        "origin": json.loads(record.origin or "null"),
+        "status": record.status,
         "expires_at": None if record.expires_at is None else _time(record.expires_at * 1_000_000),
     }
 

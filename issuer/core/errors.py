@@ -84,6 +84,7 @@ class Reason(StrEnum):
     CONDITION_NOT_MET = "CONDITION_NOT_MET"
     APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
     REVOKED = "REVOKED"
+    ORIGIN_EXPIRES_SOON = "ORIGIN_EXPIRES_SOON"
 
     # The administration of policy, facts and revocations.
     POLICY_INVALID = "POLICY_INVALID"

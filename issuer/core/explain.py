@@ -15,7 +15,7 @@ from issuer.core.candidates import find_candidates
 from issuer.core.condition import Truth
 from issuer.core.condition_parts import conjuncts_of, parts_of
 from issuer.core.condition_text import ConditionError
-from issuer.core.decide import Inputs, Obstacle, decide, find_rules
+from issuer.core.decide import decide, find_rules
 from issuer.core.decision import Denial, Grant
 from issuer.core.duration import format_duration
 from issuer.core.errors import Reason
@@ -23,6 +23,7 @@ from issuer.core.evaluation import Evaluator
 from issuer.core.explain_scopes import explain_scopes, lacking
 from issuer.core.explanation import ConditionReport, Explanation, RuleReport
 from issuer.core.policy import Mode
+from issuer.core.weighing import Inputs, Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 
     from issuer.core.caller import Caller
     from issuer.core.condition import Condition, Context
-    from issuer.core.decide import Rules
     from issuer.core.explanation import ScopeReport
     from issuer.core.facts import Facts
     from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
     from issuer.core.token_request import TokenRequest
+    from issuer.core.weighing import Rules
 
 MAX_NEAREST: Final = 3
 _TAKES_AWAY: Final = {

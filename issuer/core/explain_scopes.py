@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from issuer.core.decide import Allowed, Obstacle, is_bound, limits_on, longest, select, terms_of, without_too_short
+from issuer.core.decide import is_bound, limits_on, longest, select, terms_of, without_too_short
 from issuer.core.explanation import ScopeReport
 from issuer.core.nearest import nearest
+from issuer.core.weighing import Allowed, Obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from issuer.core.decide import Inputs, Rules
     from issuer.core.explanation import RuleReport
+    from issuer.core.weighing import Inputs, Rules
 
 
 def explain_scopes(inputs: Inputs, rules: Rules, reports: Sequence[RuleReport]) -> tuple[ScopeReport, ...]:

@@ -1,7 +1,8 @@
 """What an entry of the ledger takes that nobody can take again: a claim is written once, with its entry or not at all.
 
-A claim's key names a step of something: ``approval/<request>/<number>``. Of two entries that would make the same step
-one is written; who wanted the other looks again. A claim whose time was over when it is made again is none.
+A claim's key names a step of something: ``approval/<id>/<number>``, and so of intents and windows of access. Of two
+entries that would make the same step one is written; who wanted the other looks again. A claim whose time was over when
+it is made again is none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from uuid import UUID
 
 from issuer.core.approval_state import Step, StepKind
 from issuer.core.approval_text import question_from_text, step_text
-from issuer.core.ledger_entries import ApprovalStep
+from issuer.core.ledger_entries import APPROVAL, StepTaken, detail
+from issuer.core.origin import origin_from_text
 from issuer.core.record import DecisionRecord
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
     from issuer.core.ledger_entries import Entry
 
-_APPROVAL: Final = "approval"
 _QUESTION: Final = "question"
 
 
@@ -53,16 +54,16 @@ class ClaimRow(NamedTuple):
     expires_at: int
 
 
-def approval_key(request: str, number: int) -> str:
-    """Return the key of a step of a request for approval."""
-    return f"{_APPROVAL}/{request}/{number}"
+def step_key(of: str, name: str, number: int) -> str:
+    """Return the key of a step of something, which is one of :data:`~issuer.core.ledger_entries.STEPS_OF`."""
+    return f"{of}/{name}/{number}"
 
 
-def approval_of_key(key: str) -> tuple[str, int] | None:
-    """Return the request and the number of :func:`approval_key`; ``None`` for what is none."""
+def step_of_key(of: str, key: str) -> tuple[str, int] | None:
+    """Return the id and the number of :func:`step_key`; ``None`` for the key of anything else."""
     kind, _, rest = key.partition("/")
-    request, _, number = rest.partition("/")
-    return (request, int(number)) if kind == _APPROVAL else None
+    name, _, number = rest.partition("/")
+    return (name, int(number)) if kind == of else None
 
 
 def claims_of(entries: Iterable[Entry]) -> list[Claim]:
@@ -71,27 +72,36 @@ def claims_of(entries: Iterable[Entry]) -> list[Claim]:
 
 
 def _claims_of(entry: Entry) -> Iterator[Claim]:
-    if isinstance(entry, ApprovalStep):
-        if entry.number == 1:
+    if isinstance(entry, StepTaken):
+        if entry.of == APPROVAL and entry.number == 1:
             # Two that ask the same at the same moment, at two issuers perhaps, ask once.
             question = question_from_text(entry.detail)
             key = f"{_QUESTION}/{question.asked.digest}/{question.follows}"
             yield Claim(key, entry.time, entry.actor, "", question.pending_until)
-        key = approval_key(entry.request, entry.number)
+        key = step_key(entry.of, entry.id, entry.number)
         yield Claim(key, entry.time, entry.actor, entry.detail, entry.expires_at)
-    elif isinstance(entry, DecisionRecord) and entry.approval and entry.token_id:  # nothing is used up without a token
-        yield use_claim(entry.approval, entry.decision_id, entry.time, entry.caller)
+    elif isinstance(entry, DecisionRecord) and entry.token_id:  # nothing is used up without a token
+        yield from uses(entry.approval, entry.origin, entry.decision_id, entry.time, entry.caller)
 
 
-def use_claim(approval: str, decision_id: bytes, time: int, caller: str) -> Claim:
-    """Return what a decision takes that a token came of.
+def uses(approval: str, origin: str, decision_id: bytes, time: int, caller: str) -> Iterator[Claim]:
+    """Yield what a decision takes that a token came of.
 
     Args:
         approval: What its record holds of the approval.
+        origin: What it holds of the origin.
         decision_id: Its id.
         time: When it was made.
         caller: For whom.
+
+    Raises:
+        ValueError, KeyError, TypeError: A text is of another kind.
     """
-    approved = json.loads(approval)
-    used = Step(StepKind.USE, caller, decision=str(UUID(bytes=decision_id)))
-    return Claim(approval_key(approved["id"], approved["number"]), time, caller, step_text(used), approved["until"])
+    decision = str(UUID(bytes=decision_id))
+    if approval:
+        approved = json.loads(approval)
+        used = step_text(Step(StepKind.USE, caller, decision=decision))
+        yield Claim(step_key(APPROVAL, approved["id"], approved["number"]), time, caller, used, approved["until"])
+    if (rests_on := origin_from_text(origin)) is not None and rests_on.number:
+        used = detail({"decision": decision, "kind": "use"})
+        yield Claim(step_key(rests_on.kind.value, rests_on.id, rests_on.number), time, caller, used, rests_on.over_at)

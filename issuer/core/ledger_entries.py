@@ -100,21 +100,23 @@ class RevocationLifted(NamedTuple):
         return Event(REVOCATION_LIFTED, self.time, self.actor, detail({"id": self.id, "version": version}))
 
 
-class ApprovalStep(NamedTuple):
-    """A step of a request for approval: that it was made, or an answer to it.
+class StepTaken(NamedTuple):
+    """A step of something that lasts: a request for approval, an intent, a window of access.
 
     Attributes:
         kind: The kind of its event, one of those below.
-        request: The id of the request.
-        number: Which step of it this is, from 1; each is written once.
+        of: What it is a step of: one of :data:`STEPS_OF`.
+        id: The id of that.
+        number: Which step of it this is, from 1; each is taken once.
         time: Microseconds since 1970 UTC.
-        actor: The SPIFFE ID of who made it.
-        detail: What it says, as canonical JSON (:mod:`issuer.core.approval_text`).
-        expires_at: When nothing of the request matters any more, microseconds since 1970 UTC.
+        actor: The SPIFFE ID of who made it; empty for the issuer itself.
+        detail: What it says, as canonical JSON.
+        expires_at: When nothing of it matters any more, microseconds since 1970 UTC.
     """
 
     kind: str
-    request: str
+    of: str
+    id: str
     number: int
     time: int
     actor: str
@@ -123,7 +125,8 @@ class ApprovalStep(NamedTuple):
 
     def event(self) -> Event:
         """Return what is chained."""
-        members = {"request": self.request, "number": self.number, "said": json.loads(self.detail)}
+        said = json.loads(self.detail)
+        members = {STEPS_OF[self.of]: self.id, "number": self.number, "over": self.expires_at, "said": said}
         return Event(self.kind, self.time, self.actor, detail(members))
 
 
@@ -140,16 +143,14 @@ class Sweep(NamedTuple):
 
 
 Entry: TypeAlias = (
-    DecisionRecord
-    | Event
-    | KeptPolicy
-    | Checkpoint
-    | PrunedTo
-    | Sweep
-    | RevocationMade
-    | RevocationLifted
-    | ApprovalStep
+    DecisionRecord | Event | KeptPolicy | Checkpoint | PrunedTo | Sweep | RevocationMade | RevocationLifted | StepTaken
 )
+
+APPROVAL: Final = "approval"
+INTENT: Final = "intent"
+ACCESS: Final = "access"
+STEPS_OF: Final = {APPROVAL: "request", INTENT: "intent", ACCESS: "access"}
+"""What has steps, and the name of its id in their events."""
 
 WRITER_STARTED: Final = "writer_started"
 POLICY_IN_FORCE: Final = "policy_in_force"
@@ -162,6 +163,8 @@ APPROVAL_REQUESTED: Final = "approval_requested"
 APPROVAL_GIVEN: Final = "approval_given"
 APPROVAL_DENIED: Final = "approval_denied"
 APPROVAL_CANCELLED: Final = "approval_cancelled"
+STEPS: Final = dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL)
+"""The kinds of event that tell of a step, and of what."""
 
 
 def detail(values: Mapping[str, object]) -> str:

@@ -26,7 +26,7 @@ class Limit:
         lifetime: In whole seconds; not positive when its end has passed.
         bound: The kind of input that set it.
         rule: Which one: the id of a rule, or the name of an audience, a scope or a tier; empty for the request, the
-            SVID and an approval.
+            SVID, an approval and an origin.
     """
 
     lifetime: timedelta
@@ -48,6 +48,11 @@ def approval_limit(until: int, ttl: int | None, now: datetime) -> Limit:
     """Return the limit that an approval sets: the rest of its life, or what an approver shortened it to."""
     rest = _whole_seconds(moment(until) - now)
     return Limit(rest if ttl is None else min(rest, timedelta(seconds=ttl)), LifetimeBound.APPROVAL)
+
+
+def origin_limit(until: int, now: datetime) -> Limit:
+    """Return the limit that what a token rests on sets: the rest of its life."""
+    return Limit(_whole_seconds(moment(until) - now), LifetimeBound.ORIGIN)
 
 
 def policy_limits(

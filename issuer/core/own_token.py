@@ -12,9 +12,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from issuer.core.base64url import base64url_decoded
 from issuer.core.checkpoint import ledger_keys
+from issuer.core.origin import Actor
 from issuer.core.token import TOKEN_TYPE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 _HALF: Final = 32
@@ -36,6 +39,10 @@ class OwnToken(NamedTuple):
     expires_at: int
     application: str
     certificate_thumbprint: str
+    actors: tuple[Actor, ...] = ()
+    transaction: str = ""
+    grant_id: str = ""
+    details: str = ""
 
 
 class OwnTokens:
@@ -102,4 +109,14 @@ def _token(key_id: str, claims: dict[str, Any], issuer: str) -> OwnToken | None:
         expires_at=claims["exp"],
         application=claims.get("application", ""),
         certificate_thumbprint=claims.get("cnf", {}).get("x5t#S256", ""),
+        actors=tuple(_actors(claims.get("act"))),
+        transaction=claims.get("txn", ""),
+        grant_id=claims.get("grant_id", ""),
+        details=json.dumps(claims["authorization_details"]) if "authorization_details" in claims else "",
     )
+
+
+def _actors(act: dict[str, Any] | None) -> Iterator[Actor]:
+    while act is not None:
+        yield Actor(act["sub"], act["iss"])
+        act = act.get("act")

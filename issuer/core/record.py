@@ -17,6 +17,7 @@ from issuer.core.approval_text import approval_text
 from issuer.core.decision import Denial, Grant
 from issuer.core.fact_text import facts_text
 from issuer.core.instants import MICROSECOND, microseconds
+from issuer.core.origin import origin_text
 from issuer.core.token_request import intent_text
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class DecisionRecord(NamedTuple):
         token_sha256: Over the token's text.
         audit: What rules in audit mode would have changed.
         approval: The approval that it rests on, or that was not enough, as JSON of :mod:`issuer.core.approval_text`.
+        origin: What else it rests on, as JSON of :mod:`issuer.core.origin`.
+        status: Where its status is kept: the number of a status list times the length of one, plus the index in it.
     """
 
     decision_id: bytes
@@ -122,6 +125,8 @@ class DecisionRecord(NamedTuple):
     token_sha256: bytes
     audit: str
     approval: str = ""
+    origin: str = ""
+    status: int | None = None
 
 
 PERSONAL: Final = ("peer", "intent")
@@ -187,6 +192,7 @@ def record_decision(
         token_sha256=minted.sha256 if minted else b"",
         audit=_shadow_text(decision.shadow),
         approval=approval_text(decision.approval),
+        origin=origin_text(decision.origin),
     )
 
 

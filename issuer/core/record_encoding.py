@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 WITH_APPROVAL: Final = 2
 """The version of a decision that read an approval: the others are encoded as before there were any."""
+WITH_ORIGIN: Final = 3
+"""The version of a decision with an origin or a status, likewise."""
 DECISION: Final = "decision"
 SALT_BYTES: Final = 16
 FIRST: Final = bytes(32)
 """What the hash of a chain's first entry covers in the place of the one before."""
 
+_FIELDS: Final = len(DecisionRecord._fields)
+_FIELDS_OF: Final = {VERSION: _FIELDS - 3, WITH_APPROVAL: _FIELDS - 2, WITH_ORIGIN: _FIELDS}
+"""How many fields each version has: those that came later are left out."""
 _PERSONAL: Final = tuple(DecisionRecord._fields.index(name) for name in PERSONAL)
 
 
@@ -42,10 +47,18 @@ def decision_body(record: Sequence[str | int | bytes | None], salted_fields: Seq
         record: A :class:`DecisionRecord`; its personal fields are not read.
         salted_fields: What stands for each of :data:`~issuer.core.record.PERSONAL`.
     """
-    fields: list[object] = [WITH_APPROVAL, DECISION, *record] if record[-1] else [VERSION, DECISION, *record[:-1]]
+    version = _version(record)
+    fields: list[object] = [version, DECISION, *record[: _FIELDS_OF[version]]]
     for position, digest in zip(_PERSONAL, salted_fields, strict=True):
         fields[2 + position] = digest
     return _packed(fields)
+
+
+def _version(record: Sequence[str | int | bytes | None]) -> int:
+    approval, origin, status = record[-3:]
+    if origin or status is not None:
+        return WITH_ORIGIN
+    return WITH_APPROVAL if approval else VERSION
 
 
 def event_body(event: Event) -> bytes:

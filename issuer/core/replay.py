@@ -21,6 +21,7 @@ from issuer.core.decision import Grant
 from issuer.core.errors import IssuerError, Reason
 from issuer.core.fact_text import facts_from_text
 from issuer.core.instants import moment
+from issuer.core.origin import origin_from_text
 from issuer.core.record import Flag, Outcome, record_decision
 from issuer.core.revocations import NOTHING_REVOKED, Revocations
 from issuer.core.spiffe_id import SpiffeId
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from issuer.core.decision import Denial
     from issuer.core.facts import Facts
+    from issuer.core.origin import Origin
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
     from issuer.core.revocation import Revocation
@@ -69,6 +71,7 @@ class Recorded:
         now: When.
         revocations: What stopped it, as it was then; nothing when nothing did.
         approvals: The approval that it read, for this very request whatever the policy.
+        origin: What the token rests on beside the caller's own right.
     """
 
     caller: Caller
@@ -77,6 +80,7 @@ class Recorded:
     now: datetime
     revocations: Revocations = NOTHING_REVOKED
     approvals: Approvals = NOTHING_APPROVED
+    origin: Origin | None = None
 
 
 class Change(StrEnum):
@@ -134,11 +138,12 @@ def recorded(record: DecisionRecord, revocation_of: Callable[[str], Revocation |
         )
         spiffe_id = SpiffeId.parse(record.caller)
         approvals = RecordedApproval(approval_from_text(record.approval)) if record.approval else NOTHING_APPROVED
+        origin = origin_from_text(record.origin)
     except (IssuerError, ValueError, TypeError, KeyError) as error:
         raise NotReplayable(f"cannot be read: {error}") from None
     caller = Caller(spiffe_id, bytes.fromhex(sha256), int(serial, 16), moment(int(not_after)))
     stopped_by = _stopped_by(record, revocation_of)
-    return Recorded(caller, request, facts_from_text(record.facts), moment(record.time), stopped_by, approvals)
+    return Recorded(caller, request, facts_from_text(record.facts), moment(record.time), stopped_by, approvals, origin)
 
 
 def _stopped_by(record: DecisionRecord, revocation_of: Callable[[str], Revocation | None]) -> Revocations:
@@ -209,6 +214,7 @@ def _decided_again(policy: Policy, inputs: Recorded) -> Grant | Denial:
         inputs.now,
         revocations=inputs.revocations,
         approvals=inputs.approvals,
+        origin=inputs.origin,
     )
 
 

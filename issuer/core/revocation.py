@@ -27,9 +27,10 @@ PRUNED_AFTER_MICROSECONDS: Final = 3_600 * 1_000_000
 below a revocation's may come again, but not before this time has passed."""
 MAX_TTL_MICROSECONDS: Final = int(MAX_TTL.total_seconds()) * 1_000_000
 
-NAMES: Final = ("token", "workload", "application", "audience", "rule", "policy", "key")
+NAMES: Final = ("token", "basis", "workload", "application", "audience", "rule", "policy", "key")
 """The fields of a selector that name something, the most telling first."""
-_STOPPABLE: Final = ("workload", "application", "audience", "rule", "policy", "key")
+_BASES: Final = ("approval", "intent", "access", "subject", "actor")
+_STOPPABLE: Final = ("basis", "workload", "application", "audience", "rule", "policy", "key")
 
 
 class Issued(NamedTuple):
@@ -44,6 +45,9 @@ class Issued(NamedTuple):
         key: The ``kid`` that signed it; empty where that is not known.
         time: When it was decided, microseconds since 1970 UTC.
         token_id: Its ``jti``; empty before there is one.
+        basis: What it rests on, by name: ``approval/<id>``, ``intent/<id>``, ``access/<id>``, and of a delegated one
+            ``subject/<sub>`` and ``actor/<sub>`` of every actor.
+        ancestors: The tokens above it, without their own ancestors, which follow.
     """
 
     caller: SpiffeId
@@ -54,6 +58,13 @@ class Issued(NamedTuple):
     key: str
     time: int
     token_id: str = ""
+    basis: tuple[str, ...] = ()
+    ancestors: tuple[Issued, ...] = ()
+
+    @property
+    def line(self) -> tuple[Issued, ...]:
+        """The token and those above it: what kills one of them kills it."""
+        return (self, *self.ancestors) if self.ancestors else (self,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,8 @@ class Selector:
     """What a revocation hits: tokens for which all of this is so. :func:`check_selector` says which make sense.
 
     Attributes:
-        token: The ``jti``.
+        token: The ``jti``; of a token above too.
+        basis: One of the names of :attr:`Issued.basis`.
         workload: The token's subject.
         application: The application that the token names.
         audience: Its audience.
@@ -74,6 +86,7 @@ class Selector:
     """
 
     token: str | None = None
+    basis: str | None = None
     workload: WorkloadPattern | None = None
     application: str | None = None
     audience: str | None = None
@@ -90,9 +103,13 @@ class Selector:
         return tuple(name for name in NAMES if getattr(self, name) is not None)
 
     def hits(self, issued: Issued) -> bool:
-        """Return whether this is a token that is meant."""
+        """Return whether this is a token that is meant, or one of those above it is."""
+        return self._names(issued) or any(map(self._names, issued.ancestors))
+
+    def _names(self, issued: Issued) -> bool:
         return (
             (self.token is None or self.token == issued.token_id)
+            and (self.basis is None or self.basis in issued.basis)
             and (self.audience is None or self.audience == issued.audience)
             and (self.application is None or self.application == issued.application)
             and (self.rule is None or self.rule in issued.rules)
@@ -202,6 +219,8 @@ def _selector_faults(selector: Selector) -> list[FieldViolation]:
     if "token" in named and (len(named) > 1 or selector.issued_from is not None or selector.issued_until is not None):
         faults.append(FieldViolation("selector.token", "names one token: nothing else narrows that"))
     faults += [FieldViolation(f"selector.{name}", "is empty") for name in named if getattr(selector, name) == ""]
+    if selector.basis and selector.basis.partition("/")[0] not in _BASES:
+        faults.append(FieldViolation("selector.basis", f"must begin with one of {', '.join(_BASES)}, and a slash"))
     if selector.key is not None and (selector.issued_from is not None or selector.issued_until is not None):
         faults.append(FieldViolation("selector.key", "takes no times: whoever has the key writes any time"))
     begin, end = selector.issued_from, selector.issued_until

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.revocation import Issued, Revocation
 
-_FILED_UNDER: Final = ("application", "rule", "policy", "audience", "key")
+_FILED_UNDER: Final = ("basis", "application", "rule", "policy", "audience", "key")
 """A revocation without a workload is filed under the first of these that it names; they are met in this order."""
 
 
@@ -77,8 +77,12 @@ class Revocations:
         return min(kills, key=lambda revocation: revocation.id, default=None)
 
     def _near(self, issued: Issued) -> Iterator[Revocation]:
-        """Yield what may hit a token, each at most once."""
+        """Yield what may hit a token or one of those above it, some of it more than once."""
         yield from self._everything
+        for each in issued.line:
+            yield from self._filed_near(each)
+
+    def _filed_near(self, issued: Issued) -> Iterator[Revocation]:
         if self._workloads is not None:
             for audience in (issued.audience, ANY_AUDIENCE):
                 for filed in self._workloads.matching(issued.caller, audience):
@@ -89,6 +93,8 @@ class Revocations:
 
 
 def _keys(issued: Issued) -> Iterator[tuple[str, str]]:
+    for name in issued.basis:
+        yield "basis", name
     yield "application", issued.application
     for rule in issued.rules:
         yield "rule", rule

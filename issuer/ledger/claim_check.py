@@ -6,12 +6,11 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
-from issuer.core.approval_text import canonical, question_from_text
 from issuer.core.chain_check import ChainFault
-from issuer.core.ledger_claims import approval_key, use_claim
-from issuer.core.ledger_entries import APPROVAL_CANCELLED, APPROVAL_DENIED, APPROVAL_GIVEN, APPROVAL_REQUESTED
+from issuer.core.ledger_claims import step_key, uses
+from issuer.core.ledger_entries import STEPS, STEPS_OF, detail
 from issuer.ledger.claims import KEPT_MICROSECONDS
 from issuer.ledger.schema import claim, decision, event, text
 
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-_KINDS = (APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED)
 _USES = (
-    select(decision.c.decision_id, decision.c.time, decision.c.approval, text.c.value)
+    select(decision.c.decision_id, decision.c.time, decision.c.approval, decision.c.origin, text.c.value)
     .join(text, text.c.id == decision.c.caller)
-    .where(decision.c.approval.is_not(None), decision.c.token_id.is_not(None))
+    .where(or_(decision.c.approval.is_not(None), decision.c.origin.is_not(None)), decision.c.token_id.is_not(None))
 )
 
 
@@ -45,7 +43,7 @@ class _Chained(NamedTuple):
 
 
 def claim_faults(connection: Connection, pruned_before: int) -> Iterator[ChainFault]:
-    """Yield each step of an approval that the table and the chains tell differently, or that was taken twice.
+    """Yield each step of what has steps that the table and the chains tell differently, or that was taken twice.
 
     Args:
         connection: To the ledger.
@@ -54,7 +52,7 @@ def claim_faults(connection: Connection, pruned_before: int) -> Iterator[ChainFa
     # An issuer may write meanwhile: what is missing in one place was there, in the other, before that place was read.
     before = _chained(connection)
     columns = (claim.c.key, claim.c.time, claim.c.actor, claim.c.detail)
-    steps = connection.execute(select(*columns).where(claim.c.key.like("approval/%")))
+    steps = connection.execute(select(*columns).where(or_(*(claim.c.key.like(f"{of}/%") for of in STEPS_OF))))
     rows = {row.key: _Taken(row.time, row.actor, row.detail) for row in steps}
     after = _chained(connection)
     for key in sorted(after.twice):
@@ -74,19 +72,16 @@ def claim_faults(connection: Connection, pruned_before: int) -> Iterator[ChainFa
 
 def _chained(connection: Connection) -> _Chained:
     found = _Chained({}, set(), {})
-    over_at: dict[str, int] = {}
-    for row in connection.execute(select(event).where(event.c.kind.in_(_KINDS)).order_by(event.c.seq)):
+    for row in connection.execute(select(event).where(event.c.kind.in_(STEPS)).order_by(event.c.seq)):
         with suppress(ValueError, KeyError, TypeError):  # then its chain is broken as well, which is told
-            said = json.loads(row.detail)
-            step, request = canonical(said["said"]), said["request"]
-            if row.kind == APPROVAL_REQUESTED:
-                over_at[request] = question_from_text(step).over_at
-            key = approval_key(request, said["number"])
-            _add(found, key, _Taken(row.time, row.actor, step), over_at.get(request, 0))
+            told = json.loads(row.detail)
+            of = STEPS[row.kind]
+            key = step_key(of, told[STEPS_OF[of]], told["number"])
+            _add(found, key, _Taken(row.time, row.actor, detail(told["said"])), told["over"])
     for row in connection.execute(_USES):
         with suppress(ValueError, KeyError, TypeError):
-            used = use_claim(row.approval, bytes(row.decision_id), row.time, row.value)
-            _add(found, used.key, _Taken(used.time, used.actor, used.detail), used.expires_at)
+            for used in uses(row.approval or "", row.origin or "", bytes(row.decision_id), row.time, row.value):
+                _add(found, used.key, _Taken(used.time, used.actor, used.detail), used.expires_at)
     return found
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from issuer.core.ledger_entries import (
-    ApprovalStep,
     Checkpoint,
     Event,
     KeptPolicy,
     PrunedTo,
     RevocationLifted,
     RevocationMade,
+    StepTaken,
     Sweep,
 )
 from issuer.core.record import DecisionRecord
@@ -32,7 +32,7 @@ _KINDS: Final[tuple[type[Entry], ...]] = (
     Sweep,
     RevocationMade,
     RevocationLifted,
-    ApprovalStep,
+    StepTaken,
 )
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.core.approval_book import ApprovalBook
+    from issuer.core.claim_books import ClaimBooks
     from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Engine
     from issuer.ledger.observing import Copy, Observer
@@ -54,7 +54,7 @@ class GroupCommit:
     Args:
         engine: The store.
         revocations: What it holds of those is put in here.
-        approvals: What it holds of claims is put in here.
+        claims: What it holds of claims is put in here.
         max_wait: How long a caller waits for its commit at most.
         max_waiting: How many entries may wait; beyond them callers are refused at once.
         program: What writes, for the first entry of each chain.
@@ -71,7 +71,7 @@ class GroupCommit:
         engine: Engine,
         *,
         revocations: LedgerRevocations,
-        approvals: ApprovalBook,
+        claims: ClaimBooks,
         max_wait: timedelta,
         max_waiting: int,
         program: str,
@@ -87,8 +87,8 @@ class GroupCommit:
         self._copy = copy
         self._engine = engine
         self._revocations = revocations
-        self._approvals = approvals
-        self._learning = Learning(engine, revocations, approvals, clock)
+        self._claims = claims
+        self._learning = Learning(engine, revocations, claims, clock)
         self._max_wait = max_wait.total_seconds()
         self._max_waiting = max_waiting
         self._program = program
@@ -278,7 +278,7 @@ class GroupCommit:
                 kept.append(ask)
             else:
                 settle(ask.done, EpochMoved())
-        return unclaimed(kept, self._approvals.is_taken)
+        return unclaimed(kept, self._claims.is_taken)
 
     async def _write_without(self, batch: list[Ask], taken: frozenset[str]) -> None:
         """Learn who was first, let those decide again who claimed the same, and write the rest."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from issuer.core.instants import microseconds
 
 if TYPE_CHECKING:
-    from issuer.core.approval_book import ApprovalBook
+    from issuer.core.claim_books import ClaimBooks
     from issuer.ledger.engine import Engine
     from issuer.ledger.revocation_book import LedgerRevocations
     from issuer.ports import Clock
@@ -23,14 +23,14 @@ class Learning:
     Args:
         engine: The store.
         revocations: Where what it holds of those is put.
-        approvals: Where its claims are put.
+        claims: Where its claims are put.
         clock: What is over by then is left out.
     """
 
-    def __init__(self, engine: Engine, revocations: LedgerRevocations, approvals: ApprovalBook, clock: Clock) -> None:
+    def __init__(self, engine: Engine, revocations: LedgerRevocations, claims: ClaimBooks, clock: Clock) -> None:
         self._engine = engine
         self._revocations = revocations
-        self._approvals = approvals
+        self._claims = claims
         self._clock = clock
         self._learned = float("-inf")
 
@@ -59,6 +59,6 @@ class Learning:
 
     async def _some_claims(self) -> int:
         now = self._clock.now()
-        rows = await self._engine.claims(self._approvals.version, microseconds(now), LEARNED_AT_ONCE)
-        self._approvals.learn(rows, now)
+        rows = await self._engine.claims(self._claims.version, microseconds(now), LEARNED_AT_ONCE)
+        self._claims.learn(rows, now)
         return len(rows)

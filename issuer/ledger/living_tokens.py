@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sqlalchemy import false, func, select
+from sqlalchemy import false, func, or_, select
 
 from issuer.core.recorded_tokens import Hits, LivingToken
 from issuer.ledger.decision_filter import callers_of, with_word
+from issuer.ledger.reading import recorded_tokens
 from issuer.ledger.schema import decision, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sqlalchemy import ColumnElement, Connection
 
@@ -35,38 +37,76 @@ def hits(reader: LedgerReader, selector: Selector, now: int, listed: int) -> Hit
     Raises:
         LedgerFault: The ledger cannot be read.
     """
-    by_caller: Counter[int] = Counter()
-    newest: list[tuple[int, str, int, int, int]] = []
+    by_caller: Counter[str] = Counter()
+    newest: list[LivingToken] = []
     with reader.connected() as connection:
-        for conditions in _conditions(connection, selector, now):
-            counted = select(decision.c.caller, func.count()).where(*conditions).group_by(decision.c.caller)
-            by_caller.update(dict(map(tuple, connection.execute(counted))))
-            columns = (
-                decision.c.seq,
-                decision.c.token_id,
-                decision.c.caller,
-                decision.c.audience,
-                decision.c.expires_at,
-            )
-            found = select(*columns).where(*conditions).order_by(decision.c.seq.desc()).limit(listed)
-            newest = sorted((*newest, *map(tuple, connection.execute(found))), reverse=True)[:listed]
-        most = by_caller.most_common(listed)
-        numbers = {number for row in newest for number in row[2:4]} | {caller for caller, _ in most}
-        query = select(text.c.id, text.c.value).where(text.c.id.in_(sorted(numbers)))
-        told: dict[int, str] = dict(map(tuple, connection.execute(query)))
+        for count, some in (_plain(connection, selector, now, listed), _resting(connection, selector, now, listed)):
+            by_caller.update(count)
+            newest += some
     return Hits(
         tokens=by_caller.total(),
         identities=len(by_caller),
-        newest=[
-            LivingToken(seq, token, told[caller], told[audience], end) for seq, token, caller, audience, end in newest
-        ],
-        most=[(told[caller], count) for caller, count in most],
+        newest=sorted(newest, key=lambda token: -token.seq)[:listed],
+        most=by_caller.most_common(listed),
     )
+
+
+_Found: TypeAlias = tuple["Counter[str]", "list[LivingToken]"]
+"""How many tokens of which caller are hit, and the newest of them."""
+
+
+def _plain(connection: Connection, selector: Selector, now: int, listed: int) -> _Found:
+    """Count those that rest on nothing but their caller's right, in the database."""
+    by_caller: Counter[int] = Counter()
+    newest: list[tuple[int, str, int, int, int]] = []
+    for conditions in _conditions(connection, selector, now):
+        counted = select(decision.c.caller, func.count()).where(*conditions).group_by(decision.c.caller)
+        by_caller.update(dict(map(tuple, connection.execute(counted))))
+        columns = (decision.c[name] for name in ("seq", "token_id", "caller", "audience", "expires_at"))
+        found = select(*columns).where(*conditions).order_by(decision.c.seq.desc()).limit(listed)
+        newest = sorted((*newest, *map(tuple, connection.execute(found))), reverse=True)[:listed]
+    told = _texts(connection, by_caller.keys() | {number for row in newest for number in row[2:4]})
+    living = [
+        LivingToken(seq, token, told[caller], told[audience], end) for seq, token, caller, audience, end in newest
+    ]
+    return Counter({told[caller]: count for caller, count in by_caller.items()}), living
+
+
+def _resting(connection: Connection, selector: Selector, now: int, listed: int) -> _Found:
+    """Look at each of those that rest on something more: few, and what is above them is in no column."""
+    rests: ColumnElement[bool] = decision.c.origin.is_not(None)
+    if selector.basis is not None:
+        rests = or_(rests, decision.c.approval.is_not(None))
+    by_caller: Counter[str] = Counter()
+    newest: list[LivingToken] = []
+    for token in recorded_tokens(connection, [*_living(now), rests]):
+        issued = token.issued
+        if replace(selector, key=None).hits(issued):
+            by_caller[str(issued.caller)] += 1
+            newest.append(
+                LivingToken(token.seq, issued.token_id, str(issued.caller), issued.audience, token.expires_at)
+            )
+    return by_caller, sorted(newest, key=lambda token: -token.seq)[:listed]
+
+
+def _texts(connection: Connection, numbers: Collection[int]) -> dict[int, str]:
+    told: dict[int, str] = {}
+    ordered = sorted(numbers)
+    for start in range(0, len(ordered), CALLERS_AT_ONCE):
+        some = ordered[start : start + CALLERS_AT_ONCE]
+        told.update(dict(map(tuple, connection.execute(select(text.c.id, text.c.value).where(text.c.id.in_(some))))))
+    return told
+
+
+def _living(now: int) -> list[ColumnElement[bool]]:
+    return [decision.c.token_id.is_not(None), decision.c.expires_at > now]
 
 
 def _conditions(connection: Connection, selector: Selector, now: int) -> Iterator[Sequence[ColumnElement[bool]]]:
     """Yield what rows have to fulfil, in parts that have no row in common."""
-    plain = [decision.c.token_id.is_not(None), decision.c.expires_at > now, *_exact(connection, selector)]
+    if selector.basis is not None:
+        return
+    plain = [*_living(now), decision.c.origin.is_(None), *_exact(connection, selector)]
     if selector.workload is None:
         yield plain
         return

@@ -17,13 +17,13 @@ from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
 from issuer.core.ledger_claims import claims_of
 from issuer.core.ledger_entries import (
     WRITER_STARTED,
-    ApprovalStep,
     Checkpoint,
     Event,
     KeptPolicy,
     PrunedTo,
     RevocationLifted,
     RevocationMade,
+    StepTaken,
     Sweep,
     detail,
 )
@@ -239,7 +239,7 @@ class PostgresLedger:
             elif isinstance(entry, RevocationMade | RevocationLifted):
                 event = await self._insert_revocation(connection, entry)
                 head = await self._insert_event(connection, event, head)
-            elif isinstance(entry, ApprovalStep):
+            elif isinstance(entry, StepTaken):
                 head = await self._insert_event(connection, entry.event(), head)
             else:
                 await self._insert_unchained(connection, entry)

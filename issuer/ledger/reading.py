@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, create_engine, func, or_, select
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from issuer.core.origin import basis_from_texts
 from issuer.core.record import PERSONAL, DecisionRecord
 from issuer.core.recorded_tokens import RecordedToken
 from issuer.core.revocation import Issued, Lift
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine, FromClause
+    from sqlalchemy import ColumnElement, Connection, Engine, FromClause
 
     from issuer.core.revocation import Revocation
     from issuer.ports import DecisionsWanted
@@ -40,19 +41,17 @@ KEPT_SECONDS: Final = 60
 _FIELDS: Final = tuple(decision.c[name] for name in DecisionRecord._fields)
 _TOLD: Final = ("caller", "audience", "application", "rules", "policy")
 _TEXT_OF: Final = {name: text.alias(name) for name in _TOLD}
-_RECORDED_TOKEN: Final = (
-    select(
-        decision.c.seq, decision.c.time, decision.c.expires_at, *(_TEXT_OF[name].c.value.label(name) for name in _TOLD)
+_RECORDED: Final = select(
+    *(decision.c[name] for name in ("seq", "token_id", "time", "expires_at", "approval", "origin")),
+    *(_TEXT_OF[name].c.value.label(name) for name in _TOLD),
+).select_from(
+    reduce(
+        lambda joined, name: joined.outerjoin(_TEXT_OF[name], _TEXT_OF[name].c.id == decision.c[name]),
+        _TOLD,
+        cast("FromClause", decision),
     )
-    .select_from(
-        reduce(
-            lambda joined, name: joined.outerjoin(_TEXT_OF[name], _TEXT_OF[name].c.id == decision.c[name]),
-            _TOLD,
-            cast("FromClause", decision),
-        )
-    )
-    .where(decision.c.token_id == bindparam("token_id"))
 )
+_RECORDED_TOKEN: Final = _RECORDED.where(decision.c.token_id == bindparam("token_id"))
 
 
 class StoredDecision(NamedTuple):
@@ -167,19 +166,7 @@ class LedgerReader:
                 row = connection.execute(_RECORDED_TOKEN, {"token_id": token_id}).first()
         except DatabaseError as error:
             raise LedgerFault(f"{self._name}: {error.orig}") from error
-        if row is None or row.expires_at is None:
-            return None
-        issued = Issued(
-            caller=SpiffeId.parse(row.caller),
-            audience=row.audience,
-            application=row.application or "",
-            rules=tuple((row.rules or "").split()),
-            policy=row.policy or "",
-            key="",
-            time=row.time,
-            token_id=token_id,
-        )
-        return RecordedToken(row.seq, row.expires_at, issued)
+        return None if row is None or row.expires_at is None else _recorded_token(row)
 
     def kept_policy(self, digest: str) -> bytes | None:
         """Return the files of a policy, packed; ``None`` when they are not in this ledger.
@@ -239,6 +226,29 @@ class LedgerReader:
             raise LedgerFault(f"{self._name}: its tables are of version {found}, and this program reads {VERSION}")
 
 
+def recorded_tokens(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> Iterator[RecordedToken]:
+    """Yield what is recorded of the tokens whose decisions fulfil conditions, in no order."""
+    for row in connection.execute(_RECORDED.where(*conditions).execution_options(yield_per=ROWS_AT_ONCE)):
+        yield _recorded_token(row)
+
+
+def _recorded_token(row: Any) -> RecordedToken:  # noqa: ANN401 - a row of the query above
+    basis, ancestors = basis_from_texts(row.origin or "", row.approval or "")
+    issued = Issued(
+        caller=SpiffeId.parse(row.caller),
+        audience=row.audience,
+        application=row.application or "",
+        rules=tuple((row.rules or "").split()),
+        policy=row.policy or "",
+        key="",
+        time=row.time,
+        token_id=row.token_id,
+        basis=basis,
+        ancestors=ancestors,
+    )
+    return RecordedToken(row.seq, row.expires_at, issued)
+
+
 def revocation_from_row(row: Any) -> Revocation:  # noqa: ANN401 - a row of the table, however it was read
     """Return the revocation that a row holds."""
     lifted = None if row.lifted_time is None else Lift(row.lifted_time, row.lifted_by or "")
@@ -272,6 +282,7 @@ class Texts:
         values["decision_id"] = bytes(row.decision_id)
         values["token_id"] = row.token_id or ""
         values["approval"] = row.approval or ""
+        values["origin"] = row.origin or ""
         values["token_sha256"] = bytes(row.token_sha256 or b"")
         return DecisionRecord(**values)
 

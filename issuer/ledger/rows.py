@@ -25,6 +25,7 @@ _INTERNED: Final = tuple(DecisionRecord._fields.index(name) for name in INTERNED
 _TOKEN_ID: Final = DecisionRecord._fields.index("token_id")
 _TOKEN_SHA256: Final = DecisionRecord._fields.index("token_sha256")
 _APPROVAL: Final = DecisionRecord._fields.index("approval")
+_ORIGIN: Final = DecisionRecord._fields.index("origin")
 _NOTHING: Final = (b"", None)
 
 
@@ -65,4 +66,5 @@ def decision_row(
     row[_BEFORE + _TOKEN_ID] = record.token_id or None
     row[_BEFORE + _TOKEN_SHA256] = record.token_sha256 or None
     row[_BEFORE + _APPROVAL] = record.approval or None
+    row[_BEFORE + _ORIGIN] = record.origin or None
     return row, after

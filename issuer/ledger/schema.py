@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 PLAIN: Final = frozenset(
     [
         *("decision_id", "time", "ttl_asked", "flags", "outcome", "lifetime", "token_id", "expires_at", "token_sha256"),
-        "approval",
+        *("approval", "origin", "status"),
     ]
 )
 """The fields of a decision that stand in its row; the others are numbers of texts."""
@@ -47,7 +47,7 @@ INTERNED: Final = tuple(name for name in DecisionRecord._fields if name not in P
 
 _NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers its rows by an INTEGER PRIMARY KEY alone
 _BYTES: Final = frozenset({"decision_id", "token_sha256"})
-_TEXTS: Final = frozenset({"token_id", "approval"})
+_TEXTS: Final = frozenset({"token_id", "approval", "origin"})
 _REQUIRED: Final = frozenset({"decision_id", "time", "flags", "outcome"})
 
 metadata = MetaData()
@@ -123,6 +123,14 @@ _BY_EXPIRY: Final = Index(
     postgresql_where=decision.c.token_id.is_not(None),
 )
 
+_BY_ORIGIN: Final = Index(
+    "decision_by_origin",
+    decision.c.expires_at,
+    sqlite_where=decision.c.origin.is_not(None),
+    postgresql_where=decision.c.origin.is_not(None),
+)
+"""Finds the living tokens that rest on something: few among many."""
+
 event = Table(
     "event",
     metadata,
@@ -196,6 +204,14 @@ def _approvals(connection: Connection) -> None:
     connection.execute(insert(meta), {"name": CLAIMS, "value": "0"})
 
 
+def _origins(connection: Connection) -> None:
+    there = {column["name"] for column in inspect(connection).get_columns(decision.name)}
+    for name, kind in (("origin", "TEXT"), ("status", "BIGINT")):
+        if name not in there:  # of a ledger from before
+            connection.exec_driver_sql(f"ALTER TABLE decision ADD COLUMN {name} {kind}")
+    _BY_ORIGIN.create(connection, checkfirst=True)
+
+
 SWEEP_CHECKPOINTS: Final = "DELETE FROM checkpoint WHERE seq <= (SELECT max(seq) - 10000 FROM checkpoint)"
 """Older ones vouch for nothing that newer ones do not."""
 SWEEP_WRITERS: Final = (
@@ -208,7 +224,7 @@ SWEEP_WRITERS: Final = (
 """Chains of which nothing is left, nor the first entries of the later chains that named them, up to the one that closed
 them."""
 
-MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first, _revocations, _approvals)
+MIGRATIONS: Final[tuple[Callable[[Connection], None], ...]] = (_first, _revocations, _approvals, _origins)
 """Step n leads from version n to version n + 1. None is ever changed after a release: a new one is added."""
 VERSION: Final = len(MIGRATIONS)
 

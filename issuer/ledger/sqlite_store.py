@@ -20,13 +20,13 @@ from issuer.core.hash_chain import BEFORE_FIRST, Head, extend
 from issuer.core.ledger_claims import claims_of
 from issuer.core.ledger_entries import (
     WRITER_STARTED,
-    ApprovalStep,
     Checkpoint,
     Event,
     KeptPolicy,
     PrunedTo,
     RevocationLifted,
     RevocationMade,
+    StepTaken,
     Sweep,
     detail,
 )
@@ -225,7 +225,7 @@ class SqliteStore:
                 self._sweep(entry)
             elif isinstance(entry, RevocationMade | RevocationLifted):
                 head = self._insert_revocation(entry, head)
-            elif isinstance(entry, ApprovalStep):
+            elif isinstance(entry, StepTaken):
                 head = extend(head, event_body(event := entry.event()))
                 self._db.execute(_INSERT_EVENT, (self._writer, head.position, *event, head.hash))
         self._db.executemany(_INSERT_DECISION, decisions)

@@ -81,6 +81,7 @@ def decision_to_proto(record: DecisionRecord, seq: int) -> pb.Decision:
         token_sha256=record.token_sha256,
         audit=record.audit,
         approval=record.approval,
+        origin=record.origin,
     )
 
 

@@ -119,6 +119,7 @@ def page_to_proto(found: Iterable[Revocation], *, next_page_token: str) -> pb.Li
 def _selector_to_proto(selector: Selector) -> pb.TokenSelector:
     return pb.TokenSelector(
         token_id=selector.token,
+        basis=selector.basis,
         workload=None if selector.workload is None else selector.workload.text,
         application=selector.application,
         audience=selector.audience,

@@ -67,6 +67,7 @@ class TokenSelector(_message.Message):
     EVERYTHING_FIELD_NUMBER: _builtins.int
     ISSUED_FROM_FIELD_NUMBER: _builtins.int
     ISSUED_UNTIL_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """The `jti`. Nothing else narrows that."""
     workload: _builtins.str
@@ -83,6 +84,10 @@ class TokenSelector(_message.Message):
     """The `kid` that signed it. Whatever a revoked key signed is dead, whenever it says it was issued, and for good."""
     everything: _builtins.bool
     """Every token; only where nothing else is named."""
+    basis: _builtins.str
+    """What it rests on, by name: `approval/ID`, `intent/ID`, `access/ID`, or of a delegated token `subject/SUB` and
+    `actor/SUB`. A token that was made from one that is hit is hit too, by this and by every other field.
+    """
     @_builtins.property
     def issued_from(self) -> _timestamp_pb2.Timestamp:
         """Decided not before."""
@@ -104,15 +109,18 @@ class TokenSelector(_message.Message):
         everything: _builtins.bool = ...,
         issued_from: _timestamp_pb2.Timestamp | None = ...,
         issued_until: _timestamp_pb2.Timestamp | None = ...,
+        basis: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_application", b"_application", "_audience", b"_audience", "_key_id", b"_key_id", "_policy", b"_policy", "_rule", b"_rule", "_token_id", b"_token_id", "_workload", b"_workload", "application", b"application", "audience", b"audience", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "policy", b"policy", "rule", b"rule", "token_id", b"token_id", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_application", b"_application", "_audience", b"_audience", "_basis", b"_basis", "_key_id", b"_key_id", "_policy", b"_policy", "_rule", b"_rule", "_token_id", b"_token_id", "_workload", b"_workload", "application", b"application", "audience", b"audience", "basis", b"basis", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "policy", b"policy", "rule", b"rule", "token_id", b"token_id", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_application", b"_application", "_audience", b"_audience", "_key_id", b"_key_id", "_policy", b"_policy", "_rule", b"_rule", "_token_id", b"_token_id", "_workload", b"_workload", "application", b"application", "audience", b"audience", "everything", b"everything", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "policy", b"policy", "rule", b"rule", "token_id", b"token_id", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_application", b"_application", "_audience", b"_audience", "_basis", b"_basis", "_key_id", b"_key_id", "_policy", b"_policy", "_rule", b"_rule", "_token_id", b"_token_id", "_workload", b"_workload", "application", b"application", "audience", b"audience", "basis", b"basis", "everything", b"everything", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "policy", b"policy", "rule", b"rule", "token_id", b"token_id", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__application: _TypeAlias = _typing.Literal["application"]  # noqa: Y015
     _WhichOneofArgType__application: _TypeAlias = _typing.Literal["_application", b"_application"]  # noqa: Y015
     _WhichOneofReturnType__audience: _TypeAlias = _typing.Literal["audience"]  # noqa: Y015
     _WhichOneofArgType__audience: _TypeAlias = _typing.Literal["_audience", b"_audience"]  # noqa: Y015
+    _WhichOneofReturnType__basis: _TypeAlias = _typing.Literal["basis"]  # noqa: Y015
+    _WhichOneofArgType__basis: _TypeAlias = _typing.Literal["_basis", b"_basis"]  # noqa: Y015
     _WhichOneofReturnType__key_id: _TypeAlias = _typing.Literal["key_id"]  # noqa: Y015
     _WhichOneofArgType__key_id: _TypeAlias = _typing.Literal["_key_id", b"_key_id"]  # noqa: Y015
     _WhichOneofReturnType__policy: _TypeAlias = _typing.Literal["policy"]  # noqa: Y015
@@ -127,6 +135,8 @@ class TokenSelector(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__application) -> _WhichOneofReturnType__application | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__audience) -> _WhichOneofReturnType__audience | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__basis) -> _WhichOneofReturnType__basis | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__key_id) -> _WhichOneofReturnType__key_id | None: ...
     @_typing.overload
@@ -1124,6 +1134,7 @@ class Decision(_message.Message):
     TOKEN_SHA256_FIELD_NUMBER: _builtins.int
     AUDIT_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """Its id, a UUIDv7."""
     seq: _builtins.int
@@ -1166,6 +1177,8 @@ class Decision(_message.Message):
     """What rules in audit mode would have changed, as JSON."""
     approval: _builtins.str
     """The approval that it rests on, or that was there and was not enough, as JSON; `id` is in its name."""
+    origin: _builtins.str
+    """What the token rests on beside the caller's own right, as JSON: another token, an intent, a window of access."""
     @_builtins.property
     def decide_time(self) -> _timestamp_pb2.Timestamp:
         """When it was decided."""
@@ -1240,10 +1253,11 @@ class Decision(_message.Message):
         token_sha256: _builtins.bytes = ...,
         audit: _builtins.str = ...,
         approval: _builtins.str = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "lifetime", b"lifetime", "token_expire_time", b"token_expire_time", "ttl_asked", b"ttl_asked"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "application_asked", b"application_asked", "approval", b"approval", "audience", b"audience", "audit", b"audit", "caller", b"caller", "certificate_sha256", b"certificate_sha256", "decide_time", b"decide_time", "decision_id", b"decision_id", "facts", b"facts", "flags", b"flags", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "lifetime_bound", b"lifetime_bound", "lifetime_rule", b"lifetime_rule", "missing", b"missing", "outcome", b"outcome", "peer", b"peer", "policy", b"policy", "reason", b"reason", "rules", b"rules", "scopes", b"scopes", "scopes_asked", b"scopes_asked", "scopes_refused", b"scopes_refused", "seq", b"seq", "serial_number", b"serial_number", "token_expire_time", b"token_expire_time", "token_id", b"token_id", "token_sha256", b"token_sha256", "ttl_asked", b"ttl_asked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "application_asked", b"application_asked", "approval", b"approval", "audience", b"audience", "audit", b"audit", "caller", b"caller", "certificate_sha256", b"certificate_sha256", "decide_time", b"decide_time", "decision_id", b"decision_id", "facts", b"facts", "flags", b"flags", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "lifetime_bound", b"lifetime_bound", "lifetime_rule", b"lifetime_rule", "missing", b"missing", "origin", b"origin", "outcome", b"outcome", "peer", b"peer", "policy", b"policy", "reason", b"reason", "rules", b"rules", "scopes", b"scopes", "scopes_asked", b"scopes_asked", "scopes_refused", b"scopes_refused", "seq", b"seq", "serial_number", b"serial_number", "token_expire_time", b"token_expire_time", "token_id", b"token_id", "token_sha256", b"token_sha256", "ttl_asked", b"ttl_asked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

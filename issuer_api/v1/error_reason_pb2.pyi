@@ -116,6 +116,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED. This caller has as many streams of decisions open as one may have."""
     ERROR_REASON_REVOKED: _ErrorReason.ValueType  # 73
     """PERMISSION_DENIED. A revocation stops tokens like this one until it is lifted."""
+    ERROR_REASON_ORIGIN_EXPIRES_SOON: _ErrorReason.ValueType  # 77
+    """FAILED_PRECONDITION. The subject token, the intent or the window of access ends too soon for the shortest token that
+    the policy issues.
+    """
     ERROR_REASON_TOO_MANY_REVOCATIONS: _ErrorReason.ValueType  # 74
     """RESOURCE_EXHAUSTED. As many revocations hold as may; lift those that are not needed any more."""
     ERROR_REASON_REVOCATION_UNKNOWN: _ErrorReason.ValueType  # 75
@@ -254,6 +258,10 @@ ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 72
 """RESOURCE_EXHAUSTED. This caller has as many streams of decisions open as one may have."""
 ERROR_REASON_REVOKED: ErrorReason.ValueType  # 73
 """PERMISSION_DENIED. A revocation stops tokens like this one until it is lifted."""
+ERROR_REASON_ORIGIN_EXPIRES_SOON: ErrorReason.ValueType  # 77
+"""FAILED_PRECONDITION. The subject token, the intent or the window of access ends too soon for the shortest token that
+the policy issues.
+"""
 ERROR_REASON_TOO_MANY_REVOCATIONS: ErrorReason.ValueType  # 74
 """RESOURCE_EXHAUSTED. As many revocations hold as may; lift those that are not needed any more."""
 ERROR_REASON_REVOCATION_UNKNOWN: ErrorReason.ValueType  # 75

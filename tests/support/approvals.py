@@ -9,7 +9,7 @@ from issuer.core.approval_request import AskedFor, Need, Question
 from issuer.core.approval_state import Step, StepKind
 from issuer.core.approval_text import approval_text, question_text, step_text
 from issuer.core.instants import microseconds
-from issuer.core.ledger_entries import APPROVAL_GIVEN, APPROVAL_REQUESTED, ApprovalStep
+from issuer.core.ledger_entries import APPROVAL, APPROVAL_GIVEN, APPROVAL_REQUESTED, StepTaken
 from issuer.system import RandomIds, SystemClock
 from support.ledgers import record
 
@@ -31,17 +31,16 @@ def question(*, uses: int = 1, quorum: int = 1, age: int = 0, **changes: Any) ->
     return replace(usual, **changes)
 
 
-def begun(asked: Question) -> ApprovalStep:
+def begun(asked: Question) -> StepTaken:
     """Return the step that asks."""
-    return ApprovalStep(
-        APPROVAL_REQUESTED, asked.id, 1, asked.created, asked.asked.caller, question_text(asked), asked.over_at
-    )
+    said = question_text(asked)
+    return StepTaken(APPROVAL_REQUESTED, APPROVAL, asked.id, 1, asked.created, asked.asked.caller, said, asked.over_at)
 
 
-def given(asked: Question, by: str = ALICE, number: int = 2) -> ApprovalStep:
+def given(asked: Question, by: str = ALICE, number: int = 2) -> StepTaken:
     """Return the step that approves."""
     said = step_text(Step(StepKind.APPROVE, by, ("refund",)))
-    return ApprovalStep(APPROVAL_GIVEN, asked.id, number, asked.created + 1, by, said, asked.over_at)
+    return StepTaken(APPROVAL_GIVEN, APPROVAL, asked.id, number, asked.created + 1, by, said, asked.over_at)
 
 
 def using(approved: Approved, **changes: Any) -> DecisionRecord:

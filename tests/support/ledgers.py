@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from issuer.core.approval_book import ApprovalBook
+from issuer.core.claim_books import ClaimBooks
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.record import DecisionRecord
@@ -52,7 +53,7 @@ def group_commit(
     return GroupCommit(
         engine,
         revocations=revocations or LedgerRevocations(),
-        approvals=ApprovalBook() if approvals is None else approvals,
+        claims=ClaimBooks(ApprovalBook() if approvals is None else approvals),
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",

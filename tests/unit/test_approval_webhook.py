@@ -54,7 +54,7 @@ class Receiver:
 
 
 def learn(book: ApprovalBook, *entries: Entry) -> None:
-    rows = [ClaimRow(book.version + number, *claim) for number, claim in enumerate(claims_of(entries), 1)]
+    rows = [ClaimRow(number, *claim) for number, claim in enumerate(claims_of(entries), 1)]
     book.learn(rows, SystemClock().now())
 
 

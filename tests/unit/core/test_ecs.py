@@ -6,7 +6,7 @@ import pytest
 from support.ledgers import record, revoking
 
 from issuer.core.ecs import ecs_document
-from issuer.core.ledger_entries import APPROVAL_GIVEN, ApprovalStep, Checkpoint, Event, RevocationLifted
+from issuer.core.ledger_entries import APPROVAL, APPROVAL_GIVEN, Checkpoint, Event, RevocationLifted, StepTaken
 from issuer.core.record import Outcome
 from issuer.core.revocation import Selector
 
@@ -75,7 +75,9 @@ def test_a_revocation_and_its_lift_are_told() -> None:
 
 
 def test_a_step_of_an_approval_is_told() -> None:
-    step = ApprovalStep(APPROVAL_GIVEN, "request-1", 2, 0, "spiffe://prod.example/user/ada", '{"note":"seen"}', 1)
+    step = StepTaken(
+        APPROVAL_GIVEN, APPROVAL, "request-1", 2, 0, "spiffe://prod.example/user/ada", '{"note":"seen"}', 1
+    )
     told = ecs_document(step)
     assert told is not None
     assert told["event"] == {"kind": "event", "category": ["configuration"], "type": ["info"], "action": APPROVAL_GIVEN}

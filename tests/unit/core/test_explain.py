@@ -20,12 +20,13 @@ from support.policies import (
 )
 
 from issuer.core.condition import Truth
-from issuer.core.decide import Inputs, decide
+from issuer.core.decide import decide
 from issuer.core.decision import Grant
 from issuer.core.evaluation import Evaluator
 from issuer.core.explain import _Explainer, explain_decision
 from issuer.core.facts import Fact, FactKey
 from issuer.core.token_request import Intent, TokenRequest
+from issuer.core.weighing import Inputs
 
 if TYPE_CHECKING:
     from issuer.core.explanation import Explanation

@@ -16,7 +16,6 @@ from issuer.core.access import facts_needed_to_list, list_access
 from issuer.core.admission import ANSWER_SECONDS
 from issuer.core.claims import Claims, build_claims
 from issuer.core.claims_check import check_claims
-from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
 from issuer.core.denial_text import explain
 from issuer.core.errors import (
@@ -31,6 +30,7 @@ from issuer.core.errors import (
 from issuer.core.facts_needed import facts_needed
 from issuer.core.record import Minted, Outcome, record_decision, record_failure
 from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
+from issuer.core.remembered import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
 from issuer.observing import UNTRACED, Step
@@ -139,7 +139,7 @@ class Context(NamedTuple):
 
 
 class Issuance:
-    """Issues tokens. Holds the parts; keeps no state of its own between requests.
+    """Issues tokens. Holds the parts; keeps nothing between requests but decisions that would be made again just so.
 
     Args:
         profile: What every token of this issuer says.
@@ -175,6 +175,7 @@ class Issuance:
         self._revocations = revocations
         self._approvals = approvals
         self._refusals = refusals
+        self._decisions = RememberedDecisions()
 
     async def issue_tokens(
         self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
@@ -258,7 +259,16 @@ class Issuance:
             facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
             asked.trace.at(Step.DECIDE)
             origin = None if wanted.origin is None else wanted.origin()  # 1
-            decision = decide(policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict())  # 3
+            decision = self._decisions.decide(  # 3
+                policy,
+                asked.caller,
+                request,
+                facts,
+                asked.now,
+                revocations=context.revocations,
+                approvals=context.approvals,
+                origin=origin,
+            )
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
         log_fields |= _considered(decision)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from issuer.core.base64url import base64url
 from issuer.core.claims import Claims
+from issuer.core.origin import Actor
 from issuer.core.own_token import OwnTokens
 from issuer.core.token import TOKEN_TYPE, compact_token, signing_input
 from issuer.signing.es256 import Es256Signer
@@ -102,3 +103,17 @@ def test_any_changed_character_is_noticed(place: int, character: str) -> None:
     place %= len(text)
     changed = text[:place] + character + text[place + 1 :]
     assert (OWN.read(changed) is None) is (changed != text)
+
+
+def test_a_delegated_token_tells_who_acts() -> None:
+    actors = (Actor("spiffe://prod.example/b", "spiffe://prod.example"), Actor("agent", "https://idp.example"))
+    claims = CLAIMS._replace(client="spiffe://prod.example/b", actors=actors, details='[{"type":"t"}]')
+    token = OWN.read(signed(claims._replace(transaction="tx-1", grant_id="g-1").payload()))
+    assert token is not None
+    assert (token.subject, token.client_id, token.actors) == (CLAIMS.subject, "spiffe://prod.example/b", actors)
+    assert (token.transaction, token.grant_id, json.loads(token.details)) == ("tx-1", "g-1", [{"type": "t"}])
+
+
+@pytest.mark.parametrize("act", ["x", ["x"], {"sub": "x"}, {"iss": "x"}, {"sub": "x", "iss": "y", "act": 7}])
+def test_a_token_whose_act_is_none_is_not_ours(act: object) -> None:
+    assert OWN.read(signed(json.dumps(json.loads(CLAIMS.payload()) | {"act": act}).encode())) is None

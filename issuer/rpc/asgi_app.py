@@ -170,7 +170,7 @@ async def _run(handler: grpc.RpcMethodHandler, reader: MessageReader, context: A
         requests = _parsed(handler, await reader.only())
     if not handler.response_streaming:
         behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        await context.write(await behaviour(requests, context))
+        await context.write(await behaviour(requests, context), last=True)
         return
     behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
     async with aclosing(behaviour(requests, context)) as answers:

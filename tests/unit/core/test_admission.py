@@ -323,7 +323,7 @@ def test_who_waits_all_the_time_gets_its_share_but_for_one_call(asked: list[tupl
 class _Slower(FairQueue):
     """Lets every call through the queue, however empty that is."""
 
-    def _begin_at_once(self, place: Place, now: float) -> bool:  # noqa: ARG002 - as in the class above
+    def _begin_at_once(self, place: Place, now: float) -> bool:
         return False
 
 

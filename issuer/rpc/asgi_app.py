@@ -151,12 +151,13 @@ def _http_refusal(scope: MutableMapping[str, Any]) -> int | None:
     """Return the HTTP status for what is no gRPC call; ``None`` for a call."""
     if scope["method"] != "POST":
         return 405
-    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    if content_type.partition(b";")[0].strip().lower() not in _CONTENT_TYPES:
+    headers = scope["headers"]
+    content_type = dict(headers).get(b"content-type", b"")
+    if content_type not in _CONTENT_TYPES and content_type.partition(b";")[0].strip().lower() not in _CONTENT_TYPES:
         return 415
     # Without it no trailers can be sent, and so no status. All clients of gRPC send it, and proxies that lose it are
     # what it is there to find.
-    return None if (b"te", b"trailers") in scope["headers"] else 400
+    return None if (b"te", b"trailers") in headers else 400
 
 
 def _trailers(fault: GrpcFault) -> list[tuple[bytes, bytes]]:

@@ -125,8 +125,8 @@ def _identity_faults(
     if claims.get("sub") != subject or claims.get("client_id") != caller.spiffe_id:
         yield "its token is for another workload"
     act = claims.get("act")
-    actor = act.get("sub") if isinstance(act, dict) else act
-    if on_behalf_of is None and actor is not None:
+    actor = act.get("sub") if isinstance(act, dict) else None
+    if on_behalf_of is None and act is not None:
         yield "its token says that somebody else acts"
     if caller.spiffe_id not in (subject, actor):
         yield "its token does not say that this workload acts for another"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
@@ -30,13 +31,16 @@ MAX_TOKEN = 16 * 1024
 """Characters of a token: 32 scopes of 128 bytes, an audience and a subject, twice, of 2,048 bytes each, in base64."""
 MAX_TOKEN_ID = 128
 
+MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 2048, 512
+"""Requests that are remembered, and how long each may be: 4 MiB at most, and most of them take 100 bytes."""
+
 _NANOS = 1_000_000_000
 
 
 def token_request_from_proto(
     message: pb.IssueTokenRequest, grant_type: GrantType = GrantType.CLIENT_CREDENTIALS
 ) -> TokenRequest:
-    """Parse a request into a value that cannot be wrong.
+    """Parse a request into a value that cannot be wrong; what was asked before is remembered by its bytes.
 
     Args:
         message: What is asked.
@@ -45,6 +49,18 @@ def token_request_from_proto(
     Raises:
         InvalidTokenRequest: With every violation, each naming its field as the .proto spells it.
     """
+    # What is said of an intent is new each time; everything else a workload asks for again and again.
+    if message.HasField("intent") or len(encoded := message.SerializeToString()) > MAX_REMEMBERED_BYTES:
+        return _parsed(message, grant_type)
+    return _remembered(encoded, grant_type)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _remembered(encoded: bytes, grant_type: GrantType) -> TokenRequest:
+    return _parsed(pb.IssueTokenRequest.FromString(encoded), grant_type)
+
+
+def _parsed(message: pb.IssueTokenRequest, grant_type: GrantType) -> TokenRequest:
     violations: list[FieldViolation] = []
     ttl = _ttl(message, violations)
     bind_certificate = _binding(message, violations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from google.protobuf.any_pb2 import Any
@@ -13,6 +14,8 @@ from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, R
 from issuer.core.instants import moment
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from google.protobuf.message import Message
 
     from issuer.core.approval_state import ApprovalRequest
@@ -85,13 +88,15 @@ def status_from_error(error: IssuerError, request_id: str) -> status_pb2.Status:
 
     ``request_id`` is empty for a call that the log does not tell of.
     """
+    if isinstance(error, RateLimited) and not request_id:
+        return _rate_limited(error.message, error.retry_after)
     details: list[Message] = [
         ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=_metadata(error, request_id))
     ]
     if isinstance(error, InvalidTokenRequest):
         details.append(_bad_request(error))
     if isinstance(error, RateLimited):
-        details.append(_retry_info(error))
+        details.append(_retry_info(error.retry_after))
     if isinstance(error, PolicyDenied) and error.reason is Reason.APPROVAL_REQUIRED:
         details.append(_precondition(error))
     return status_pb2.Status(code=STATUS_CODES[error.reason], message=error.message, details=map(_packed, details))
@@ -137,10 +142,18 @@ def _bad_request(error: InvalidTokenRequest) -> BadRequest:
     )
 
 
-def _retry_info(error: RateLimited) -> RetryInfo:
+def _retry_info(retry_after: timedelta) -> RetryInfo:
     info = RetryInfo()
-    info.retry_delay.FromTimedelta(error.retry_after)
+    info.retry_delay.FromTimedelta(retry_after)
     return info
+
+
+@lru_cache(maxsize=64)  # there are sixteen times to come back after, and two texts
+def _rate_limited(message: str, retry_after: timedelta) -> status_pb2.Status:
+    """Return the status of a call that is one too many: it must cost less than the call would have."""
+    reason = Reason.RATE_LIMITED
+    details = (ErrorInfo(reason=reason, domain=ERROR_DOMAIN), _retry_info(retry_after))
+    return status_pb2.Status(code=STATUS_CODES[reason], message=message, details=map(_packed, details))
 
 
 def _packed(message: Message) -> Any:

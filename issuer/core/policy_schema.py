@@ -81,7 +81,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "audience": required("exactly one", values.AUDIENCE),
         "scopes": required("at least one, each declared by the audience", distinct(values.SCOPE)),
         "grant_types": Key(
-            "`client_credentials` unless set; also `token_exchange`, `intent`, `jit`, which no request can use yet",
+            "`client_credentials` unless set; also `token_exchange`, `intent`, `jit`",
             distinct(values.GRANT_TYPE),
         ),
         "subjects": Key(

@@ -33,6 +33,7 @@ from issuer.core.record import Minted, Outcome, record_decision, record_failure
 from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
+from issuer.issuance_log import considered, outcome
 from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
 
@@ -277,7 +278,7 @@ class Issuance:
             decision = decide(policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict())  # 3
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
-        log_fields |= _considered(decision)
+        log_fields |= considered(decision)
         record = partial(
             record_decision,
             decision,
@@ -297,7 +298,7 @@ class Issuance:
             token = None if wanted.validate_only else self._mint(claims, decision, request, asked)  # 5, 6
         except Exception as error:  # noqa: BLE001 - as above
             return _Prepared(record(failed=_reason_of(error)), error)
-        log_fields |= _outcome(claims, decision, token)
+        log_fields |= outcome(claims, decision, token)
         minted = Minted(claims.token_id, claims.expires_at, token.sha256) if token else None
         used = decision.approval if token else None
         return _Prepared(record(minted=minted), _issued(claims, decision, decision_id, token), used)
@@ -392,32 +393,3 @@ def _refusal(denial: Denial, decision_id: str) -> IssuerError:
         # Only a ttl below the policy's shortest makes a well-formed request invalid.
         return InvalidTokenRequest((FieldViolation("ttl", explain(denial)),))
     return PolicyDenied(denial.reason, explain(denial), decision_id=decision_id, scopes=denial.scopes)
-
-
-def _considered(decision: Grant | Denial) -> LogFields:
-    """Return what led to the decision: the policy, its rules, what was known and what was not."""
-    considered: LogFields = {"policy": decision.policy_digest, "rules": list(decision.rule_ids)}
-    if decision.facts:
-        considered["facts"] = [f"{fact.type} {fact.subject} by {fact.source}" for fact in decision.facts]
-    if decision.missing:
-        considered["missing"] = list(decision.missing)
-    if (shadow := decision.shadow) is not None:
-        considered["audit"] = (
-            f"would refuse: {shadow.reason}" if shadow.reason else f"would grant {' '.join(shadow.scopes)}"
-        )
-        considered["audit_rules"] = list(shadow.rule_ids)
-    return considered
-
-
-def _outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:
-    return {
-        "granted": list(grant.scopes),
-        "application": grant.application,
-        "lifetime_s": claims.expires_at - claims.issued_at,
-        "lifetime_bound": grant.lifetime_bound.value,
-        "lifetime_rule": grant.lifetime_rule or None,
-        "grant_type": grant.grant_type.value,
-        "legacy": grant.legacy,
-        "token_id": claims.token_id if token else None,
-        "token_sha256": token.sha256.hex() if token else None,
-    }

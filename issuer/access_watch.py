@@ -89,6 +89,7 @@ class AccessWatch:
         self._log = log
         self._met: dict[str, datetime] = {}
         self._held: set[str] = set()
+        self._failures: list[str] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until ``stop``."""
@@ -108,20 +109,22 @@ class AccessWatch:
         """Decide each open window again; return the seconds until it has to be done again, ``None`` for no window."""
         windows = self._accesses.not_ended
         self._forget(windows)
-        nearest = LOOK_SECONDS
+        nearest, self._failures = LOOK_SECONDS, []
         for first in range(0, len(windows), _AT_ONCE):
             # Together, so that many ends are one commit: each commit that revokes has others decide again.
             listed = windows[first : first + _AT_ONCE]
             nearest = min(nearest, *await asyncio.gather(*map(self._judged_if_possible, listed)))
+        if self._failures:  # in one line, however many they are: the next look tries again
+            self._log.error("access_not_judged", windows=len(self._failures), error=self._failures[0])
         return nearest if windows else None
 
     async def _judged_if_possible(self, window: AccessWindow) -> float:
         try:
             return await self._judged(window)
-        except IssuerError as error:  # the policy or the ledger is away: the next look tries again
-            self._log.warning("access_not_judged", access=name_of(window), error=error.message)
-        except Exception:  # noqa: BLE001 - a window that cannot be judged keeps no other from its end
-            self._log.exception("access_not_judged", access=name_of(window))
+        except IssuerError as error:  # the policy or the ledger is away
+            self._failures.append(error.message)
+        except Exception as error:  # noqa: BLE001 - a window that cannot be judged keeps no other from its end
+            self._failures.append(repr(error))
         return LOOK_SECONDS
 
     async def _judged(self, window: AccessWindow) -> float:

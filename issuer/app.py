@@ -29,10 +29,11 @@ from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
-from issuer.services import Parts, services, status_publisher
+from issuer.services import Parts, services
 from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
+from issuer.status_keeping import status_publisher
 from issuer.system import RandomIds, SystemClock
 from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
@@ -153,7 +154,10 @@ class App:
             http = self._public_http(signer)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
-            self._start(status_publisher(parts, http.show_list, self._log).run())
+            publisher = status_publisher(
+                self._config, keeping, signer=signer, clock=self._clock, show=http.show_list, log=self._log
+            )
+            self._start(publisher.run())
             await server.health.set_serving(serving=False)
             await server.start()
             self._watch(policies, rollout, feeder, seen)

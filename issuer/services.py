@@ -12,7 +12,6 @@ from issuer.introspection import Introspection
 from issuer.issuance import Issuance
 from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
-from issuer.ledger.status_marks import LedgerStatusMarks
 from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
 from issuer.revocation_feed import RevocationFeed
@@ -23,15 +22,9 @@ from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
-from issuer.settings_of_parts import publishing_of
 from issuer.status_entries import StatusEntries
-from issuer.status_publishing import StatusPublisher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from structlog.typing import FilteringBoundLogger
-
     from issuer.config_sections import Config
     from issuer.ports import Clock, FactBook, PolicyBook, Signer, TokenIds
     from issuer.rpc.roles import Roles
@@ -130,25 +123,4 @@ def _approving(parts: Parts) -> Approving:
         approvals=parts.keeping.approvals,
         clock=parts.clock,
         development=parts.development,
-    )
-
-
-def status_publisher(parts: Parts, show: Callable[[str, str, int], None], log: FilteringBoundLogger) -> StatusPublisher:
-    """Return what keeps the status lists, over the parts.
-
-    Args:
-        parts: The parts.
-        show: Shows a signed list: its name, its text, and how many seconds it may be cached.
-        log: Where it reports.
-    """
-    return StatusPublisher(
-        publishing_of(parts.config),
-        revocations=parts.keeping.revocations,
-        is_current=lambda: parts.keeping.ledger.fault is None,
-        blocks=parts.keeping.status_blocks,
-        marks=LedgerStatusMarks(ledger_reader(parts.config.ledger)),
-        signer=parts.signer,
-        clock=parts.clock,
-        show=show,
-        log=log,
     )

@@ -39,10 +39,10 @@ from issuer.startup import (
     begun,
     policy_book,
     public_http,
-    status_publisher,
     told_elsewhere,
     webhook_of,
 )
+from issuer.status_keeping import status_publisher
 from issuer.system import RandomIds, SystemClock
 from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
@@ -385,7 +385,7 @@ class App:
     def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:
         http = public_http(self._config, signer, self._log)
         self._lists = status_publisher(
-            self._config, keeping, signer, clock=self._clock, show=http.show_list, log=self._log
+            self._config, keeping, signer=signer, clock=self._clock, show=http.show_list, log=self._log
         )
         return http
 

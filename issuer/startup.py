@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 from issuer.approval_webhook import ApprovalWebhook, read_secret
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
-from issuer.ledger.status_marks import LedgerStatusMarks
-from issuer.ledger_keeping import ledger_reader
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.public_http.process import PublicHttpProcess
-from issuer.settings_of_parts import http_settings, publishing_of, roles_of
-from issuer.status_publishing import StatusPublisher
+from issuer.settings_of_parts import http_settings, roles_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from datetime import datetime
 
     from structlog.typing import FilteringBoundLogger
@@ -89,38 +86,6 @@ def webhook_of(
         return None
     secret = read_secret(approvals.webhook_secret_file)
     return ApprovalWebhook(approvals.webhook_url, secret, approvals=keeping.approvals, clock=clock, log=log)
-
-
-def status_publisher(
-    config: Config,
-    keeping: LedgerKeeping,
-    signer: Signer,
-    *,
-    clock: Clock,
-    show: Callable[[str, str, int], None],
-    log: FilteringBoundLogger,
-) -> StatusPublisher:
-    """Return what keeps the status lists.
-
-    Args:
-        config: What the issuer was told.
-        keeping: The ledger.
-        signer: The key.
-        clock: The time.
-        show: Shows a signed list: its name, its text, and how many seconds it may be cached.
-        log: Where it reports.
-    """
-    return StatusPublisher(
-        publishing_of(config),
-        revocations=keeping.revocations,
-        is_current=lambda: keeping.ledger.fault is None,
-        blocks=keeping.status_blocks,
-        marks=LedgerStatusMarks(ledger_reader(config.ledger)),
-        signer=signer,
-        clock=clock,
-        show=show,
-        log=log,
-    )
 
 
 async def begun(rollout: PolicyRollout) -> None:

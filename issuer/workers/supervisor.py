@@ -25,10 +25,10 @@ from issuer.startup import (
     begun,
     policy_book,
     public_http,
-    status_publisher,
     told_elsewhere,
     webhook_of,
 )
+from issuer.status_keeping import status_publisher
 from issuer.system import RandomIds, SystemClock
 from issuer.waiting import first_of
 from issuer.watching import look, watch
@@ -115,7 +115,7 @@ class Supervisor:
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
             lists = status_publisher(
-                self._config, keeping, signer, clock=self._clock, show=http.show_list, log=self._log
+                self._config, keeping, signer=signer, clock=self._clock, show=http.show_list, log=self._log
             )
             self._start(lists.run())
             await self._start_workers(stack)

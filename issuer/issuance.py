@@ -6,7 +6,6 @@ What comes before (TLS, verification of the SVID, parsing) is in ``rpc/pipeline.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,6 @@ from issuer.core.access import facts_needed_to_list, list_access
 from issuer.core.admission import ANSWER_SECONDS
 from issuer.core.claims import Claims, build_claims
 from issuer.core.claims_check import check_claims
-from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
 from issuer.core.denial_text import explain
 from issuer.core.errors import (
@@ -31,6 +29,7 @@ from issuer.core.errors import (
 from issuer.core.facts_needed import facts_needed
 from issuer.core.record import Minted, Outcome, record_decision, record_failure
 from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
+from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
 from issuer.issuance_log import considered, outcome
@@ -38,7 +37,7 @@ from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from issuer.core.access import Access
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
     from issuer.core.facts import FactKey, Facts
+    from issuer.core.ledger_entries import Entry
     from issuer.core.origin import Origin
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
@@ -67,8 +67,10 @@ _REQUESTS_BETWEEN_TURNS = 16
 """A batch gives other calls a turn of the event loop after so many requests: at about 0.1 ms each, under 2 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedToken:
+# Named tuples, since several are made for every token: a frozen dataclass costs three times as much.
+
+
+class IssuedToken(NamedTuple):
     """A decision that granted, and the token it led to.
 
     Attributes:
@@ -88,8 +90,7 @@ class IssuedToken:
     renew_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The circumstances of a request.
 
     Attributes:
@@ -104,11 +105,10 @@ class Asked:
     peer: str
     now: datetime
     within: float | None = None
-    trace: Trace = field(default=UNTRACED, repr=False, compare=False)
+    trace: Trace = UNTRACED
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One token that is asked for.
 
     Attributes:
@@ -116,20 +116,30 @@ class Wanted:
         validate_only: Decide, but mint nothing.
         origin: Finds what the token will rest on beside the caller's own right; asked anew whenever it is decided
             anew. Raises an IssuerError when there is no such thing any more.
+        approvals: Finds what was approved of it, where that is not asked for it alone; likewise.
+        also: Says what else is written in the commit of the decision's record, when that is known: what was granted,
+            ``None`` for nothing, and the decision's id.
     """
 
     request: TokenRequest | InvalidTokenRequest
     validate_only: bool = False
     origin: Callable[[], Origin] | None = None
+    approvals: Callable[[], Approvals] | None = None
+    also: Callable[[Grant | None, str], Sequence[Entry]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """What came of a request, not yet told to anybody: first its record has to be durable."""
 
     record: DecisionRecord | None
     outcome: IssuedToken | Exception
     used: Approved | None = None
+    also: tuple[Entry, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What is written; what goes with a record that is not, is not either."""
+        return () if self.record is None else (self.record, *self.also)
 
 
 class Context(NamedTuple):
@@ -140,7 +150,7 @@ class Context(NamedTuple):
 
 
 class Issuance:
-    """Issues tokens. Holds the parts; keeps no state of its own between requests.
+    """Issues tokens. Holds the parts; keeps nothing between requests but decisions that would be made again just so.
 
     Args:
         profile: What every token of this issuer says.
@@ -179,6 +189,7 @@ class Issuance:
         self._approvals = approvals
         self._refusals = refusals
         self._statuses = statuses
+        self._decisions = RememberedDecisions()
 
     async def issue_tokens(
         self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
@@ -220,7 +231,7 @@ class Issuance:
             within = None if give_up is None else max(give_up - clock(), 0.0)
             asked.trace.at(Step.RECORD)
             try:
-                await self._record([each.record for each in kept if each.record], within, revocations.epoch)  # 7
+                await self._record([entry for each in kept for entry in each.entries], within, revocations.epoch)  # 7
             except (EpochMoved, ClaimTaken):
                 continue
             asked.trace.at(Step.RELEASE)
@@ -231,9 +242,9 @@ class Issuance:
             return outcomes
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
 
-    async def _record(self, records: list[DecisionRecord], within: float | None, epoch: int) -> None:
-        if records:
-            await self._ledger.write(*records, within=within, epoch=epoch)
+    async def _record(self, entries: list[Entry], within: float | None, epoch: int) -> None:
+        if entries:
+            await self._ledger.write(*entries, within=within, epoch=epoch)
 
     async def _prepare_all(
         self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields
@@ -244,6 +255,8 @@ class Issuance:
             if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
                 await asyncio.sleep(0)
             one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
+            if each.also is not None:
+                one = one._replace(also=tuple(each.also(_granted(one.outcome), str(log_fields["decision_id"]))))
             if one.used is not None:
                 approvals = approvals.after_use(one.used)
             prepared.append(one)
@@ -262,7 +275,11 @@ class Issuance:
             facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
             asked.trace.at(Step.DECIDE)
             origin = None if wanted.origin is None else wanted.origin()  # 1
-            decision = decide(policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict())  # 3
+            if wanted.approvals is not None:
+                context = context._replace(approvals=wanted.approvals())
+            decision = self._decisions.decide(  # 3
+                policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict()
+            )
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
         log_fields |= considered(decision)
@@ -325,6 +342,10 @@ class Issuance:
         )
         asked.trace.at(Step.SIGN)
         return compact_token(to_sign, self._signer.sign(to_sign))
+
+
+def _granted(outcome: IssuedToken | Exception) -> Grant | None:
+    return outcome.grant if isinstance(outcome, IssuedToken) else None
 
 
 def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequest | None) -> _Prepared:

@@ -29,12 +29,17 @@ from agent_client.verification.key_sources import FetchedKeys, IssuerKeys, KeySo
 from agent_client.verification.metadata_keys import MetadataKeys
 from agent_client.verification.request_errors import AuthorizationMalformed, MethodNotListed, StepUpNeeded, TokenMissing
 from agent_client.verification.resource_metadata import ResourceMetadata
+from agent_client.verification.revocations import RevocationStream
+from agent_client.verification.revocations_aio import AsyncRevocationStream
+from agent_client.verification.revocations_state import RevocationCheck
 from agent_client.verification.status_lists import StatusLists
-from agent_client.verification.verified_token import VerifiedToken
+from agent_client.verification.verified_token import Actor, VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
 __all__ = [
+    "Actor",
     "ApplicationRejected",
+    "AsyncRevocationStream",
     "AuthorizationMalformed",
     "FetchedKeys",
     "InsufficientScope",
@@ -46,6 +51,8 @@ __all__ = [
     "NoCurrentToken",
     "RejectionReason",
     "ResourceMetadata",
+    "RevocationCheck",
+    "RevocationStream",
     "RevocationsUnavailable",
     "StatusLists",
     "StepUpNeeded",

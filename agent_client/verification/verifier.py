@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agent_client.verification.algorithms import VerificationKey
     from agent_client.verification.compact import Header, UnverifiedToken
     from agent_client.verification.key_sources import KeySource
+    from agent_client.verification.revocations_state import RevocationCheck
     from agent_client.verification.status_lists import StatusLists
     from agent_client.verification.verified_token import VerifiedToken
 
@@ -52,6 +53,8 @@ class TokenVerifier:
         keys_max_stale: How long keys are used after they were fetched, while the issuer is away; at most a day.
         require_binding: Refuse tokens that are bound to no certificate (RFC 8705 section 3).
         insecure_dev: Take tokens of the embedded development authority, which attests nobody. For tests.
+        revocations: Knows which tokens are revoked, and refuses them; without it, that is not looked at. It stays the
+            caller's to close. One may serve several verifiers.
         status: Looks up the tokens that name a status list, and refuses those that were revoked; without it, that is
             not looked at. One may serve several verifiers.
 
@@ -71,6 +74,7 @@ class TokenVerifier:
         keys_max_stale: timedelta = KEYS_MAX_STALE,
         require_binding: bool = False,
         insecure_dev: bool = False,
+        revocations: RevocationCheck | None = None,
         status: StatusLists | None = None,
     ) -> None:
         if not issuer or not audience:
@@ -89,6 +93,7 @@ class TokenVerifier:
         )
         self._scopes = _names(scopes, "scopes")
         self._keys = KeyStore(keys or MetadataKeys(issuer), keys_max_stale.total_seconds())
+        self._revocations = revocations
         self._status = status
         self._headers: dict[bytes, Header] = {}
 
@@ -113,8 +118,8 @@ class TokenVerifier:
         """Return what a token says, once it has passed every rule.
 
         It takes CPU time only, but for the first token, and for one with a ``kid`` that is not known: these wait for a
-        fetch of the keys. Whether the token was revoked is checked by ``status`` alone, which waits for a list that is
-        not known yet, or late. That it was not seen before is **not** checked.
+        fetch of the keys. Whether the token was revoked is checked by ``revocations`` and ``status`` alone; the latter
+        waits for a list that is not known yet, or late. That it was not seen before is **not** checked.
 
         Args:
             token: The token, without its scheme.
@@ -128,7 +133,7 @@ class TokenVerifier:
             InsufficientScope: It lacks a scope.
             ApplicationRejected: It is not for one of the applications.
             KeysUnavailable: There are no keys to verify it with.
-            RevocationsUnavailable: Its status cannot be known now.
+            RevocationsUnavailable: Whether it was revoked is not known, and has to be.
         """
         demand = self._demand(certificate, scopes, applications)
         unverified = read_token(token, self._expected.algorithms, self._headers)
@@ -188,6 +193,8 @@ class TokenVerifier:
 
     def _verified(self, unverified: UnverifiedToken, key: VerificationKey, demand: Demand) -> VerifiedToken:
         verified = verified_token(unverified, key, self._expected, demand, utc_now())
+        if self._revocations is not None:  # 15
+            self._revocations.refuse_revoked(verified, unverified.header.key_id)
         # Only headers that the issuer signed are remembered, so nobody else can fill this.
         if unverified.encoded_header not in self._headers and len(self._headers) < MAX_KNOWN_HEADERS:
             self._headers[unverified.encoded_header] = unverified.header

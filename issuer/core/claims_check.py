@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64encode
 from binascii import a2b_base64
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ _ALGORITHMS = frozenset({"ES256", "RS256"})
 _STRICT = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From base64url to plain base64; what only plain base64 has becomes what neither has."""
 _ALWAYS = frozenset({"iss", "sub", "client_id", "aud", "exp", "iat", "nbf", "jti", "scope"})
-_MAX_NBF_BACKDATE = timedelta(seconds=5)
+_MAX_NBF_BACKDATE = 5
 _STATUSES = 1 << 53
 """More than there will ever be; other programs read the number as a float."""
 _LAST_MOMENT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can hold
@@ -159,24 +159,26 @@ def _check_application(claims: dict[str, Any], grant: Grant, request: TokenReque
 
 
 def _check_times(claims: dict[str, Any], grant: Grant, caller: Caller, request: TokenRequest, now: datetime) -> None:
-    issued, not_before, expires = (_moment(claims, claim) for claim in ("iat", "nbf", "exp"))
-    if not now - timedelta(seconds=1) < issued <= now:
+    issued, not_before, expires = (_seconds(claims, claim) for claim in ("iat", "nbf", "exp"))
+    decided = now.timestamp()
+    if not decided - 1 < issued <= decided:
         raise ClaimsMismatch("iat", "is not the second of the decision")
     if not issued - _MAX_NBF_BACKDATE <= not_before <= issued:
         raise ClaimsMismatch("nbf", "is after iat or far before it")
-    if expires <= now:
+    if expires <= decided:
         raise ClaimsMismatch("exp", "is already over")
-    if expires - issued > grant.lifetime or (request.ttl is not None and expires - issued > request.ttl):
+    lifetime = timedelta(seconds=expires - issued)
+    if lifetime > grant.lifetime or (request.ttl is not None and lifetime > request.ttl):
         raise ClaimsMismatch("exp", "makes the token live longer than was asked for and granted")
-    if expires > caller.not_after and (grant.bind_certificate or not grant.legacy):
+    if expires > caller.not_after.timestamp() and (grant.bind_certificate or not grant.legacy):
         raise ClaimsMismatch("exp", "is after the end of the caller's certificate")
 
 
-def _moment(claims: dict[str, Any], claim: str) -> datetime:
+def _seconds(claims: dict[str, Any], claim: str) -> int:
     seconds = claims[claim]
     if type(seconds) is not int or not 0 < seconds <= _LAST_MOMENT:  # a bool is an int to isinstance
         raise ClaimsMismatch(claim, "is not a whole number of seconds")
-    return datetime.fromtimestamp(seconds, UTC)
+    return seconds
 
 
 def _check_binding(claims: dict[str, Any], grant: Grant, caller: Caller, request: TokenRequest) -> None:

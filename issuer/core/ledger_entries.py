@@ -164,9 +164,17 @@ APPROVAL_REQUESTED: Final = "approval_requested"
 APPROVAL_GIVEN: Final = "approval_given"
 APPROVAL_DENIED: Final = "approval_denied"
 APPROVAL_CANCELLED: Final = "approval_cancelled"
+ACCESS_STARTED: Final = "access_started"
+ACCESS_SEEN: Final = "access_seen"
+ACCESS_ENDED: Final = "access_ended"
+INTENT_REGISTERED: Final = "intent_registered"
+INTENT_CANCELLED: Final = "intent_cancelled"
+INTENT_EXPIRED: Final = "intent_expired"
 STATUS_BLOCK_TAKEN: Final = "status_block_taken"
 STEPS: Final = {
     **dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL),
+    **dict.fromkeys((ACCESS_STARTED, ACCESS_SEEN, ACCESS_ENDED), ACCESS),
+    **dict.fromkeys((INTENT_REGISTERED, INTENT_CANCELLED, INTENT_EXPIRED), INTENT),
     STATUS_BLOCK_TAKEN: STATUS,
 }
 """The kinds of event that tell of a step, and of what."""

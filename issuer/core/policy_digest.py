@@ -85,11 +85,14 @@ def _tier(tier: RiskTier, rules: TierRules) -> list[object]:
 def _approval(approval: Approval | None) -> list[object] | None:
     if approval is None:
         return None
-    return [_patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for), approval.uses]
+    line: list[object] = [
+        _patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for), approval.uses,
+    ]  # fmt: skip
+    return [*line, "human"] if approval.human else line
 
 
 def _grant(rule: GrantRule) -> list[object]:
-    return [
+    line: list[object] = [
         "grant",
         rule.id,
         rule.mode,
@@ -105,6 +108,12 @@ def _grant(rule: GrantRule) -> list[object]:
         _instant(rule.expires),
         None if rule.legacy is None else [_seconds(rule.legacy.max_ttl), _instant(rule.legacy.expires)],
     ]
+    # As above: grants of before there were subjects and windows keep their line.
+    if rule.subjects:
+        line.append(sorted(pattern.text for pattern in rule.subjects))
+    if rule.window is not None:
+        line.append(_seconds(rule.window))
+    return line
 
 
 def _prohibition(rule: ProhibitionRule) -> list[object]:

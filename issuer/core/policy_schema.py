@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core import schema_values as values
 from issuer.core.policy import RiskTier
-from issuer.core.policy_rules import MAX_QUORUM, MAX_USES
+from issuer.core.policy_rules import MAX_QUORUM, MAX_USES, TRUTH
 from issuer.core.schema_values import Key, Schema, distinct, mapping, one_of, ref, required, some
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
             "for how many tokens an approval is good, 1 unless set",
             {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_USES, "pattern": "^[0-9]+$"},
         ),
+        "human": Key(
+            "whether each approver must prove to be a person, with an ID token", {"enum": [True, False, *TRUTH]}
+        ),
     },
     "grant": {
         "id": _RULE_ID,
@@ -83,11 +86,17 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "audience": required("exactly one", values.AUDIENCE),
         "scopes": required("at least one, each declared by the audience", distinct(values.SCOPE)),
         "grant_types": Key(
-            "`client_credentials` unless set; also `token_exchange`, `intent`, `jit`, which no request can use yet",
+            "`client_credentials` unless set; also `token_exchange`, `intent`, `jit`",
             distinct(values.GRANT_TYPE),
+        ),
+        "subjects": Key(
+            "whose JWT-SVIDs, or tokens of an OpenID provider, may be exchanged; only where `grant_types` is "
+            "`[token_exchange]`, which without it is for tokens of this issuer",
+            distinct(values.TOKEN_SUBJECT),
         ),
         "requires": _REQUIRES,
         "when": _WHEN,
+        "window": Key("how long access of type `jit` lasts at most, `1h` unless set, at most 1d", values.DURATION),
         "max_ttl": Key("bounds tokens of this grant", values.DURATION),
         "not_before": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),
         "expires": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
-from uuid import UUID
 
 from issuer.core.approval_text import approval_text
 from issuer.core.decision import Denial, Grant
@@ -164,7 +164,7 @@ def record_decision(
     granted = decision if isinstance(decision, Grant) else None
     denied = decision if isinstance(decision, Denial) else None
     return DecisionRecord(
-        decision_id=UUID(decision_id).bytes,
+        decision_id=bytes.fromhex(decision_id.replace("-", "")),
         time=microseconds(now),
         caller=str(caller.spiffe_id),
         svid=svid_text(caller),
@@ -203,7 +203,7 @@ def record_failure(
 ) -> DecisionRecord:
     """Return the record of a request that could not be decided. ``request`` is ``None`` when it could not be read."""
     return DecisionRecord(
-        decision_id=UUID(decision_id).bytes,
+        decision_id=bytes.fromhex(decision_id.replace("-", "")),
         time=microseconds(now),
         caller=str(caller.spiffe_id),
         svid=svid_text(caller),
@@ -244,7 +244,12 @@ def _flags(request: TokenRequest, granted: Grant | None, *, validate_only: bool)
 
 def svid_text(caller: Caller) -> str:
     """Return what of the caller's certificate is kept."""
-    return f"{caller.certificate_sha256.hex()} {caller.serial_number:x} {microseconds(caller.not_after)}"
+    return _svid_text(caller.certificate_sha256, caller.serial_number, caller.not_after)
+
+
+@lru_cache(maxsize=4096)  # a caller shows the same certificate with every call
+def _svid_text(sha256: bytes, serial_number: int, not_after: datetime) -> str:
+    return f"{sha256.hex()} {serial_number:x} {microseconds(not_after)}"
 
 
 def _shadow_text(shadow: Shadow | None) -> str:

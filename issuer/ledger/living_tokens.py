@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sqlalchemy import false, func, or_, select
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
+    from issuer.core.recorded_tokens import RecordedToken
     from issuer.core.revocation import Selector
     from issuer.ledger.reading import LedgerReader
 
@@ -49,6 +51,22 @@ def hits(reader: LedgerReader, selector: Selector, now: int, listed: int) -> Hit
         newest=sorted(newest, key=lambda token: -token.seq)[:listed],
         most=by_caller.most_common(listed),
     )
+
+
+def resting(reader: LedgerReader, now: int, limit: int) -> list[RecordedToken]:
+    """Return living tokens that were made from others, in no order.
+
+    Args:
+        reader: The ledger.
+        now: Unix seconds.
+        limit: How many at most.
+
+    Raises:
+        LedgerFault: The ledger cannot be read.
+    """
+    with reader.connected() as connection:
+        found = recorded_tokens(connection, [*living(now), decision.c.origin.is_not(None)])
+        return list(islice(found, limit))
 
 
 _Found: TypeAlias = tuple["Counter[str]", "list[LivingToken]"]

@@ -52,6 +52,7 @@ _RECORDED: Final = select(
     )
 )
 _RECORDED_TOKEN: Final = _RECORDED.where(decision.c.token_id == bindparam("token_id"))
+_REVOKED_AFTER: Final = select(revocation).where(revocation.c.version > bindparam("version"))
 
 
 class StoredDecision(NamedTuple):
@@ -187,6 +188,20 @@ class LedgerReader:
         with self.connected() as connection:
             row = connection.execute(select(revocation).where(revocation.c.id == revocation_id)).first()
         return None if row is None else revocation_from_row(row)
+
+    def revoked_after(self, version: int) -> frozenset[str]:
+        """Return the single tokens that were revoked after a version, of those that this ledger holds.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        try:
+            with self._kept.connect() as connection:
+                rows = connection.execute(_REVOKED_AFTER, {"version": version}).all()
+        except DatabaseError as error:
+            raise LedgerFault(f"{self._name}: {error.orig}") from error
+        found = (revocation_from_row(row).selector.token for row in rows)
+        return frozenset(token for token in found if token is not None)
 
     def revocations(self, limit: int, before: str | None = None) -> list[Revocation]:
         """Return revocations, the newest first; their ids sort by time.

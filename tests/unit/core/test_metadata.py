@@ -45,3 +45,14 @@ def test_an_issuer_with_a_path_is_found_by_either_rule_and_behind_a_proxy_that_s
 def test_names_the_algorithms_of_its_keys(algorithms: tuple[str, ...]) -> None:
     document = json.loads(ServerMetadata("https://a.example", algorithms).document)
     assert document["id_token_signing_alg_values_supported"] == list(algorithms)
+
+
+def test_names_introspection_and_revocation_only_where_they_are_served() -> None:
+    without = json.loads(ServerMetadata("https://issuer.example").document)
+    served = json.loads(ServerMetadata("https://issuer.example", oauth_url="https://in.example:8444").document)
+    assert {name: value for name, value in served.items() if name not in without} == {
+        "introspection_endpoint": "https://in.example:8444/introspect",
+        "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],
+        "revocation_endpoint": "https://in.example:8444/revoke",
+        "revocation_endpoint_auth_methods_supported": ["tls_client_auth"],
+    }

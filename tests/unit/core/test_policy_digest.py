@@ -42,6 +42,7 @@ def test_is_pinned_for_this_version_of_the_engine() -> None:
         ("max_ttl: 90s", "max_ttl: 91s"),
         (", max_ttl: 90s", ""),
         ("max_ttl: 90s", "max_ttl: 90s, grant_types: [jit, client_credentials]"),
+        ("max_ttl: 90s", "max_ttl: 90s, grant_types: [jit, client_credentials], window: 2h"),
         ("id: p", "id: q"),
         ("[write, read]", "[write]"),
         (", scopes: [write, read]", ""),
@@ -87,6 +88,23 @@ def test_stays_with_everything_that_does_not(old: str, new: str) -> None:
     assert digest(text.replace(old, new)) == BASE
 
 
+def test_wanting_persons_changes_it_and_saying_that_none_is_needed_does_not() -> None:
+    approval = "{name: refund, risk: critical, approval: {approvers: ['spiffe://people.example/*'], valid_for: 1h%s}}"
+    wanted = [
+        digest((AUDIENCES + "\n".join(RULES)).replace("{name: refund, risk: critical}", approval % more))
+        for more in ("", ", human: false", ", human: true")
+    ]
+    assert wanted[0] == wanted[1] != wanted[2]
+
+
 def test_stays_when_rules_are_split_over_files_in_any_order() -> None:
     parts = [AUDIENCES, *(f"version: 1\n{rules}" for rules in RULES)]
     assert digest(*parts) == digest(*reversed(parts)) == BASE
+
+
+def test_another_window_is_another_policy() -> None:
+    windows = [
+        AUDIENCES + "\n".join(RULES).replace("max_ttl: 90s", f"max_ttl: 90s, grant_types: [jit]{window}")
+        for window in ("", ", window: 1h", ", window: 2h")
+    ]
+    assert len({digest(text) for text in windows}) == 3

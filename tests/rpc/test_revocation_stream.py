@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from datetime import timedelta
@@ -266,3 +268,45 @@ async def test_in_an_event_loop_it_does_the_same(served: Revocable) -> None:
         await verifier.verify_async(other.token)
     await stream.close()
     await asyncio.to_thread(keys.close)
+
+
+def test_an_issuer_that_hangs_is_noticed_and_followed_again_when_it_is_back(served: Revocable) -> None:
+    issued = served.issued()
+    with Api(served, max_silence=SHORT) as api:
+        served.issuer.signal(signal.SIGSTOP)
+        try:
+            assert api.becomes(UNKNOWN, issued) <= SHORT.total_seconds() + 1
+        finally:
+            served.issuer.signal(signal.SIGCONT)
+        api.becomes("OK", issued)
+        served.revoke(token_id=issued.token_id)
+        assert api.becomes(RejectionReason.REVOKED, issued) < 1
+
+
+FORKING = """
+import os, sys
+from datetime import timedelta
+from agent_client import SyncIssuerClient
+from agent_client.verification import RevocationStream
+
+client = SyncIssuerClient(sys.argv[1], workload_api=sys.argv[2])
+stream = RevocationStream(client)          # made before the fork, used after it, as a preforking server does
+child = os.fork()
+known = stream.wait(20)
+if child == 0:
+    os._exit(0 if known else 1)
+parked = os.fork()                          # and a fork while it is followed, as by subprocess
+if parked == 0:
+    os._exit(0)
+ended = [os.waitpid(each, 0)[1] for each in (child, parked)]
+print(known, stream.is_current, ended)
+stream.close()
+client.close()
+"""
+
+
+def test_servers_that_fork_follow_in_each_process(served: Revocable) -> None:
+    workload = served.authority.workload(SERVER)
+    command = [sys.executable, "-c", FORKING, served.issuer.address, workload.socket]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert answer.stdout.strip() == "True True [0, 0]", answer.stderr

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from issuer.core.base64url import base64url
 from issuer.core.claims import Claims
+from issuer.core.origin import Actor
 from issuer.core.own_token import OwnTokens
 from issuer.core.token import TOKEN_TYPE, compact_token, signing_input
 from issuer.signing.es256 import Es256Signer
@@ -43,6 +44,17 @@ def signed(payload: bytes, signer: Es256Signer = SIGNER, **header: str) -> str:
 def with_header(header: object) -> str:
     to_sign = f"{base64url(json.dumps(header).encode())}.{base64url(CLAIMS.payload())}"
     return f"{to_sign}.{base64url(SIGNER.sign(to_sign.encode()))}"
+
+
+def test_who_acts_for_whom_and_on_what_grounds_is_read() -> None:
+    actors = (Actor("spiffe://prod.example/b", ISSUER), Actor("spiffe://prod.example/a", "https://other.example"))
+    delegated = CLAIMS._replace(
+        client="spiffe://prod.example/b", actors=actors, transaction="tx", grant_id="g", details='[{"type":"x"}]'
+    )
+    token = OWN.read(signed(delegated.payload()))
+    assert token is not None
+    assert (token.client_id, token.actors) == ("spiffe://prod.example/b", actors)
+    assert (token.transaction, token.grant_id, json.loads(token.details)) == ("tx", "g", [{"type": "x"}])
 
 
 def test_a_token_that_was_read_before_reads_the_same_and_one_that_is_none_stays_none() -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from issuer.rpc.listener import CannotListen
 from issuer.rpc.oauth_forms import MAX_FORM_BYTES
 from issuer.rpc.oauth_http import OauthHttp
-from issuer.settings_of_parts import rpc_settings
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
@@ -19,10 +18,12 @@ if TYPE_CHECKING:
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
+    from issuer.rpc.settings import RpcSettings
 
 
 async def open_oauth_http(
     config: Config,
+    limits: RpcSettings,
     methods: IssuerMethods,
     pipeline: Pipeline,
     *,
@@ -44,7 +45,7 @@ async def open_oauth_http(
         from issuer.rpc.h2corn_listener import H2cornListener  # noqa: PLC0415 - where it is not used, it is not needed
     except ImportError as error:
         raise CannotListen(f"[oauth_http]: h2corn cannot be loaded: {error}") from error
-    settings = replace(rpc_settings(config.server), listen=config.oauth_http.listen)
+    settings = replace(limits, listen=config.oauth_http.listen)
     # Twice the bound of ours, which is told in the answer.
     listener = H2cornListener(settings, identity=identity, log=log, max_body_bytes=2 * MAX_FORM_BYTES)
     port = listener.bind()

@@ -32,10 +32,12 @@ from agent_client.verification.resource_metadata import ResourceMetadata
 from agent_client.verification.revocations import RevocationStream
 from agent_client.verification.revocations_aio import AsyncRevocationStream
 from agent_client.verification.revocations_state import RevocationCheck
-from agent_client.verification.verified_token import VerifiedToken
+from agent_client.verification.status_lists import StatusLists
+from agent_client.verification.verified_token import Actor, VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
 __all__ = [
+    "Actor",
     "ApplicationRejected",
     "AsyncRevocationStream",
     "AuthorizationMalformed",
@@ -52,6 +54,7 @@ __all__ = [
     "RevocationCheck",
     "RevocationStream",
     "RevocationsUnavailable",
+    "StatusLists",
     "StepUpNeeded",
     "TokenMissing",
     "TokenRejected",

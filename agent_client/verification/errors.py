@@ -47,6 +47,7 @@ class RejectionReason(StrEnum):
     CERTIFICATE_MISSING = "CERTIFICATE_MISSING"
     CERTIFICATE_WRONG = "CERTIFICATE_WRONG"
     REVOKED = "REVOKED"
+    STATUS_UNKNOWN = "STATUS_UNKNOWN"
 
 
 _TEXTS = {
@@ -125,6 +126,10 @@ _TEXTS = {
         "Get a new token after the SVID has rotated, and call with the SVID that it was asked for with.",
     ),
     RejectionReason.REVOKED: ("the token was revoked", "Get a new token, if the issuer still gives one."),
+    RejectionReason.STATUS_UNKNOWN: (
+        "the token's entry is not in the issuer's status list",
+        "Tell the issuer's operator.",
+    ),
 }
 """What each reason means, and what the caller can do about it."""
 

@@ -11,7 +11,8 @@ the last, which is the verifier's too.
 5.  Its ``alg`` is the one that this key is for.
 6.  The signature holds. From here on it is the issuer who speaks, and the claims are parsed.
 7.  The claims are one strict JSON object, and those of RFC 9068 section 2.2 are there and of their types. What cannot
-    be read is refused here, with the reason of its own rule below where there is one.
+    be read is refused here, with the reason of its own rule below where there is one. ``client_id`` is the subject, or
+    the outermost of the ``act`` chain, which has a bounded length.
 8.  ``iss`` is the issuer, exactly.
 9.  ``aud`` is the audience, exactly, as one string: the issuer writes no lists, so a list is refused even of one entry.
 10. ``exp`` is not over, ``nbf`` and ``iat`` are not ahead, give or take the leeway.
@@ -39,7 +40,7 @@ from agent_client.verification.base64url import base64url
 from agent_client.verification.compact import parse_compact
 from agent_client.verification.errors import ApplicationRejected, RejectionReason, TokenRejected
 from agent_client.verification.strict_json import strict_object
-from agent_client.verification.verified_token import VerifiedToken
+from agent_client.verification.verified_token import Actor, VerifiedToken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -52,6 +53,10 @@ _LAST_MOMENT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime ca
 _SPIFFE_ID = re.compile(r"spiffe://(?P<trust_domain>[a-z0-9._-]{1,255})(?:/(?!\.{1,2}(?:/|\Z))[a-zA-Z0-9._-]+)+")
 """SPIFFE-ID section 2, in canonical form: what the issuer lets call."""
 _MAX_ID_BYTES = 2048  # SPIFFE-ID section 2.3
+_OF_PROVIDER = re.compile(r"https?://[\x21\x22\x24-\x7e]+#[A-Za-z0-9_.~%-]+")
+"""Whom an OpenID provider knows: its ``iss``, and after ``#`` the ``sub`` there, percent-encoded."""
+MAX_ACTORS = 15
+"""In one ``act`` chain; the issuer can be told to allow no more."""
 _SCOPES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749 section 3.3
 _NAME = re.compile(r"[\x21-\x7e]{1,256}")
 """What the issuer writes as ``jti`` and ``application``, with room."""
@@ -147,15 +152,15 @@ def verified_token(
 
 def _read_claims(claims: dict[str, Any]) -> VerifiedToken:
     """Read rule 7's claims into a value. They are the issuer's, and nothing is compared yet."""
-    subject = _spiffe_id(claims, "sub")
+    actors = _actors(claims["act"]) if "act" in claims else ()
     if _seconds(claims, "exp") <= _seconds(claims, "iat"):
         raise _malformed("exp")
     if "nbf" in claims:
         _seconds(claims, "nbf")
     return VerifiedToken(  # by position, which takes half the time
         _text(claims, "iss"),
-        subject,
-        _client_id(claims),
+        _subject(claims, actors),
+        _client_id(claims, actors),
         _audience(claims),
         _scopes(claims),
         _name(claims, "jti"),
@@ -163,6 +168,7 @@ def _read_claims(claims: dict[str, Any]) -> VerifiedToken:
         _thumbprint(claims),
         _development(claims),
         MappingProxyType(claims),
+        actors,
     )
 
 
@@ -175,10 +181,9 @@ def _check_times(claims: dict[str, Any], leeway: float, now: float) -> None:
 
 
 def _check_development(verified: VerifiedToken, expected: Expectations) -> None:
-    identity = _SPIFFE_ID.fullmatch(verified.subject)
+    names = filter(None, map(_SPIFFE_ID.fullmatch, {verified.subject, verified.client_id}))
     # RFC 6761 section 6.2: nobody can own a name in .test.
-    in_test = identity is not None and identity["trust_domain"].endswith(".test")
-    if not expected.insecure_dev or not in_test:
+    if not expected.insecure_dev or not all(name["trust_domain"].endswith(".test") for name in names):
         raise TokenRejected(RejectionReason.DEVELOPMENT_TOKEN)
 
 
@@ -228,15 +233,36 @@ def _audience(claims: dict[str, Any]) -> str:
     return _text(claims, "aud")
 
 
-def _client_id(claims: dict[str, Any]) -> str:
+def _subject(claims: dict[str, Any], actors: tuple[Actor, ...]) -> str:
+    """Return whom the caller acts as: a workload, or, where others act for it, whom an OpenID provider knows."""
+    text = _text(claims, "sub")
+    if _is_spiffe_id(text) or (actors and len(text) <= _MAX_ID_BYTES and _OF_PROVIDER.fullmatch(text)):
+        return text
+    raise _malformed("sub")
+
+
+def _client_id(claims: dict[str, Any], actors: tuple[Actor, ...]) -> str:
     """Return who asked: the subject itself, or whom ``act`` lets act for it (RFC 8693 section 4.1)."""
-    if "act" not in claims:
-        if claims.get("client_id") != claims["sub"]:  # RFC 9068 section 2.2, for client credentials
-            raise _malformed("client_id")
-        return str(claims["sub"])
-    if not isinstance(claims["act"], dict):
-        raise _malformed("act")
-    return _spiffe_id(claims, "client_id")
+    client_id = _spiffe_id(claims, "client_id")
+    # RFC 9068 section 2.2, for client credentials; RFC 8693 section 4.1: the outermost is the current actor.
+    if client_id == claims["sub"] or (actors and client_id == actors[0].subject):
+        return client_id
+    raise _malformed("client_id")
+
+
+def _actors(act: object) -> tuple[Actor, ...]:
+    """Return the chain of an ``act`` claim, the outermost first."""
+    actors: list[Actor] = []
+    while len(actors) < MAX_ACTORS:
+        match act:
+            case {"sub": str(subject), "iss": str(issuer), **others} if subject and issuer:
+                actors.append(Actor(subject, issuer))
+                if "act" not in others:
+                    return tuple(actors)
+                act = others["act"]
+            case _:
+                break
+    raise _malformed("act")
 
 
 def _spiffe_id(claims: dict[str, Any], claim: str) -> str:

@@ -11,6 +11,13 @@ OAUTH_PATH = "/.well-known/oauth-authorization-server"
 INTROSPECTION_PATH = "/introspect"
 REVOCATION_PATH = "/revoke"
 OPENID_PATH = "/.well-known/openid-configuration"
+STATUS_LISTS_PATH = "/status-lists"
+"""Where status lists are named; each is served below, under its number."""
+
+
+def status_list_uri(issuer: str, name: object) -> str:
+    """Return the URI of a status list of an issuer: its ``sub``, and what tokens call it."""
+    return f"{issuer}{STATUS_LISTS_PATH}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,7 @@ class ServerMetadata:
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": list(self.algorithms),
+            "status_list_aggregation_endpoint": self.issuer + STATUS_LISTS_PATH,  # status-list-20 section 9.1
             **(self._endpoints() if self.oauth_url else {}),
         }
 
@@ -75,6 +83,10 @@ class ServerMetadata:
                 )
             )
         )
+
+    def status_list_paths(self) -> tuple[str, ...]:
+        """Return the paths under which status lists are named and served."""
+        return tuple(dict.fromkeys((STATUS_LISTS_PATH, self.path + STATUS_LISTS_PATH)))
 
     def jwks_paths(self) -> tuple[str, ...]:
         """Return the paths of the key set: that of ``jwks_uri``, and the plain one."""

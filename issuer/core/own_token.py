@@ -15,6 +15,7 @@ from issuer.core.base64url import base64url_decoded
 from issuer.core.checkpoint import ledger_keys
 from issuer.core.origin import Actor
 from issuer.core.remembered import Remembered
+from issuer.core.strict_json import strict_object
 from issuer.core.token import TOKEN_TYPE
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class OwnTokens:
             key = self._keys[header["kid"]]
             if not _fits(key, f"{header_text}.{payload_text}".encode("ascii"), base64url_decoded(signature_text)):
                 return None
-            return _token(header["kid"], json.loads(base64url_decoded(payload_text)), self._issuer)
+            return _token(header["kid"], strict_object(base64url_decoded(payload_text)), self._issuer)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -125,14 +126,21 @@ def _token(key_id: str, claims: dict[str, Any], issuer: str) -> OwnToken | None:
         expires_at=claims["exp"],
         application=claims.get("application", ""),
         certificate_thumbprint=claims.get("cnf", {}).get("x5t#S256", ""),
-        actors=tuple(_actors(claims.get("act"))),
+        actors=tuple(_actors(claims["act"])) if "act" in claims else (),
         transaction=claims.get("txn", ""),
         grant_id=claims.get("grant_id", ""),
         details=json.dumps(claims["authorization_details"]) if "authorization_details" in claims else "",
     )
 
 
-def _actors(act: dict[str, Any] | None) -> Iterator[Actor]:
-    while act is not None:
+def _actors(act: Any) -> Iterator[Actor]:  # noqa: ANN401 - what a JSON member holds
+    """Yield a chain as we write it; of any other there is no telling what would be lost by going on without it."""
+    while True:
+        if not {"sub", "iss"} <= act.keys() <= {"sub", "iss", "act"}:
+            raise ValueError("is no chain of ours")
+        if not (isinstance(act["sub"], str) and isinstance(act["iss"], str)):
+            raise TypeError("is no chain of ours")
         yield Actor(act["sub"], act["iss"])
-        act = act.get("act")
+        if "act" not in act:
+            return
+        act = act["act"]

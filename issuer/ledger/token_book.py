@@ -59,6 +59,10 @@ class LedgerTokenBook:
         """Return living tokens that were made from others."""
         return await self._read(lambda: resting(self._reader, now, limit))
 
+    async def revoked_after(self, version: int) -> frozenset[str]:
+        """Return the single tokens that were revoked after a version."""
+        return await self._read(lambda: self._reader.revoked_after(version))
+
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
         """Return revocations, the newest first; those before an id where one is given."""
         return await self._read(lambda: self._reader.revocations(limit, before))

@@ -41,7 +41,7 @@ class AsgiContext:
         GrpcFault: When the call's timeout is malformed.
     """
 
-    __slots__ = ("_deadline", "_limit", "_now", "_scope", "_send", "_started", "ending", "headers", "task")
+    __slots__ = ("_deadline", "_limit", "_now", "_scope", "_send", "_started", "_whole", "ending", "headers", "task")
 
     def __init__(self, scope: Mapping[str, Any], send: Send, limit: int, now: Callable[[], float]) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -51,7 +51,7 @@ class AsgiContext:
         self._send = send
         self._limit = limit
         self._now = now
-        self._started = False
+        self._started = self._whole = False
         timeout = self.headers.get(b"grpc-timeout")
         self._deadline = None if timeout is None else now() + timeout_seconds(timeout)
 
@@ -82,8 +82,8 @@ class AsgiContext:
         """
         raise GrpcFault(code, details, trailing_metadata)
 
-    async def write(self, message: Message | bytes) -> None:
-        """Send one answer; returns once the server has room for the next.
+    async def write(self, message: Message | bytes, *, last: bool = False) -> None:
+        """Send one answer; returns once the server has room for the next. ``last``: there is none.
 
         Raises:
             GrpcFault: RESOURCE_EXHAUSTED, when it is larger than the limit.
@@ -93,7 +93,8 @@ class AsgiContext:
         if len(body) > self._limit:
             text = f"sent message larger than max ({len(body)} vs. {self._limit})"
             raise GrpcFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        await self._sent({"type": "http.response.body", "body": frame(body), "more_body": True})
+        await self._sent({"type": "http.response.body", "body": frame(body), "more_body": not last})
+        self._whole = last
 
     async def close(self, trailers: list[tuple[bytes, bytes]]) -> None:
         """Send the status, after which nothing can be sent.
@@ -101,7 +102,8 @@ class AsgiContext:
         Raises:
             ClientGone: When the client is not there any more.
         """
-        await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
+        if not self._whole:
+            await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
         await self._sent({"type": "http.response.trailers", "headers": trailers})
 
     async def _sent(self, event: dict[str, Any]) -> None:

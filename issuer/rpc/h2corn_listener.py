@@ -128,7 +128,7 @@ class H2cornListener:
             AddressInUse: When it cannot be taken.
         """
         try:
-            self._socket = _listening(self._settings.listen)
+            self._socket = _listening(self._settings.listen, shares_port=self._settings.shares_port)
         except OSError as error:
             message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
             raise AddressInUse(message) from error
@@ -263,15 +263,17 @@ async def _finished(generation: _Generation, grace: float) -> None:
         await generation.serving
 
 
-def _listening(listen: str) -> socket.socket:
+def _listening(listen: str, *, shares_port: bool) -> socket.socket:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     [(family, _, _, _, address), *_] = socket.getaddrinfo(
         host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    # Without SO_REUSEPORT: it would let two issuers share one port without a word.
+    # SO_REUSEPORT only among workers: it would let two issuers share one port without a word.
     both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-    listener = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    listener = socket.create_server(
+        address[:2], family=family, backlog=BACKLOG, reuse_port=shares_port, dualstack_ipv6=both
+    )
     listener.setblocking(False)  # noqa: FBT003 - the socket module's own
     return listener
 

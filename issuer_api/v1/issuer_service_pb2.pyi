@@ -42,6 +42,38 @@ PROOF_BINDING_TLS_CERTIFICATE: ProofBinding.ValueType  # 1
 """Bound to the certificate of this connection by `cnf.x5t#S256` (RFC 8705 section 3.1)."""
 Global___ProofBinding: _TypeAlias = ProofBinding  # noqa: Y015
 
+class _SubjectTokenType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubjectTokenTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubjectTokenType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBJECT_TOKEN_TYPE_UNSPECIFIED: _SubjectTokenType.ValueType  # 0
+    """Refused when sent."""
+    SUBJECT_TOKEN_TYPE_ACCESS_TOKEN: _SubjectTokenType.ValueType  # 1
+    """An access token of this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:access_token`."""
+    SUBJECT_TOKEN_TYPE_JWT_SVID: _SubjectTokenType.ValueType  # 2
+    """A JWT-SVID whose only audience is this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:jwt`."""
+    SUBJECT_TOKEN_TYPE_ID_TOKEN: _SubjectTokenType.ValueType  # 3
+    """An ID token of an OpenID provider that the issuer's configuration names. RFC 8693 calls it
+    `urn:ietf:params:oauth:token-type:id_token`.
+    """
+
+class SubjectTokenType(_SubjectTokenType, metaclass=_SubjectTokenTypeEnumTypeWrapper):
+    """What a subject token is. Each kind is read by its own rules alone: a token of one kind is never taken for another."""
+
+SUBJECT_TOKEN_TYPE_UNSPECIFIED: SubjectTokenType.ValueType  # 0
+"""Refused when sent."""
+SUBJECT_TOKEN_TYPE_ACCESS_TOKEN: SubjectTokenType.ValueType  # 1
+"""An access token of this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:access_token`."""
+SUBJECT_TOKEN_TYPE_JWT_SVID: SubjectTokenType.ValueType  # 2
+"""A JWT-SVID whose only audience is this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:jwt`."""
+SUBJECT_TOKEN_TYPE_ID_TOKEN: SubjectTokenType.ValueType  # 3
+"""An ID token of an OpenID provider that the issuer's configuration names. RFC 8693 calls it
+`urn:ietf:params:oauth:token-type:id_token`.
+"""
+Global___SubjectTokenType: _TypeAlias = SubjectTokenType  # noqa: Y015
+
 @_typing.final
 class WatchRevocationsRequest(_message.Message):
     """Where to begin."""
@@ -421,6 +453,7 @@ class IssueTokenRequest(_message.Message):
     INTENT_FIELD_NUMBER: _builtins.int
     REQUEST_APPROVAL_FIELD_NUMBER: _builtins.int
     APPROVAL_REASON_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """Required. The one API that the token is for, exactly as its policy names it; becomes `aud`. At most 2,048 bytes."""
     application: _builtins.str
@@ -437,6 +470,11 @@ class IssueTokenRequest(_message.Message):
     """
     approval_reason: _builtins.str
     """Optional, with `request_approval`. Why it is needed now, for those who decide; at most 512 printable characters."""
+    access: _builtins.str
+    """Optional. The name of the caller's open window of access, of AccessService, that the token is for. Then it is decided by
+    grants of type `jit`, on behalf of the window's application and with the window's intent, which need not be named
+    again, and is dead when the window ends.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. 1 to 32 distinct scopes (RFC 6749 section 3.3), each at most 128 bytes. Empty never means all."""
@@ -464,10 +502,11 @@ class IssueTokenRequest(_message.Message):
         intent: Global___Intent | None = ...,
         request_approval: _builtins.bool = ...,
         approval_reason: _builtins.str = ...,
+        access: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "intent", b"intent", "proof_binding", b"proof_binding", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "allow_partial", b"allow_partial", "application", b"application", "approval_reason", b"approval_reason", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "request_approval", b"request_approval", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "access", b"access", "allow_partial", b"allow_partial", "application", b"application", "approval_reason", b"approval_reason", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "request_approval", b"request_approval", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__proof_binding: _TypeAlias = _typing.Literal["proof_binding"]  # noqa: Y015
     _WhichOneofArgType__proof_binding: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding"]  # noqa: Y015
@@ -528,6 +567,7 @@ class IssueTokenResponse(_message.Message):
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     APPLICATION_FIELD_NUMBER: _builtins.int
+    APPROVAL_REQUEST_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The signed JWT (RFC 9068, `typ` `at+jwt`). A secret. Empty when `validate_only` was set."""
     token_type: _builtins.str
@@ -538,6 +578,10 @@ class IssueTokenResponse(_message.Message):
     """The decision's identifier, in the issuer's record."""
     application: _builtins.str
     """The application that the token names; empty when it names none."""
+    approval_request: _builtins.str
+    """The request for approval that this token used; empty when it needed none. What an approval paid for is not renewed
+    without anybody asking for it.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it expires; equals `exp`."""
@@ -566,14 +610,75 @@ class IssueTokenResponse(_message.Message):
         token_id: _builtins.str = ...,
         decision_id: _builtins.str = ...,
         application: _builtins.str = ...,
+        approval_request: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "renew_time", b"renew_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "decision_id", b"decision_id", "expire_time", b"expire_time", "refused_scopes", b"refused_scopes", "renew_time", b"renew_time", "scopes", b"scopes", "token", b"token", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "approval_request", b"approval_request", "decision_id", b"decision_id", "expire_time", b"expire_time", "refused_scopes", b"refused_scopes", "renew_time", b"renew_time", "scopes", b"scopes", "token", b"token", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssueTokenResponse: _TypeAlias = IssueTokenResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeTokenRequest(_message.Message):
+    """Whose token the caller presents, and what it asks for on their behalf."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_TOKEN_FIELD_NUMBER: _builtins.int
+    SUBJECT_TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    subject_token: _builtins.str
+    """Required. The token of the one on whose behalf the caller acts. A secret."""
+    subject_token_type: Global___SubjectTokenType.ValueType
+    """Required. What that token is."""
+    @_builtins.property
+    def request(self) -> Global___IssueTokenRequest:
+        """Required. What is asked for. Its `request_approval` is not for this: an approval is never on behalf of another."""
+
+    def __init__(
+        self,
+        *,
+        subject_token: _builtins.str = ...,
+        subject_token_type: Global___SubjectTokenType.ValueType = ...,
+        request: Global___IssueTokenRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "subject_token", b"subject_token", "subject_token_type", b"subject_token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeTokenRequest: _TypeAlias = ExchangeTokenRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeTokenResponse(_message.Message):
+    """A token on behalf of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUED_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its `sub`: on whose behalf. A SPIFFE ID, or the `iss` of an OpenID provider, `#` and the `sub` there, percent-encoded."""
+    @_builtins.property
+    def issued(self) -> Global___IssueTokenResponse:
+        """The token, and what the caller must know about it."""
+
+    def __init__(
+        self,
+        *,
+        issued: Global___IssueTokenResponse | None = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeTokenResponse: _TypeAlias = ExchangeTokenResponse  # noqa: Y015
 
 @_typing.final
 class BatchIssueTokensRequest(_message.Message):

@@ -59,6 +59,9 @@ class Tokens:
     async def issued(self, *_: object) -> NoReturn:
         raise NotImplementedError
 
+    async def revoked_after(self, *_: object) -> NoReturn:
+        raise NotImplementedError
+
     async def revocations(self, *_: object) -> NoReturn:
         raise NotImplementedError
 

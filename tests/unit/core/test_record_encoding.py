@@ -16,8 +16,9 @@ RECORD = DecisionRecord(
 def test_a_decision_is_one_array_in_the_order_of_its_fields_with_personal_fields_salted() -> None:
     fields = msgpack.unpackb(decision_body(RECORD, [b"P" * 32, b""]))
     assert fields[:2] == [1, "decision"]
-    named = dict(zip(DecisionRecord._fields[:-1], fields[2:], strict=True))
-    assert {**named, "approval": ""} == {**RECORD._asdict(), "peer": b"P" * 32, "intent": b""}
+    named = dict(zip(DecisionRecord._fields[:-3], fields[2:], strict=True))
+    later = {"approval": "", "origin": "", "status": None}
+    assert {**named, **later} == {**RECORD._asdict(), "peer": b"P" * 32, "intent": b""}
     assert set(PERSONAL) == {"peer", "intent"}
 
 
@@ -26,6 +27,12 @@ def test_a_decision_that_read_an_approval_has_one_field_more() -> None:
     fields = msgpack.unpackb(decision_body(approved, [b"P" * 32, b""]))
     assert (fields[:2], fields[-1]) == ([2, "decision"], '{"id":"a"}')
     assert fields[2:-1] == msgpack.unpackb(decision_body(RECORD, [b"P" * 32, b""]))[2:]
+
+
+def test_a_decision_with_an_origin_or_a_status_has_all_fields() -> None:
+    for changes, last in (({"origin": "{}"}, ["", "{}", None]), ({"status": 0}, ["", "", 0])):
+        fields = msgpack.unpackb(decision_body(RECORD._replace(**changes), [b"P" * 32, b""]))
+        assert (fields[:2], fields[-3:]) == ([3, "decision"], last)
 
 
 def test_an_event_has_its_kind_where_a_decision_says_decision() -> None:

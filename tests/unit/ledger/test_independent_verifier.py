@@ -16,7 +16,7 @@ from issuer.core.ledger_entries import Event
 PAGE = (Path(__file__).parents[3] / "docs" / "LEDGER.md").read_text(encoding="utf-8")
 FIELDS = re.findall(r"^\| `([a-z0-9_]+)` \| ((?:str|bin|int)(?: or nil)?) \|", PAGE, re.MULTILINE)
 PERSONAL = {"peer", "intent"}
-IN_ROW = {"token_id", "approval"}
+IN_ROW = {"token_id", "approval", "origin"}
 
 
 def packed(value: object) -> bytes:
@@ -70,8 +70,9 @@ def entries(db: sqlite3.Connection, writer: int) -> list[tuple[int, bytes, bytes
     query = f"SELECT position, hash, {names} FROM decision WHERE writer = ?"  # noqa: S608 - the names of the page
     for position, digest, *values in db.execute(query, (writer,)):
         fields = [field(db, name, kind, value) for (name, kind), value in zip(FIELDS, values, strict=True)]
-        approval = [fields.pop()]
-        body = [2, "decision", *fields, *approval] if approval[0] else [1, "decision", *fields]
+        approval, origin, status = fields[-3:]
+        version = 3 if origin or status is not None else 2 if approval else 1
+        body = [version, "decision", *fields[: len(fields) - {1: 3, 2: 2, 3: 0}[version]]]
         found.append((position, digest, packed(body)))
     query = "SELECT position, hash, kind, time, actor, detail FROM event WHERE writer = ?"
     for position, digest, *values in db.execute(query, (writer,)):
@@ -99,5 +100,6 @@ async def test_the_page_is_enough_to_verify_a_ledger(tmp_path: Path) -> None:
             await ledger.write(record(intent='{"ticket":"ä"}', ttl_asked=90_000_000, scopes="x " * 200))
             await ledger.write(record(outcome=2, lifetime=None, expires_at=None, token_id="", token_sha256=b""))
             await ledger.write(record(approval='{"id":"a","number":3,"until":4000000000000000}', token_id=""))
+            await ledger.write(record(origin="{}", token_id=""), record(status=70_000))
             await ledger.write(Event("policy_in_force", 1, "spiffe://a/b", "{}" + " " * 70_000))
-    assert good_entries(file) == 10
+    assert good_entries(file) == 14

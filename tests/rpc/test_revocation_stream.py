@@ -146,7 +146,7 @@ def test_what_was_revoked_before_the_server_started_is_known_at_once(served: Rev
 def test_while_the_issuer_is_away_known_tokens_stay_dead_and_others_end_by_their_scopes(served: Revocable) -> None:
     read, listing, dead = served.issued(), served.issued(request=LISTING), served.issued()
     served.revoke(token_id=dead.token_id)
-    with Api(served, max_silence=SHORT, open_scopes=[READ]) as api:
+    with Api(served, max_silence=SHORT, unknown_allowed=[READ]) as api:
         assert [api.outcome(each) for each in (read, listing)] == ["OK", "OK"]
         served.issuer.signal(signal.SIGKILL)
         served.issuer.wait()
@@ -190,7 +190,7 @@ def test_the_stream_of_another_issuer_says_nothing_about_a_token(served: Revocab
     issued = served.issued()
     folder = tmp_path / "other"
     folder.mkdir()
-    with Revocable(folder, POLICY) as other, Api(served) as api, Api(other, open_scopes=[READ]) as stranger:
+    with Revocable(folder, POLICY) as other, Api(served) as api, Api(other, unknown_allowed=[READ]) as stranger:
         verifier = TokenVerifier(
             served.issuer.url, LEDGER, keys=api.keys, insecure_dev=True, revocations=stranger.revocations
         )

@@ -24,8 +24,8 @@ the last two, which are the verifier's too.
 16. The status list that it names, where it names one and the verifier looks, says that it is valid
     (:mod:`.status_lists`). Last, for it may have to be fetched, and for no token that is not good anyway.
 
-Not checked: whether the token was seen before, and anything about the presented certificate but
-that it is this one. TLS checks that its holder has the key.
+Not checked: whether the token was seen before, and anything about the presented certificate but that it is this one.
+TLS checks that its holder has the key.
 """
 
 from __future__ import annotations

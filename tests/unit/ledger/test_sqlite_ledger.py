@@ -43,6 +43,7 @@ def process_of(ledger: GroupCommit) -> int:
     engine = ledger._engine
     assert isinstance(engine, SqliteLedger)
     assert engine._process is not None
+    assert engine._process._process is not None
     return engine._process._process.pid
 
 

@@ -17,8 +17,11 @@ from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore, ToldFacts
+from issuer.intent_expiry import IntentExpiry
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
+from issuer.oauth_http_keeping import open_oauth_http
+from issuer.oidc.issuers import OidcIssuers, OidcNotConfigured
 from issuer.policy_rollout import PolicyRollout
 from issuer.public_http.settings import PublicHttpError
 from issuer.rpc.admin_methods import AdminMethods
@@ -26,11 +29,20 @@ from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
-from issuer.services import Parts, services
-from issuer.settings_of_parts import limits_of, roles_of, rpc_settings
+from issuer.services import Parts, access_watch, services
+from issuer.settings_of_parts import limits_of, oidc_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
-from issuer.startup import StartupError, begun, policy_book, public_http, told_elsewhere, webhook_of
+from issuer.spire.jwt_authorities import heard_authorities
+from issuer.startup import (
+    StartupError,
+    begun,
+    policy_book,
+    public_http,
+    told_elsewhere,
+    webhook_of,
+)
+from issuer.status_keeping import status_publisher
 from issuer.system import RandomIds, SystemClock
 from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
@@ -50,6 +62,7 @@ if TYPE_CHECKING:
     from issuer.rpc.listener import Listener
     from issuer.rpc.settings import RpcSettings
     from issuer.startup import Publicity
+    from issuer.status_publishing import StatusPublisher
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -65,6 +78,7 @@ STARTUP_FAULTS = (
     KeyFileError,
     PublicHttpError,
     WebhookNotConfigured,
+    OidcNotConfigured,
     AddressInUse,
     CannotListen,
     *TELEMETRY_FAULTS,
@@ -90,6 +104,8 @@ class App:
         self._telemetry = TelemetryKeeping(config.metrics, config.tracing, clock=self._clock, log=log)
         self._stop = asyncio.Event()
         self._readiness_changed = asyncio.Event()
+        self._access_changed = asyncio.Event()
+        self._lists: StatusPublisher | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -112,12 +128,13 @@ class App:
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
+            store.on_change = threadsafe(self._access_changed.set)
             self._telemetry.open(policies, self._config.keys.file, stack)
             feeder = self._folder_feeder(store, policies)
             keeping = await self._open_ledger(signer, stack)
             ledger = keeping.ledger
             self._on_stop()
-            await self._begin_changes(policies, keeping, store, lambda: self._read_facts(feeder, policies), seen)
+            await self._begin_changes(policies, keeping, store, lambda: self._policy_changed(feeder, policies), seen)
             identity = await self._identity(stack)
             roles = roles_of(self._config.admin)
             admin = AdminMethods(
@@ -131,17 +148,33 @@ class App:
                 facts=self._facts(store, stack),
                 signer=signer,
                 keeping=keeping,
+                jwt_authorities=heard_authorities(self._config, identity.allowed_trust_domains, stack, self._log),
+                assertions=self._oidc(stack),
                 roles=roles,
                 development=self._insecure_dev,
             )
-            server = self._rpc_server(parts, admin, identity)
+            made, pipeline = services(parts), self._pipeline(parts, identity)
+            server = RpcServer(self._listener(identity), made, admin=admin, pipeline=pipeline, log=self._log)
             port = server.bind()
-            http = self._publicity(signer)
+            http = self._publicity(signer, keeping)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
+            if self._lists is not None:
+                self._start(self._lists.run())
             await server.health.set_serving(serving=False)
             await server.start()
+            await open_oauth_http(
+                self._config,
+                self._rpc_settings(),
+                made.methods,
+                pipeline,
+                identity=identity,
+                log=self._log,
+                stack=stack,
+            )
             self._watch_facts(feeder, policies)
+            self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
+            self._start(self._intent_expiry(keeping).run(self._stop))
             self._tell_serving(port, http)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
@@ -214,12 +247,23 @@ class App:
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
 
+    def _intent_expiry(self, keeping: LedgerKeeping) -> IntentExpiry:
+        intents, metrics = keeping.intents, self._telemetry.metrics
+        self._telemetry.watch_intents(intents)
+        return IntentExpiry(
+            intents=intents, ledger=keeping.ledger, clock=self._clock, log=self._log, told=metrics.intent_expired
+        )
+
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
         if self._config.facts.folder is None:
             return None
         feeder = FolderFeeder(self._config.facts.folder, store)
         self._report_facts(feeder, feeder.read(policies.current().fact_types, self._clock.now()))
         return feeder
+
+    async def _policy_changed(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
+        self._access_changed.set()
+        await self._read_facts(feeder, policies)
 
     async def _read_facts(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
         """Read the folder of facts again: its files changed, or the types of fact may have."""
@@ -247,6 +291,11 @@ class App:
             stack.push_async_callback(source.close)
         self._telemetry.watch_facts(store, sources)
         return Facts(store, sources)
+
+    def _oidc(self, stack: AsyncExitStack) -> OidcIssuers:
+        issuers = OidcIssuers(oidc_settings(self._config.oidc))
+        stack.callback(issuers.close)
+        return issuers
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
         spire = self._config.spire
@@ -302,22 +351,15 @@ class App:
         self._telemetry.watch_ledger(keeping.ledger, keeping.copy)
         return keeping
 
-    def _rpc_server(self, parts: Parts, admin: AdminMethods, identity: SpireIdentity) -> RpcServer:
-        verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
-        return RpcServer(
-            self._listener(identity),
-            services(parts),
-            admin=admin,
-            pipeline=Pipeline(
-                clock=self._clock,
-                ids=self._ids,
-                verifier=verifier,
-                roles=parts.roles,
-                turns=self._turns(),
-                log=self._log,
-                observer=self._telemetry,
-            ),
+    def _pipeline(self, parts: Parts, identity: SpireIdentity) -> Pipeline:
+        return Pipeline(
+            clock=self._clock,
+            ids=self._ids,
+            verifier=CallerVerifier(identity, allowed=identity.allowed_trust_domains),
+            roles=parts.roles,
+            turns=self._turns(),
             log=self._log,
+            observer=self._telemetry,
         )
 
     def _turns(self) -> Turns:
@@ -340,8 +382,12 @@ class App:
             raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
         return H2cornListener(settings, identity=identity, log=self._log)
 
-    def _publicity(self, signer: KeyFileSigner) -> Publicity:
-        return public_http(self._config, signer, self._log)
+    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:
+        http = public_http(self._config, signer, self._log)
+        self._lists = status_publisher(
+            self._config, keeping, signer=signer, clock=self._clock, show=http.show_list, log=self._log
+        )
+        return http
 
     async def _report_readiness(
         self, server: RpcServer, http: Publicity, identity: SpireIdentity, ledger: GroupCommit

@@ -7,12 +7,15 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from issuer.core.access_book import AccessBook
 from issuer.core.approval_book import ApprovalBook
 from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_checkpoint
 from issuer.core.claim_books import ClaimBooks
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
+from issuer.core.intent_book import IntentBook
 from issuer.core.refusal_budget import COUNT_EVERY_SECONDS, RefusalBudget
+from issuer.core.status_index import BlocksTaken
 from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.group_commit import GroupCommit
@@ -109,10 +112,13 @@ class LedgerKeeping:
         self.revocations = LedgerRevocations(signer.key_id)
         self.refusals = RefusalBudget(section.recorded_refusals)
         self.approvals = ApprovalBook()
+        self.accesses = AccessBook()
+        self.intents = IntentBook()
+        self.status_blocks = BlocksTaken()
         self.ledger = GroupCommit(
             ledger_engine(section) if sharing is None else _shared_engine(section, sharing),
             revocations=self.revocations,
-            claims=ClaimBooks(self.approvals),
+            claims=ClaimBooks(self.approvals, self.accesses, self.intents, self.status_blocks),
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",

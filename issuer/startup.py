@@ -61,6 +61,7 @@ def policy_book(config: Config, now: datetime, *, begin_with: KeptGenerations | 
         now,
         legacy_ceiling=config.policy.legacy_max_ttl,
         feeders=frozenset(roles_of(config.admin).feeders),
+        gateways=frozenset(config.approvals.gateways),
         generations=config.policy.generations,
         begin_with=begin_with,
     )
@@ -68,9 +69,8 @@ def policy_book(config: Config, now: datetime, *, begin_with: KeptGenerations | 
 
 def public_http(config: Config, signer: Signer, log: FilteringBoundLogger) -> PublicHttpProcess:
     """Return the public HTTP process, not yet started."""
-    return PublicHttpProcess(
-        http_settings(config.http), metadata=ServerMetadata(config.issuer.url), jwks=signer.public_keys(), log=log
-    )
+    metadata = ServerMetadata(config.issuer.url, oauth_url=config.oauth_http.url or "")
+    return PublicHttpProcess(http_settings(config.http), metadata=metadata, jwks=signer.public_keys(), log=log)
 
 
 def webhook_of(

@@ -9,7 +9,7 @@ from issuer.core.errors import AdminRefused, Reason
 from issuer.core.fact_reading import counts_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from issuer.core.facts import Fact, FactKey, FactType
@@ -21,11 +21,15 @@ MAX_FACTS_PER_FEEDER: Final = 200_000
 class FactStore:
     """Holds the newest fact of each feeder for each key.
 
+    Attributes:
+        on_change: Runs after facts were taken, in the thread that took them; nothing unless set.
+
     Args:
         max_per_feeder: How many facts one feeder may have.
     """
 
     def __init__(self, max_per_feeder: int = MAX_FACTS_PER_FEEDER) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self._max = max_per_feeder
         self._by_key: dict[FactKey, dict[str, Fact]] = {}
         self._by_feeder: dict[str, set[FactKey]] = {}
@@ -49,6 +53,7 @@ class FactStore:
                 before = self._by_key.get(fact.key, {}).get(fact.source)
                 if before is None or before.observed_at <= fact.observed_at:
                     self._set(fact)
+        self.on_change()
 
     def replace(self, feeder: str, facts: Sequence[Fact]) -> None:
         """Take all facts of a feeder, which has no others from now on.
@@ -63,6 +68,7 @@ class FactStore:
             self._drop(feeder, self._by_feeder.get(feeder, set()) - keys)
             for fact in facts:
                 self._set(fact)
+        self.on_change()
 
     def get(self, key: FactKey, fact_type: FactType, now: datetime) -> Fact | None:
         """Return what counts now: the newest, and of equally new ones the first to end. ``None`` when there is none."""

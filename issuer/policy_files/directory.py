@@ -155,6 +155,7 @@ class DirectoryPolicyBook:
         now: When it is loaded first, UTC.
         legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
         feeders: Who tells facts; they may not approve.
+        gateways: Who brings evidence of approvers; they may not approve themselves.
         generations: How many policies are kept to go back to, the one in force included.
         begin_with: What is in force, and kept, elsewhere and so here as well; ``None`` begins with the files.
 
@@ -169,12 +170,14 @@ class DirectoryPolicyBook:
         *,
         legacy_ceiling: timedelta | None = None,
         feeders: frozenset[SpiffeId] = frozenset(),
+        gateways: frozenset[SpiffeId] = frozenset(),
         generations: int = 5,
         begin_with: KeptGenerations | None = None,
     ) -> None:
         self.path = path
         self._legacy_ceiling = legacy_ceiling
         self._feeders = feeders
+        self._gateways = gateways
         self._at_most = generations
         self._changing = Lock()
         self._status = self._begun(now) if begin_with is None else self._begun_with(begin_with)
@@ -195,7 +198,9 @@ class DirectoryPolicyBook:
             PolicyInvalid: When it has faults; the one in force stays.
         """
         files = read_policy_files(self.path)
-        policy = parse_policy(files, legacy_ceiling=self._legacy_ceiling, feeders=self._feeders)
+        policy = parse_policy(
+            files, legacy_ceiling=self._legacy_ceiling, feeders=self._feeders, gateways=self._gateways
+        )
         return Generation(policy, now, pack_files(files))
 
     def read(self, packed: bytes, loaded_at: datetime) -> Generation:

@@ -58,8 +58,11 @@ class WorkerApp(App):
     """
 
     def __init__(self, config: Config, beginning: Beginning, channel: Channel, log: FilteringBoundLogger) -> None:
-        own = config.model_copy(update={"metrics": config.metrics.model_copy(update={"listen": None})})
-        super().__init__(own, insecure_dev=beginning.insecure_dev, log=log)
+        changes = {
+            "metrics": config.metrics.model_copy(update={"listen": None}),
+            "oauth_http": config.oauth_http.model_copy(update={"listen": beginning.oauth_listen}),
+        }
+        super().__init__(config.model_copy(update=changes), insecure_dev=beginning.insecure_dev, log=log)
         self._beginning = beginning
         self._channel = channel
         self.told = asyncio.get_running_loop().create_future()
@@ -114,7 +117,7 @@ class WorkerApp(App):
         server = self._config.server.model_copy(update={"listen": self._beginning.listen})
         return rpc_settings(server, shares_port=True)
 
-    def _publicity(self, signer: KeyFileSigner) -> Publicity:  # noqa: ARG002 - the supervisor publishes the keys
+    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:  # noqa: ARG002 - see supervisor
         return ToldPublicity(self._channel)
 
     def _tell_serving(self, port: int, http: Publicity) -> None:  # noqa: ARG002 - the supervisor knows both

@@ -109,7 +109,7 @@ def main(  # noqa: PLR0917 - options, which people give by name
     quick: Annotated[bool, typer.Option("--quick", help="One short run of a small suite, to see it work.")] = False,  # noqa: FBT002
 ) -> None:
     """Measure server, policy engine, reloads, ledger and client; each beside a reference in the same run."""
-    console = Console(width=max(120, Console().width))
+    console = Console(width=max(150, Console().width))
     parts = only or (list(Part) if every else [Part.SUITE] if quick else list(WITHOUT_ONLY))
     if quick:
         runs, seconds = 1, seconds or QUICK_SECONDS

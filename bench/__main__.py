@@ -21,6 +21,7 @@ from bench.bench_client import measure_client
 from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_overload import measure_overload
+from bench.bench_path import measure_path
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
@@ -71,6 +72,7 @@ class Part(StrEnum):
     """What can be measured alone."""
 
     SUITE = "suite"
+    PATH = "path"
     SERVER = "server"
     POLICY = "policy"
     RELOAD = "reload"
@@ -121,6 +123,8 @@ def main(  # noqa: PLR0917 - options, which people give by name
     }
     if Part.SUITE in parts:
         document["suite"] = _measure_suite(console, runs, seconds or SUITE_SECONDS, output, quick=quick)
+    if Part.PATH in parts:
+        document["path"] = _measure_path(console, runs, seconds or SUITE_SECONDS)
     document |= _measure_parts(console, parts, runs, seconds or PART_SECONDS, rows)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
@@ -189,6 +193,14 @@ def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, ob
         for (work, callers), figures in medians.items()
     ]
     return {"batch_items": BATCH_ITEMS, "es256_signature_us": signature, "figures": figures_listed}
+
+
+def _measure_path(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    console.print("the request path, part by part", style="dim")
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_path(Path(name), runs=runs, seconds=seconds)
+    console.print(_listing("Where the CPU of one token goes, without a transport, 16 callers", rows, list(rows[0])))
+    return rows
 
 
 def _measure_engines(console: Console) -> list[dict[str, object]]:
@@ -279,7 +291,9 @@ def _measure_transports(console: Console, runs: int, seconds: float) -> list[dic
 
 
 SUITE_SECONDS, PART_SECONDS = 2.0, 4.0
-_TEXTS = frozenset({"asked", "clients", "engine", "ledger", "measured", "piece", "reference", "telemetry", "transport"})
+_TEXTS = frozenset(
+    {"asked", "clients", "engine", "ledger", "measured", "part", "piece", "reference", "telemetry", "transport"}
+)
 """The columns that hold words."""
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",

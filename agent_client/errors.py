@@ -20,7 +20,10 @@
     │   └── TrustDomainRejected
     ├── PreconditionFailed           FAILED_PRECONDITION
     │   ├── SvidExpiresSoon
-    │   └── ApprovalRequired
+    │   ├── SubjectTokenNotTaken
+    │   ├── AccessEnded
+    │   ├── ApprovalRequired
+    │   └── IntentNotOpen
     ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
     ├── IssuerUnavailable            UNAVAILABLE, after retries within the deadline
@@ -194,6 +197,14 @@ class SvidExpiresSoon(PreconditionFailed):
     """The SVID ends before the shortest token would."""
 
 
+class SubjectTokenNotTaken(PreconditionFailed):
+    """The subject token has ended, was revoked, or is none that the issuer takes."""
+
+
+class AccessEnded(PreconditionFailed):
+    """The window of access is over: by time, or because something that it rested on is no longer so."""
+
+
 class ApprovalRequired(PreconditionFailed):
     """Somebody has to approve first. ``scopes`` are those that need it.
 
@@ -207,6 +218,10 @@ class ApprovalRequired(PreconditionFailed):
     approval_request: str | None = None
     approval_expires_at: datetime | None = None
     approval_digest: str | None = None
+
+
+class IntentNotOpen(PreconditionFailed):
+    """The intent was redeemed, taken back or has expired; or, with INTENT_NOT_YET, its window has not begun."""
 
 
 class NotFound(IssuerRequestError):

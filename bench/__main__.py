@@ -25,6 +25,7 @@ from bench.bench_path import measure_path
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
+from bench.bench_status import measure_status
 from bench.bench_suite import measure_suite
 from bench.bench_telemetry import measure_pieces, measure_telemetry
 from bench.bench_transport import measure_transports
@@ -82,6 +83,7 @@ class Part(StrEnum):
     OVERLOAD = "overload"
     TRANSPORT = "transport"
     REVOCATION = "revocation"
+    STATUS = "status"
 
 
 WITHOUT_ONLY = (Part.SUITE, Part.OVERLOAD)
@@ -149,9 +151,7 @@ def _measure_parts(console: Console, parts: list[Part], runs: int, seconds: floa
         document["overload"] = _measure_overload(console, runs, seconds)
     if Part.TRANSPORT in parts:
         document["transport"] = _measure_transports(console, runs, seconds)
-    if Part.REVOCATION in parts:
-        with tempfile.TemporaryDirectory() as name:
-            document["revocation"] = _told(console, measure_revocation(Path(name)))
+    document |= _measure_told(console, parts)
     return document
 
 
@@ -168,10 +168,18 @@ def _measure_suite(console: Console, runs: int, seconds: float, output: Path, *,
     return found
 
 
-def _told(console: Console, rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    for row in rows:
-        console.print(f"{row['what']}: {row['us']} us")
-    return rows
+def _measure_told(console: Console, parts: list[Part]) -> dict[str, object]:
+    """Measure what is told in one line a figure."""
+    document: dict[str, object] = {}
+    for part, measured in ((Part.REVOCATION, measure_revocation), (Part.STATUS, measure_status)):
+        if part not in parts:
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            rows = measured(Path(name))
+        document[part.value] = rows
+        for row in rows:
+            console.print(f"{row['what']}: {row['us']} us")
+    return document
 
 
 def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, object]:

@@ -18,6 +18,7 @@
 8. ``cnf`` is there if and only if the grant binds, and names the caller's certificate.
 9. ``act``, ``authorization_details``, ``txn`` and ``grant_id`` are those of what the token rests on; no scope and no
    second of life goes beyond it.
+10. ``status`` is there if and only if the decision calls for one, and names the entry that is recorded with it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ _STRICT = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From base64url to plain base64; what only plain base64 has becomes what neither has."""
 _ALWAYS = frozenset({"iss", "sub", "client_id", "aud", "exp", "iat", "nbf", "jti", "scope"})
 _MAX_NBF_BACKDATE = 5
+_STATUSES = 1 << 53
+"""More than there will ever be; other programs read the number as a float."""
 _LAST_MOMENT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can hold
 
 
@@ -64,6 +67,7 @@ def check_claims(
     profile: TokenProfile,
     token_id: str,
     now: datetime,
+    status: int | None = None,
 ) -> None:
     """Hold the bytes about to be signed against what was decided; the steps are those of the module's docstring.
 
@@ -82,6 +86,7 @@ def check_claims(
     _check_binding(claims, grant, caller, request)  # 8
     if grant.origin is not None:
         _check_origin(claims, grant.origin, caller)  # 9
+    _check_status(claims, grant, profile, status)  # 10
 
 
 @lru_cache(maxsize=64)  # the same few headers for every token; a refusal is not cached
@@ -105,6 +110,8 @@ def _check_members(claims: dict[str, Any], grant: Grant, profile: TokenProfile) 
         expected.add("cnf")
     if profile.development:
         expected.add("dev")
+    if grant.status:
+        expected.add("status")
     if (origin := grant.origin) is not None:
         optional = {"act": origin.actors, "authorization_details": origin.details, "txn": origin.transaction}
         optional["grant_id"] = origin.id if origin.kind.value == "access" else ""
@@ -202,6 +209,20 @@ def _check_origin(claims: dict[str, Any], origin: Origin, caller: Caller) -> Non
         raise ClaimsMismatch("txn", "is not that of the token's origin")
     if claims.get("grant_id", origin.id) != origin.id:
         raise ClaimsMismatch("grant_id", "is not that of the token's origin")
+
+
+def _check_status(claims: dict[str, Any], grant: Grant, profile: TokenProfile, status: int | None) -> None:
+    if not grant.status:
+        return
+    if status is None or not 0 <= status < _STATUSES:
+        raise ClaimsMismatch("status", "was called for, and no entry is recorded with the decision")
+    match claims["status"]:
+        case {"status_list": {"idx": index, "uri": uri, **other}, **others} if type(index) is int:
+            # 2**17 entries a list: written out, for this shares no code with what built the claim.
+            listed = f"{profile.issuer}/status-lists/{status >> 17}"
+            if (index, uri, other, others) == (status & 0x1FFFF, listed, {}, {}):
+                return
+    raise ClaimsMismatch("status", "is not the entry that is recorded with the decision")
 
 
 def _actors(act: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - what a JSON member holds

@@ -34,6 +34,8 @@ The rules, in order:
 15. What a token rests on beside the caller's own right (another token, an intent, a window of access) only takes away:
     a scope that it does not have is refused like one that no grant names, the token lives no longer than it, and is
     bound if it says so.
+16. A grant with ``subjects`` counts for the exchange of a token whose subject they name, and one without for tokens
+    of this issuer alone: what others say of somebody gives nothing unless policy says about whom.
 
 What the caller of :func:`decide` must still do: verify the caller, fetch what
 :func:`~issuer.core.facts_needed.facts_needed` names, record the decision, check the finished claims.
@@ -56,6 +58,7 @@ from issuer.core.origin import basis_of
 from issuer.core.policy import Mode
 from issuer.core.revocation import Issued
 from issuer.core.revocations import NOTHING_REVOKED
+from issuer.core.subjects import is_for
 from issuer.core.weighing import Allowed, Applying, Inputs, Obstacle, Refused, Rules
 
 if TYPE_CHECKING:
@@ -135,7 +138,7 @@ def _obstacles(inputs: Inputs, grant: GrantRule) -> int:  # 4
     obstacles = Obstacle.NONE
     if not is_in_force(grant, inputs.now, inputs.policy.min_ttl):
         obstacles |= Obstacle.DATES
-    if inputs.request.grant_type not in grant.grant_types:
+    if inputs.request.grant_type not in grant.grant_types or not is_for(grant.subjects, inputs.origin):  # 16
         obstacles |= Obstacle.GRANT_TYPE
     return obstacles
 
@@ -240,6 +243,7 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
     rule_ids = tuple(sorted({grant.id for grant, _ in chosen}))
     if limit.lifetime < inputs.policy.min_ttl:  # 12
         return _denial(inputs, Refused(_too_short(limit.bound), (), rule_ids))
+    legacy = limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime
     return Grant(  # 13
         audience=inputs.request.audience,
         scopes=tuple(allowed.by_scope),
@@ -252,11 +256,12 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
         policy_digest=inputs.policy.digest,
         lifetime_rule=limit.rule,
         grant_type=inputs.request.grant_type,
-        legacy=limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime,
+        legacy=legacy,
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
         approval=inputs.approvals.used(allowed.by_scope, allowed.application),
         origin=inputs.origin,
+        status=legacy or inputs.policy.requires_status(inputs.request.audience, allowed.by_scope),
     )
 
 

@@ -51,11 +51,12 @@ class Flag(IntFlag):
 
 
 class Minted(NamedTuple):
-    """The token of a grant: its ``jti``, its ``exp`` and the SHA-256 of its text."""
+    """The token of a grant: its ``jti``, its ``exp``, the SHA-256 of its text, and where its status is kept."""
 
     token_id: str
     expires_at: int
     sha256: bytes
+    status: int | None = None
 
 
 class DecisionRecord(NamedTuple):
@@ -193,6 +194,7 @@ def record_decision(
         audit=_shadow_text(decision.shadow),
         approval=approval_text(decision.approval),
         origin=origin_text(decision.origin),
+        status=minted.status if minted else None,
     )
 
 

@@ -80,6 +80,7 @@ class Metrics:
         self._failed = self._counter("issuer_ledger_failed_commits", "Commits that failed.")
         self._policy_changes = self._counter("issuer_policy_changes", "Policies put in force, the first not counted.")
         self._policy_failures = self._counter("issuer_policy_reload_failures", "Policies that were refused.")
+        self._expired_intents = self._counter("issuer_intents_expired", "Intents that nobody redeemed in time.")
 
         self._refused_calls = self._counter(
             "issuer_refused_calls",
@@ -136,6 +137,10 @@ class Metrics:
         """Count a commit that failed."""
         self._failed.inc()
 
+    def intent_expired(self) -> None:
+        """Count an intent that nobody redeemed in time."""
+        self._expired_intents.inc()
+
     def policy_changed(self) -> None:
         """Count a policy that was put in force."""
         self._policy_changes.inc()
@@ -144,18 +149,19 @@ class Metrics:
         """Count a policy that was not put in force."""
         self._policy_failures.inc()
 
-    def serve(self, listen: str) -> Callable[[], None]:
+    def serve(self, listen: str, registry: CollectorRegistry | None = None) -> Callable[[], None]:
         """Answer `GET /metrics` from a thread; return what ends that.
 
         Args:
             listen: ``host:port``. Whoever reaches it can read: keep it on loopback or behind something that asks.
+            registry: What is read; its own by default.
 
         Raises:
             MetricsListenerFault: The address cannot be used.
         """
         host, _, port = listen.rpartition(":")
         try:
-            server, thread = start_http_server(int(port), host.strip("[]"), registry=self.registry)
+            server, thread = start_http_server(int(port), host.strip("[]"), registry=registry or self.registry)
         except OSError as error:
             raise MetricsListenerFault(f"metrics: {listen} cannot be listened on: {error.strerror}") from None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from issuer.rpc.asgi_messages import ClientGone
+from issuer.rpc.asgi_peer import chain_of, peer_of
 from issuer.rpc.asgi_wire import GrpcFault, frame, metadata_from_headers, timeout_seconds
 
 if TYPE_CHECKING:
@@ -56,21 +57,14 @@ class AsgiContext:
 
     def peer(self) -> str:
         """Return the network peer, spelled as gRPC does."""
-        client = self._scope.get("client")
-        if client is None:
-            return "unknown"
-        host, port = client
-        return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+        return peer_of(self._scope)
 
     def auth_context(self) -> dict[str, list[bytes]]:
         """Return the chain that the peer presented, under grpcio's names: the leaf, and the rest where there is one."""
-        chain = self._scope["extensions"]["tls"]["client_cert_chain"]
-        if not chain:
+        leaf, rest = chain_of(self._scope)
+        if leaf is None:
             return {}
-        found = {"x509_pem_cert": [chain[0].encode()]}
-        if len(chain) > 1:
-            found["x509_pem_cert_chain"] = ["".join(chain[1:]).encode()]
-        return found
+        return {"x509_pem_cert": [leaf]} | ({"x509_pem_cert_chain": [rest]} if rest is not None else {})
 
     def time_remaining(self) -> float | None:
         """Return the seconds until the caller no longer waits; ``None`` when it did not say."""

@@ -25,7 +25,7 @@ from bench.loop_wanted import WANTED_FILE, Wanted
 from issuer.cli.main import main
 from issuer.core.admission import FairQueue
 from issuer.core.refusal_budget import RefusalBudget
-from issuer.core.remembered import RememberedDecisions
+from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.metrics.metrics import Metrics
 from issuer.rpc import h2corn_listener, messages, methods, server
 from issuer.rpc.asgi_app import AsgiGrpc

@@ -1,4 +1,4 @@
-"""The system clock and the system's randomness, as the ports ``Clock`` and ``TokenIds``."""
+"""The system clock and the system's randomness, as the ports ``Clock`` and ``TokenIds``; what processes share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Final
 
+ALLOCATIONS_BETWEEN_COLLECTIONS: Final = 10_000
+"""Next to nothing that a call makes is a cycle, and at 700 (the interpreter's own) looking for some took an eighth of a
+token's CPU. So many objects take a megabyte or two."""
 _RANDOM_BYTES: Final = 16
 """What an identifier takes at most: 128 bits."""
 _IDS_AT_ONCE: Final = 256

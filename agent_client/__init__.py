@@ -18,13 +18,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agent_client.access import AccessWindow, AsyncAccess, SyncAccess
     from agent_client.access_token import AccessToken
     from agent_client.aio import IssuerClient
     from agent_client.answers import Access, AccessScope, IssuedToken, KeySet, UnavailableScope
+    from agent_client.approvals import ApprovalRequest, ApprovalState
     from agent_client.credentials import SpiffeIdNotGiven, SvidOutdated, TrustBundleMissing
     from agent_client.endpoint import ISSUER_DNS_NAME
     from agent_client.errors import (
         AccessDenied,
+        AccessEnded,
         AnswerRejected,
         ApplicationNotAllowed,
         ApplicationRequired,
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
         PreconditionFailed,
         RpcNotAllowed,
         ScopeNotAllowed,
+        SubjectTokenNotTaken,
         SvidExpiresSoon,
         SvidRejected,
         TrustDomainRejected,
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
         StepUpRequired,
         TokenRefused,
     )
+    from agent_client.subject_token import SubjectToken, SubjectTokenType
     from agent_client.sync import SyncIssuerClient
     from agent_client.tokens.aio import TokenSource
     from agent_client.tokens.sync import SyncTokenSource
@@ -80,12 +85,17 @@ __all__ = [
     "ISSUER_DNS_NAME",
     "Access",
     "AccessDenied",
+    "AccessEnded",
     "AccessScope",
     "AccessToken",
+    "AccessWindow",
     "AnswerRejected",
     "ApplicationNotAllowed",
     "ApplicationRequired",
+    "ApprovalRequest",
     "ApprovalRequired",
+    "ApprovalState",
+    "AsyncAccess",
     "AudienceNotAllowed",
     "ChainRejected",
     "ClientClosed",
@@ -120,9 +130,13 @@ __all__ = [
     "ScopeNotAllowed",
     "SpiffeIdNotGiven",
     "StepUpRequired",
+    "SubjectToken",
+    "SubjectTokenNotTaken",
+    "SubjectTokenType",
     "SvidExpiresSoon",
     "SvidOutdated",
     "SvidRejected",
+    "SyncAccess",
     "SyncIssuerClient",
     "SyncTokenSource",
     "TokenRefused",
@@ -139,14 +153,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "access": ("AccessWindow", "AsyncAccess", "SyncAccess"),
     "access_token": ("AccessToken",),
     "aio": ("IssuerClient",),
+    "approvals": ("ApprovalRequest", "ApprovalState"),
     "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),
     "intents": ("IntentState", "RegisteredIntent"),
     "requests": ("Intent", "TokenRequest"),
     "resource_errors": ("InsecureTransport", "ResourceRefused", "ScopeInsufficient", "StepUpRequired", "TokenRefused"),
+    "subject_token": ("SubjectToken", "SubjectTokenType"),
     "sync": ("SyncIssuerClient",),
     "tokens.aio": ("TokenSource",),
     "tokens.sync": ("SyncTokenSource",),

@@ -20,6 +20,8 @@
     │   └── TrustDomainRejected
     ├── PreconditionFailed           FAILED_PRECONDITION
     │   ├── SvidExpiresSoon
+    │   ├── SubjectTokenNotTaken
+    │   ├── AccessEnded
     │   ├── ApprovalRequired
     │   └── IntentNotOpen
     ├── NotFound                     NOT_FOUND
@@ -193,6 +195,14 @@ class PreconditionFailed(IssuerRequestError):
 
 class SvidExpiresSoon(PreconditionFailed):
     """The SVID ends before the shortest token would."""
+
+
+class SubjectTokenNotTaken(PreconditionFailed):
+    """The subject token has ended, was revoked, or is none that the issuer takes."""
+
+
+class AccessEnded(PreconditionFailed):
+    """The window of access is over: by time, or because something that it rested on is no longer so."""
 
 
 class ApprovalRequired(PreconditionFailed):

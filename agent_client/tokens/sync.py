@@ -179,6 +179,11 @@ class SyncTokens:
             self._cache.caller_changed(self._caller(), elapsed())
             self._see_to_renewals()
 
+    def access_ended(self, access: str) -> None:
+        """Hand out no token of a window of access any more."""
+        with self._lock:
+            self._cache.access_ended(access)
+
     def close(self) -> None:
         """End the renewals, and the wait of all who wait. Calls under way end with the client's channels."""
         with self._lock:
@@ -188,6 +193,11 @@ class SyncTokens:
             self._cache.forget()
             self._news.notify_all()
             self._plans.notify_all()
+
+    def people_approved(self) -> None:
+        """Tell that people approved something: who was refused for want of that may ask at once."""
+        with self._lock:
+            self._cache.people_approved()
 
     def forget(self) -> None:
         """Begin anew, in the child of a fork: its threads are gone, and its identity may be another."""

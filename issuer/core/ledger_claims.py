@@ -12,10 +12,11 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+from issuer.core.access_text import opening_from_text
 from issuer.core.approval_state import Step, StepKind
 from issuer.core.approval_text import question_from_text, step_text
 from issuer.core.intent_steps import registration_from_text
-from issuer.core.ledger_entries import APPROVAL, INTENT, StepTaken, detail
+from issuer.core.ledger_entries import ACCESS, APPROVAL, INTENT, StepTaken, detail
 from issuer.core.origin import origin_from_text
 from issuer.core.record import DecisionRecord
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
 
 _QUESTION: Final = "question"
+_OPENING: Final = "opening"
 _REGISTRATION: Final = "registration"
 
 
@@ -90,13 +92,21 @@ def _asked_once(entry: StepTaken) -> Iterator[Claim]:
         question = question_from_text(entry.detail)
         key = f"{_QUESTION}/{question.asked.digest}/{question.follows}"
         yield Claim(key, entry.time, entry.actor, "", question.pending_until)
+    elif entry.of == ACCESS:
+        opening = opening_from_text(entry.detail)
+        if opening.request:
+            named = sha256(f"{entry.actor} {opening.request}".encode()).hexdigest()
+            yield Claim(f"{_OPENING}/{named}", entry.time, entry.actor, "", entry.expires_at)
+        yield from uses(opening.approval, "", UUID(opening.decision).bytes, entry.time, entry.actor)
     elif entry.of == INTENT and (request := registration_from_text(entry.detail).request_id):
         named = sha256(f"{entry.actor} {request}".encode()).hexdigest()
         yield Claim(f"{_REGISTRATION}/{named}", entry.time, entry.actor, "", entry.expires_at)
 
 
 def uses(approval: str, origin: str, decision_id: bytes, time: int, caller: str) -> Iterator[Claim]:
-    """Yield what a decision takes that a token came of.
+    """Yield what a decision takes that a token, or a window of access, came of.
+
+    A token of a window takes nothing of the approval that opening it used: that has the number 0 there.
 
     Args:
         approval: What its record holds of the approval.
@@ -109,8 +119,7 @@ def uses(approval: str, origin: str, decision_id: bytes, time: int, caller: str)
         ValueError, KeyError, TypeError: A text is of another kind.
     """
     decision = str(UUID(bytes=decision_id))
-    if approval:
-        approved = json.loads(approval)
+    if approval and (approved := json.loads(approval))["number"]:
         used = step_text(Step(StepKind.USE, caller, decision=decision))
         yield Claim(step_key(APPROVAL, approved["id"], approved["number"]), time, caller, used, approved["until"])
     if (rests_on := origin_from_text(origin)) is not None and rests_on.number:

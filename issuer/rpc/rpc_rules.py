@@ -23,6 +23,7 @@ class CallerKind(Enum):
 RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.IssuerService/IssueToken": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/BatchIssueTokens": CallerKind.WORKLOAD,
+    "issuer_api.v1.IssuerService/ExchangeToken": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/ListAccess": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/GetKeySet": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/RevokeToken": CallerKind.WORKLOAD,
@@ -51,6 +52,11 @@ RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.ApprovalService/ApproveRequest": CallerKind.WORKLOAD,
     "issuer_api.v1.ApprovalService/DenyRequest": CallerKind.WORKLOAD,
     "issuer_api.v1.ApprovalService/CancelRequest": CallerKind.WORKLOAD,
+    "issuer_api.v1.AccessService/StartAccess": CallerKind.WORKLOAD,
+    "issuer_api.v1.AccessService/CompleteAccess": CallerKind.WORKLOAD,
+    "issuer_api.v1.AccessService/GetAccessWindow": CallerKind.WORKLOAD,
+    "issuer_api.v1.AccessService/ListAccessWindows": CallerKind.WORKLOAD,
+    "issuer_api.v1.AccessService/EndAccess": CallerKind.OPERATOR,
     # Who may register or redeem what is for policy to decide; IntentMethods shows a caller what concerns it.
     "issuer_api.v1.IntentService/RegisterIntent": CallerKind.WORKLOAD,
     "issuer_api.v1.IntentService/GetIntent": CallerKind.WORKLOAD,

@@ -8,6 +8,8 @@ from typing import Any, assert_type
 from agent_client import (
     Access,
     AccessToken,
+    ApprovalRequest,
+    ApprovalState,
     Intent,
     IntentState,
     IssuedToken,
@@ -43,6 +45,10 @@ def everything_by_thread() -> str:
         assert_type(client.list_intents(), list[RegisteredIntent])
         assert_type(client.cancel_intent(client.get_intent(registered.name).name, reason="x"), RegisteredIntent)
         assert_type(client.svid.spiffe_id, str)
+        asked = client.request_approval("https://api.test", ["refund"], reason="charged twice")
+        assert_type(asked, ApprovalRequest)
+        assert_type(client.wait_for_approval(asked.name, timeout=900).approved, bool)
+        assert_type(client.cancel_approval(asked.name).state, ApprovalState)
         return issued.token.reveal()
 
 
@@ -61,6 +67,8 @@ async def everything_by_task() -> str:
         )
         assert_type(issued, IssuedToken)
         assert_type(await client.list_access(), list[Access])
+        asked = await client.request_approval("https://api.test", ["refund"])
+        assert_type(await client.wait_for_approval(asked.name, timeout=900), ApprovalRequest)
         assert_type((await client.get_key_set()).jwks["keys"], Any)
         return issued.token.reveal()
 

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from agent_client.requests import TokenRequest
+from agent_client.subject_token import SubjectToken
 from agent_client.token_checks import (
     MAX_TOKEN_BYTES,
     CallerIdentity,
@@ -66,7 +67,7 @@ REGISTRAR = "spiffe://prod.example/scheduler"
 DELEGATED = {"sub": REGISTRAR, "act": {"sub": CALLER.spiffe_id, "iss": "spiffe://prod.example"}}
 
 
-class TestOnBehalfOfAnother:
+class TestOfAnIntent:
     def faults(self, on_behalf_of: str | None = REGISTRAR, **changes: Any) -> list[str]:
         return list(token_faults(with_claims(**DELEGATED | changes), REQUEST, CALLER, NOW, on_behalf_of))
 
@@ -246,3 +247,34 @@ def test_a_validation_has_no_token() -> None:
     request = replace(REQUEST, validate_only=True)
     assert faults(answer(token="", token_id=""), request) == []
     assert faults(answer(), request) == ["it has a token although none was to be issued"]
+
+
+class TestOnBehalfOfASubjectToken:
+    SUBJECT = "spiffe://prod.example/alice"
+    SUBJECT_TOKEN = SubjectToken(token({"sub": SUBJECT, "exp": SECONDS + 60}))
+    REQUEST = replace(REQUEST, on_behalf_of=SUBJECT_TOKEN)
+    ACT = {"sub": CALLER.spiffe_id, "iss": "https://issuer.test"}  # noqa: RUF012 - not changed
+
+    def test_the_token_names_whom_it_is_for_and_who_acts(self) -> None:
+        assert faults(with_claims(sub=self.SUBJECT, act=self.ACT), self.REQUEST) == []
+
+    def test_ones_own_token_that_is_narrowed_needs_no_actor(self) -> None:
+        own = replace(REQUEST, on_behalf_of=SubjectToken(token({"sub": CALLER.spiffe_id})))
+        assert faults(answer(), own) == []
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {},
+            {"sub": SUBJECT},
+            {"sub": "spiffe://prod.example/mallory", "act": ACT},
+            {"sub": SUBJECT, "act": {**ACT, "sub": "spiffe://prod.example/mallory"}},
+            {"sub": SUBJECT, "act": "spiffe://prod.example/settler"},
+            {"sub": SUBJECT, "act": ACT, "client_id": SUBJECT},
+        ],
+    )
+    def test_another_subject_or_actor_is_a_fault(self, claims: dict[str, Any]) -> None:
+        assert faults(with_claims(**claims), self.REQUEST)
+
+    def test_who_acts_for_itself_gets_no_token_of_another(self) -> None:
+        assert faults(with_claims(sub=self.SUBJECT, act=self.ACT))

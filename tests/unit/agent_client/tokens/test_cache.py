@@ -11,6 +11,7 @@ from support.kept_tokens import (
     READER,
     REQUEST,
     SETTLER,
+    SETTLER_ROTATED,
     Flight,
     Keeper,
     arrival,
@@ -21,6 +22,7 @@ from support.kept_tokens import (
 )
 
 from agent_client.errors import (
+    AccessEnded,
     AnswerRejected,
     ApprovalRequired,
     IssuerFault,
@@ -383,3 +385,100 @@ def test_nothing_is_left_after_forgetting(cache: TokenCache[Flight]) -> None:
         assert entry.owner is None
     assert (good.dropped_at, good.due_at, refused.failures) == (float("-inf"), None, 0)
     assert cache._caller is None
+
+
+# --- Approvals
+
+
+NOT_APPROVED = ApprovalRequired("people have to approve it")
+
+
+def test_what_an_approval_paid_for_is_handed_out_and_never_renewed(
+    cache: TokenCache[Flight], entry: Entry[Flight]
+) -> None:
+    keeper = Keeper()
+    entry.keepers.add(keeper)
+    issued = fetch(cache, entry, approval="approvalRequests/1")
+    assert cache.look(entry, 250.0) is issued
+    assert (cache.due(299.0), cache.next_due()) == (None, NEVER)
+    assert cache.look(entry, 300.0) is None  # who needs another asks for it
+    cache.invalidate(entry, issued, 300.0)
+    cache.caller_changed(SETTLER_ROTATED, 301.0)
+    assert cache.next_due() == NEVER
+
+
+def test_what_waits_for_approval_is_not_asked_for_in_the_background(
+    cache: TokenCache[Flight], entry: Entry[Flight]
+) -> None:
+    keeper = Keeper()
+    entry.keepers.add(keeper)
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    while (moment := cache.next_due()) != NEVER:
+        assert cache.due(moment) is None
+    fail(cache, entry, AWAY, 10.0)
+    assert cache.next_due() == NEVER
+
+
+def test_once_people_approved_it_may_be_asked_for_at_once(cache: TokenCache[Flight], entry: Entry[Flight]) -> None:
+    other = cache.entry(request_number(1))
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    fail(cache, other, DENIED, 0.0)
+    with pytest.raises(ApprovalRequired):
+        cache.look(entry, 0.1)
+    cache.people_approved()
+    assert cache.look(entry, 0.1) is None
+    with pytest.raises(PolicyDenied):
+        cache.look(other, 0.1)
+
+
+def test_what_needs_no_approval_any_more_is_renewed(cache: TokenCache[Flight], entry: Entry[Flight]) -> None:
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    fetch(cache, entry, 10.0)
+    cache.look(entry, 20.0)
+    assert cache.next_due() != NEVER
+
+
+def test_another_process_learns_anew_whether_people_approve(cache: TokenCache[Flight], entry: Entry[Flight]) -> None:
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    cache.forget()
+    assert entry.renewable
+
+
+class TestUnderAWindowOfAccess:
+    """Its tokens are kept like others, and not one of them once it has ended."""
+
+    UNDER = TokenRequest(AUDIENCE, ["ledger.read"], access="accessWindows/7")
+
+    def test_is_renewed_while_it_is_open(self, cache: TokenCache[Flight]) -> None:
+        under = cache.entry(self.UNDER)
+        assert under is not cache.entry(REQUEST)
+        fetch(cache, under)
+        cache.look(under, 1.0)
+        assert cache.due(renewed_at(cache)) is under
+
+    def test_that_was_completed_nothing_is_handed_out_or_renewed(self, cache: TokenCache[Flight]) -> None:
+        under, other = cache.entry(self.UNDER), cache.entry(REQUEST)
+        for each in (under, other):
+            fetch(cache, each)
+        cache.access_ended("accessWindows/7")
+        assert cache.look(under, 1.0) is None, "whoever asks is told by the issuer"
+        assert cache.look(other, 1.0) is other.good
+        assert cache.due(1_000.0) in (None, other)
+
+    def test_that_the_issuer_ended_its_token_goes_at_once(self, cache: TokenCache[Flight]) -> None:
+        under = cache.entry(self.UNDER)
+        fetch(cache, under)
+        flight = Flight()
+        cache.take_off(under, flight)
+        cache.failed(under, AccessEnded("over"), 10.0)
+        with pytest.raises(AccessEnded):
+            cache.look(under, 10.0)
+        assert under.good is None
+        assert cache.due(1_000.0) is None
+
+    def test_that_ended_meanwhile_what_arrives_is_not_kept(self, cache: TokenCache[Flight]) -> None:
+        under = cache.entry(self.UNDER)
+        cache.take_off(under, Flight())
+        cache.access_ended("accessWindows/7")
+        assert not cache.arrived(under, arrival(token(), 0.0), SETTLER, 1.0)
+        assert under.good is None

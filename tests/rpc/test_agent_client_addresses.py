@@ -96,6 +96,7 @@ class Counting(pb_grpc.IssuerServiceServicer):
 
     IssueToken = BatchIssueTokens = GetKeySet = None  # type: ignore[assignment]  # nobody is to call them
     RevokeToken = IntrospectToken = WatchRevocations = None  # type: ignore[assignment]  # nor these
+    ExchangeToken = None  # type: ignore[assignment]  # nor this
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agent_client.access import AccessWindow, AsyncAccess, SyncAccess
     from agent_client.access_token import AccessToken
     from agent_client.aio import IssuerClient
     from agent_client.answers import Access, AccessScope, IssuedToken, KeySet, UnavailableScope
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from agent_client.endpoint import ISSUER_DNS_NAME
     from agent_client.errors import (
         AccessDenied,
+        AccessEnded,
         AnswerRejected,
         ApplicationNotAllowed,
         ApplicationRequired,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         ConditionNotMet,
         FactMissing,
         GrantExpired,
+        IntentNotOpen,
         InvalidTokenRequest,
         IssuerFault,
         IssuerNotTrusted,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
         TrustDomainRejected,
         Violation,
     )
+    from agent_client.intents import IntentState, RegisteredIntent
     from agent_client.requests import Intent, TokenRequest
     from agent_client.resource_errors import (
         InsecureTransport,
@@ -81,14 +85,17 @@ __all__ = [
     "ISSUER_DNS_NAME",
     "Access",
     "AccessDenied",
+    "AccessEnded",
     "AccessScope",
     "AccessToken",
+    "AccessWindow",
     "AnswerRejected",
     "ApplicationNotAllowed",
     "ApplicationRequired",
     "ApprovalRequest",
     "ApprovalRequired",
     "ApprovalState",
+    "AsyncAccess",
     "AudienceNotAllowed",
     "ChainRejected",
     "ClientClosed",
@@ -99,6 +106,8 @@ __all__ = [
     "GrantExpired",
     "InsecureTransport",
     "Intent",
+    "IntentNotOpen",
+    "IntentState",
     "InvalidTokenRequest",
     "IssuedToken",
     "IssuerClient",
@@ -114,6 +123,7 @@ __all__ = [
     "NotFound",
     "PolicyDenied",
     "PreconditionFailed",
+    "RegisteredIntent",
     "ResourceRefused",
     "RpcNotAllowed",
     "ScopeInsufficient",
@@ -126,6 +136,7 @@ __all__ = [
     "SvidExpiresSoon",
     "SvidOutdated",
     "SvidRejected",
+    "SyncAccess",
     "SyncIssuerClient",
     "SyncTokenSource",
     "TokenRefused",
@@ -142,12 +153,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "access": ("AccessWindow", "AsyncAccess", "SyncAccess"),
     "access_token": ("AccessToken",),
     "aio": ("IssuerClient",),
     "approvals": ("ApprovalRequest", "ApprovalState"),
     "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),
+    "intents": ("IntentState", "RegisteredIntent"),
     "requests": ("Intent", "TokenRequest"),
     "resource_errors": ("InsecureTransport", "ResourceRefused", "ScopeInsufficient", "StepUpRequired", "TokenRefused"),
     "subject_token": ("SubjectToken", "SubjectTokenType"),

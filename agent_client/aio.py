@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from agent_client import exchanges
+from agent_client.access import AccessRequest, AsyncAccess, complete_access, start_access
 from agent_client.approvals import PAUSE_SECONDS, WAIT_SECONDS
 from agent_client.balancer import Attempt
 from agent_client.client import ClientCore
@@ -20,16 +21,19 @@ from agent_client.endpoint import ISSUER_DNS_NAME
 from agent_client.errors import ClientClosed, IssuerRequestError, IssuerUnavailable
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
+from agent_client.following_aio import follow
+from agent_client.intent_calls import IntentCalls
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, checked_timeout
 from agent_client.tokens.aio import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import timedelta
 
     from google.protobuf.message import Message
 
+    from agent_client.access import AccessWindow
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.approvals import ApprovalRequest
     from agent_client.credentials import ChannelMaterial
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class IssuerClient:
+class IssuerClient(IntentCalls):
     """Asks the issuer for tokens, as the workload that this process is. For one event loop.
 
     Usable as soon as it is made; close it, or use it with ``async with``. The first call waits for the Workload API. A
@@ -214,6 +218,40 @@ class IssuerClient:
         )
         return self._tokens.source(request, keep_fresh=keep_fresh)
 
+    async def start_access(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        reason: str,
+        duration: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        intent: Intent | None = None,
+        request_approval: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> AsyncAccess:
+        """Start access for a while, for a reason; use it with ``async with``, which completes it.
+
+        ::
+
+            access = await issuer.start_access("https://ledger.example", ["ledger.fix"], reason="incident 7")
+            async with access:
+                ledger = access.tokens_for(["ledger.fix"])
+
+        The arguments are those of :class:`~agent_client.access.AccessRequest`.
+
+        Raises:
+            ApprovalRequired: People have to approve it first; with ``request_approval`` they are asked.
+        """
+        request = AccessRequest(
+            audience, scopes, reason, duration, application, bind_certificate, intent, request_approval
+        )
+        return AsyncAccess(await self._call(start_access(request), timeout), self._complete_access, self._tokens)
+
+    async def _complete_access(self, name: str, timeout: float | None) -> AccessWindow:  # noqa: ASYNC109 - as above
+        return await self._call(complete_access(name), timeout)
+
     async def issue_tokens(
         self,
         requests: Sequence[TokenRequest],
@@ -286,6 +324,13 @@ class IssuerClient:
     async def get_key_set(self, *, timeout: float | None = None) -> KeySet:  # noqa: ASYNC109 - as above
         """Return the public keys that verify the issuer's tokens."""
         return await self._call(exchanges.get_key_set(), timeout)
+
+    def follow(self, exchange: Exchange[Answer], *, quiet: float) -> AsyncGenerator[Answer, None]:
+        """Yield the answers of one stream. What needs one begins it again when it ends; ``quiet`` is in seconds.
+
+        :class:`~agent_client.verification.AsyncRevocationStream` does.
+        """
+        return follow(self._core, self._material, exchange, quiet)
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""

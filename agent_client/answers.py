@@ -122,16 +122,27 @@ class KeySet:
 
 
 def issued_token(
-    answer: pb.IssueTokenResponse, request: TokenRequest, caller: CallerIdentity, now: datetime
+    answer: pb.IssueTokenResponse,
+    request: TokenRequest,
+    caller: CallerIdentity,
+    now: datetime,
+    on_behalf_of: str | None = None,
 ) -> IssuedToken:
     """Return the token of an answer.
 
     The signature is **not** verified; that the token is the one asked for is (see :mod:`agent_client.token_checks`).
 
+    Args:
+        answer: What the issuer sent.
+        request: What was asked for.
+        caller: By whom.
+        now: When it came, UTC.
+        on_behalf_of: The SPIFFE ID of whom the caller acts for; ``None`` where it acts for itself.
+
     Raises:
         AnswerRejected: The answer does not fit the request, the caller or the time.
     """
-    faults = list(token_faults(answer, request, caller, now))
+    faults = list(token_faults(answer, request, caller, now, on_behalf_of))
     expires_at, renew_at = _moment(answer.expire_time), _moment(answer.renew_time)
     if renew_at > expires_at:
         faults.append("its time of renewal is past its end")

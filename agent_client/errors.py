@@ -21,7 +21,9 @@
     ├── PreconditionFailed           FAILED_PRECONDITION
     │   ├── SvidExpiresSoon
     │   ├── SubjectTokenNotTaken
-    │   └── ApprovalRequired
+    │   ├── AccessEnded
+    │   ├── ApprovalRequired
+    │   └── IntentNotOpen
     ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
     ├── IssuerUnavailable            UNAVAILABLE, after retries within the deadline
@@ -199,6 +201,10 @@ class SubjectTokenNotTaken(PreconditionFailed):
     """The subject token has ended, was revoked, or is none that the issuer takes."""
 
 
+class AccessEnded(PreconditionFailed):
+    """The window of access is over: by time, or because something that it rested on is no longer so."""
+
+
 class ApprovalRequired(PreconditionFailed):
     """Somebody has to approve first. ``scopes`` are those that need it.
 
@@ -212,6 +218,10 @@ class ApprovalRequired(PreconditionFailed):
     approval_request: str | None = None
     approval_expires_at: datetime | None = None
     approval_digest: str | None = None
+
+
+class IntentNotOpen(PreconditionFailed):
+    """The intent was redeemed, taken back or has expired; or, with INTENT_NOT_YET, its window has not begun."""
 
 
 class NotFound(IssuerRequestError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from agent_client import answers
@@ -44,14 +44,14 @@ class Exchange(Generic[Answer]):
 
     Attributes:
         method: The RPC's path.
-        message: What is sent.
+        message: What is sent; it may hold a token.
         parse: Reads the response's bytes into its message.
         read: Checks the message and makes a value of it, under the circumstances of the call.
         streams: It is answered with a stream, of which the last message before its end or the deadline counts.
     """
 
     method: str
-    message: Message
+    message: Message = field(repr=False)
     parse: Callable[[bytes], Message]
     read: Callable[[Any, Circumstances], Answer]
     streams: bool = False

@@ -52,6 +52,7 @@ class TokenRequest:
         request_approval: Where people have to approve it, ask them, unless that was done.
         approval_reason: Why it is needed now, for those who decide; at most 512 printable characters.
         on_behalf_of: The token of whom this workload acts for; ``None`` when it acts for itself.
+        access: The name of the window of access that it is for (:mod:`agent_client.access`).
 
     Raises:
         TypeError: ``scopes`` is one string, whose letters would be taken for scopes, or ``ttl`` is a bare number.
@@ -68,6 +69,7 @@ class TokenRequest:
     request_approval: bool = False
     approval_reason: str = ""
     on_behalf_of: SubjectToken | None = None
+    access: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.scopes, str):
@@ -105,19 +107,26 @@ def token_request_to_proto(request: TokenRequest) -> pb.IssueTokenRequest:
             application=request.application or "",
             allow_partial=request.allow_partial,
             validate_only=request.validate_only,
-            intent=None if request.intent is None else pb.Intent(**asdict(request.intent)),
             request_approval=request.request_approval,
             approval_reason=request.approval_reason,
+            intent=None if request.intent is None else intent_to_proto(request.intent),
+            access=request.access or "",
         )
     except UnicodeEncodeError as error:
         raise InvalidTokenRequest("the request has a text that is no Unicode") from error
     if request.ttl is not None:
-        message.ttl.CopyFrom(_duration(request.ttl))
+        message.ttl.CopyFrom(duration_to_proto(request.ttl))
     if request.bind_certificate:
         message.proof_binding = pb.PROOF_BINDING_TLS_CERTIFICATE
     return message
 
 
-def _duration(ttl: timedelta) -> Duration:
+def intent_to_proto(intent: Intent) -> pb.Intent:
+    """Return the message of an intent."""
+    return pb.Intent(**asdict(intent))
+
+
+def duration_to_proto(ttl: timedelta) -> Duration:
+    """Return the message of a duration, which the issuer looks at."""
     # Not FromTimedelta, which raises for what the issuer answers with the name of the field.
     return Duration(seconds=ttl.days * 86_400 + ttl.seconds, nanos=ttl.microseconds * 1000)

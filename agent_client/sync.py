@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import grpc
 
 from agent_client import exchanges
+from agent_client.access import AccessRequest, SyncAccess, complete_access, start_access
 from agent_client.approvals import PAUSE_SECONDS, WAIT_SECONDS
 from agent_client.balancer import Attempt
 from agent_client.client import ClientCore
@@ -16,6 +17,8 @@ from agent_client.endpoint import ISSUER_DNS_NAME
 from agent_client.errors import ClientClosed, IssuerRequestError, IssuerUnavailable
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
+from agent_client.following import Following
+from agent_client.intent_calls import SyncIntentCalls
 from agent_client.requests import TokenRequest
 from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, checked_timeout
 from agent_client.tokens.sync import SyncTokens
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from agent_client.access import AccessWindow
     from agent_client.answers import Access, IssuedToken, KeySet
     from agent_client.approvals import ApprovalRequest
     from agent_client.credentials import ChannelMaterial
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class SyncIssuerClient:
+class SyncIssuerClient(SyncIntentCalls):
     """Asks the issuer for tokens, as the workload that this process is. Thread-safe.
 
     Arguments, methods and errors are those of :class:`~agent_client.aio.IssuerClient`. Close it, or use it with
@@ -180,6 +184,39 @@ class SyncIssuerClient:
         )
         return self._tokens.source(request, keep_fresh=keep_fresh)
 
+    def start_access(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        reason: str,
+        duration: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        intent: Intent | None = None,
+        request_approval: bool = False,
+        timeout: float | None = None,
+    ) -> SyncAccess:
+        """Start access for a while, for a reason; use it with ``with``, which completes it.
+
+        ::
+
+            with issuer.start_access("https://ledger.example", ["ledger.fix"], reason="incident 7") as access:
+                ledger = access.tokens_for(["ledger.fix"])
+
+        The arguments are those of :class:`~agent_client.access.AccessRequest`.
+
+        Raises:
+            ApprovalRequired: People have to approve it first; with ``request_approval`` they are asked.
+        """
+        request = AccessRequest(
+            audience, scopes, reason, duration, application, bind_certificate, intent, request_approval
+        )
+        return SyncAccess(self._call(start_access(request), timeout), self._complete_access, self._tokens)
+
+    def _complete_access(self, name: str, timeout: float | None) -> AccessWindow:
+        return self._call(complete_access(name), timeout)
+
     def issue_tokens(
         self, requests: Sequence[TokenRequest], *, timeout: float | None = None
     ) -> list[IssuedToken | IssuerRequestError]:
@@ -249,6 +286,13 @@ class SyncIssuerClient:
     def get_key_set(self, *, timeout: float | None = None) -> KeySet:
         """Return the public keys that verify the issuer's tokens."""
         return self._call(exchanges.get_key_set(), timeout)
+
+    def follow(self, exchange: Exchange[Answer]) -> Following[Answer]:
+        """Return a stream of answers, not begun yet. What needs one begins it again when it ends.
+
+        :class:`~agent_client.verification.RevocationStream` does.
+        """
+        return Following(self._core, self._material, exchange)
 
     def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""

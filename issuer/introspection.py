@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.dead_descendants import dead_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ class Introspection:
         2. The caller is one of its audience's servers.
         3. It was not revoked by itself, nor was one above it.
         4. The ledger holds the decision that led to it.
-        5. No revocation killed what that decision says.
+        5. No token above it was revoked by itself, and no revocation killed what that decision says.
 
         Raises:
             TemporarilyUnavailable: POLICY_NOT_LOADED, LEDGER_UNAVAILABLE.
@@ -92,10 +93,10 @@ class Introspection:
 
     def is_dead(self, token: OwnToken, found: RecordedToken) -> bool:
         """Return whether a recorded token was revoked, as far as is known at this moment: it, or one above it."""
+        if self._revocations.is_token_revoked(token.token_id):
+            return True
         issued = found.issued._replace(key=token.key_id)
-        return any(self._revocations.is_token_revoked(each.token_id) for each in issued.line) or (
-            self._revocations.killing(issued, found.seq) is not None
-        )
+        return dead_by(self._revocations)(found._replace(issued=issued))
 
 
 def is_valid_at(token: OwnToken, now: float) -> bool:

@@ -6,7 +6,6 @@ What comes before (TLS, verification of the SVID, parsing) is in ``rpc/pipeline.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,6 @@ from issuer.core.access import facts_needed_to_list, list_access
 from issuer.core.admission import ANSWER_SECONDS
 from issuer.core.claims import Claims, build_claims
 from issuer.core.claims_check import check_claims
-from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
 from issuer.core.denial_text import explain
 from issuer.core.errors import (
@@ -31,13 +29,15 @@ from issuer.core.errors import (
 from issuer.core.facts_needed import facts_needed
 from issuer.core.record import Minted, Outcome, record_decision, record_failure
 from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
+from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
+from issuer.issuance_log import considered, outcome
 from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from issuer.core.access import Access
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
     from issuer.core.facts import FactKey, Facts
+    from issuer.core.ledger_entries import Entry
     from issuer.core.origin import Origin
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
     from issuer.observing import Trace
-    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, TokenIds
+    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, StatusBook, TokenIds
 
 LogFields = dict[str, "str | int | float | bool | list[str] | None"]
 """What a step adds to the log line of its call; never a secret."""
@@ -66,8 +67,10 @@ _REQUESTS_BETWEEN_TURNS = 16
 """A batch gives other calls a turn of the event loop after so many requests: at about 0.1 ms each, under 2 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedToken:
+# Named tuples, since several are made for every token: a frozen dataclass costs three times as much.
+
+
+class IssuedToken(NamedTuple):
     """A decision that granted, and the token it led to.
 
     Attributes:
@@ -87,8 +90,7 @@ class IssuedToken:
     renew_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The circumstances of a request.
 
     Attributes:
@@ -103,11 +105,10 @@ class Asked:
     peer: str
     now: datetime
     within: float | None = None
-    trace: Trace = field(default=UNTRACED, repr=False, compare=False)
+    trace: Trace = UNTRACED
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One token that is asked for.
 
     Attributes:
@@ -115,20 +116,30 @@ class Wanted:
         validate_only: Decide, but mint nothing.
         origin: Finds what the token will rest on beside the caller's own right; asked anew whenever it is decided
             anew. Raises an IssuerError when there is no such thing any more.
+        approvals: Finds what was approved of it, where that is not asked for it alone; likewise.
+        also: Says what else is written in the commit of the decision's record, when that is known: what was granted,
+            ``None`` for nothing, and the decision's id.
     """
 
     request: TokenRequest | InvalidTokenRequest
     validate_only: bool = False
     origin: Callable[[], Origin] | None = None
+    approvals: Callable[[], Approvals] | None = None
+    also: Callable[[Grant | None, str], Sequence[Entry]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """What came of a request, not yet told to anybody: first its record has to be durable."""
 
     record: DecisionRecord | None
     outcome: IssuedToken | Exception
     used: Approved | None = None
+    also: tuple[Entry, ...] = ()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What is written; what goes with a record that is not, is not either."""
+        return () if self.record is None else (self.record, *self.also)
 
 
 class Context(NamedTuple):
@@ -139,7 +150,7 @@ class Context(NamedTuple):
 
 
 class Issuance:
-    """Issues tokens. Holds the parts; keeps no state of its own between requests.
+    """Issues tokens. Holds the parts; keeps nothing between requests but decisions that would be made again just so.
 
     Args:
         profile: What every token of this issuer says.
@@ -151,6 +162,7 @@ class Issuance:
         revocations: Those that hold.
         approvals: What people approved.
         refusals: How many refusals are recorded.
+        statuses: Where tokens get their entries of status lists.
     """
 
     def __init__(
@@ -165,6 +177,7 @@ class Issuance:
         revocations: RevocationBook,
         approvals: ApprovalBook,
         refusals: RefusalBudget,
+        statuses: StatusBook,
     ) -> None:
         self._profile = profile
         self._policies = policies
@@ -175,6 +188,8 @@ class Issuance:
         self._revocations = revocations
         self._approvals = approvals
         self._refusals = refusals
+        self._statuses = statuses
+        self._decisions = RememberedDecisions()
 
     async def issue_tokens(
         self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
@@ -184,7 +199,7 @@ class Issuance:
         1. Take the policy in force, the revocations that hold, and what was approved for this caller, once.
         2. Fetch the facts that its rules about this request mention; what cannot be had in time is missing.
         3. Decide. A denial skips to 7.
-        4. Build the claims.
+        4. Take an entry of a status list, where policy wants one for the token, and build the claims.
         5. Check the bytes about to be signed with other code than built them: no wider, no longer.
         6. Sign, in memory.
         7. Record the decisions, whatever they were, in one commit: durable, or nobody learns them. If revocations
@@ -216,7 +231,7 @@ class Issuance:
             within = None if give_up is None else max(give_up - clock(), 0.0)
             asked.trace.at(Step.RECORD)
             try:
-                await self._record([each.record for each in kept if each.record], within, revocations.epoch)  # 7
+                await self._record([entry for each in kept for entry in each.entries], within, revocations.epoch)  # 7
             except (EpochMoved, ClaimTaken):
                 continue
             asked.trace.at(Step.RELEASE)
@@ -227,9 +242,9 @@ class Issuance:
             return outcomes
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
 
-    async def _record(self, records: list[DecisionRecord], within: float | None, epoch: int) -> None:
-        if records:
-            await self._ledger.write(*records, within=within, epoch=epoch)
+    async def _record(self, entries: list[Entry], within: float | None, epoch: int) -> None:
+        if entries:
+            await self._ledger.write(*entries, within=within, epoch=epoch)
 
     async def _prepare_all(
         self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields
@@ -240,6 +255,8 @@ class Issuance:
             if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
                 await asyncio.sleep(0)
             one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
+            if each.also is not None:
+                one = one._replace(also=tuple(each.also(_granted(one.outcome), str(log_fields["decision_id"]))))
             if one.used is not None:
                 approvals = approvals.after_use(one.used)
             prepared.append(one)
@@ -258,10 +275,14 @@ class Issuance:
             facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
             asked.trace.at(Step.DECIDE)
             origin = None if wanted.origin is None else wanted.origin()  # 1
-            decision = decide(policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict())  # 3
+            if wanted.approvals is not None:
+                context = context._replace(approvals=wanted.approvals())
+            decision = self._decisions.decide(  # 3
+                policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict()
+            )
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
-        log_fields |= _considered(decision)
+        log_fields |= considered(decision)
         record = partial(
             record_decision,
             decision,
@@ -276,13 +297,15 @@ class Issuance:
         if isinstance(decision, Denial):
             return _Prepared(record(), _refusal(decision, decision_id))
         asked.trace.at(Step.BUILD_CLAIMS)
-        claims = build_claims(decision, asked.caller, self._profile, self._ids.token_id(), asked.now)  # 4
+        token_id = self._ids.token_id()
         try:
+            status = await self._entry(decision, asked) if decision.status and not wanted.validate_only else None
+            claims = build_claims(decision, asked.caller, self._profile, token_id, asked.now, status=status)  # 4
             token = None if wanted.validate_only else self._mint(claims, decision, request, asked)  # 5, 6
         except Exception as error:  # noqa: BLE001 - as above
             return _Prepared(record(failed=_reason_of(error)), error)
-        log_fields |= _outcome(claims, decision, token)
-        minted = Minted(claims.token_id, claims.expires_at, token.sha256) if token else None
+        log_fields |= outcome(claims, decision, token)
+        minted = Minted(claims.token_id, claims.expires_at, token.sha256, claims.status) if token else None
         used = decision.approval if token else None
         return _Prepared(record(minted=minted), _issued(claims, decision, decision_id, token), used)
 
@@ -301,6 +324,9 @@ class Issuance:
             return {}
         return await self._facts.known(keys, fact_types=policy.fact_types, now=asked.now, caller=asked.caller)
 
+    async def _entry(self, grant: Grant, asked: Asked) -> int:
+        return await self._statuses.take(int((asked.now + grant.lifetime).timestamp()), asked.now, asked.within)
+
     def _mint(self, claims: Claims, grant: Grant, request: TokenRequest, asked: Asked) -> Token:
         to_sign = signing_input(self._signer.algorithm, self._signer.key_id, claims.payload())
         asked.trace.at(Step.CHECK_CLAIMS)
@@ -312,9 +338,14 @@ class Issuance:
             profile=self._profile,
             token_id=claims.token_id,
             now=asked.now,
+            status=claims.status,
         )
         asked.trace.at(Step.SIGN)
         return compact_token(to_sign, self._signer.sign(to_sign))
+
+
+def _granted(outcome: IssuedToken | Exception) -> Grant | None:
+    return outcome.grant if isinstance(outcome, IssuedToken) else None
 
 
 def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequest | None) -> _Prepared:
@@ -372,32 +403,3 @@ def _refusal(denial: Denial, decision_id: str) -> IssuerError:
         # Only a ttl below the policy's shortest makes a well-formed request invalid.
         return InvalidTokenRequest((FieldViolation("ttl", explain(denial)),))
     return PolicyDenied(denial.reason, explain(denial), decision_id=decision_id, scopes=denial.scopes)
-
-
-def _considered(decision: Grant | Denial) -> LogFields:
-    """Return what led to the decision: the policy, its rules, what was known and what was not."""
-    considered: LogFields = {"policy": decision.policy_digest, "rules": list(decision.rule_ids)}
-    if decision.facts:
-        considered["facts"] = [f"{fact.type} {fact.subject} by {fact.source}" for fact in decision.facts]
-    if decision.missing:
-        considered["missing"] = list(decision.missing)
-    if (shadow := decision.shadow) is not None:
-        considered["audit"] = (
-            f"would refuse: {shadow.reason}" if shadow.reason else f"would grant {' '.join(shadow.scopes)}"
-        )
-        considered["audit_rules"] = list(shadow.rule_ids)
-    return considered
-
-
-def _outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:
-    return {
-        "granted": list(grant.scopes),
-        "application": grant.application,
-        "lifetime_s": claims.expires_at - claims.issued_at,
-        "lifetime_bound": grant.lifetime_bound.value,
-        "lifetime_rule": grant.lifetime_rule or None,
-        "grant_type": grant.grant_type.value,
-        "legacy": grant.legacy,
-        "token_id": claims.token_id if token else None,
-        "token_sha256": token.sha256.hex() if token else None,
-    }

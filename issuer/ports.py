@@ -88,11 +88,12 @@ class PolicyAdmin(Protocol):
 class FactSink(Protocol):
     """Where told facts go."""
 
-    def put(self, facts: Sequence[Fact], now: datetime) -> None:
-        """Take facts, all or nothing.
+    async def put(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Take facts, all or nothing. They count in every worker when this returns.
 
         Raises:
             AdminRefused: TOO_MANY_FACTS.
+            TemporarilyUnavailable: It is not known where they count.
         """
         ...
 
@@ -201,6 +202,13 @@ class RevocationBook(Protocol):
         """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
         ...
 
+    def made_since(self, issued: Issued, time: int) -> Revocation | None:
+        """Return a revocation by attributes that hits what is issued and was made at a moment or after it.
+
+        Lifted or not: for what was begun before and is not finished. ``None`` for none.
+        """
+        ...
+
     def tokens_after(self, version: int) -> Sequence[RevokedToken]:
         """Return the single tokens that were revoked after a version and may not have expired, in that order."""
         ...
@@ -230,8 +238,8 @@ class TokenBook(Protocol):
         """Return what is recorded of a token; ``None`` when it is not in the ledger."""
         ...
 
-    async def resting(self, now: int) -> Sequence[RecordedToken]:
-        """Return the tokens that are alive at ``now`` (Unix seconds) and rest on other tokens."""
+    async def resting(self, now: int, limit: int) -> Sequence[RecordedToken]:
+        """Return tokens that were made from others and have not expired at a time in Unix seconds, in no order."""
         ...
 
     async def revoked_after(self, version: int) -> frozenset[str]:
@@ -338,6 +346,23 @@ class ReportBook(Protocol):
 
     async def exception_uses(self, since: int, until: int) -> Sequence[ExceptionUse]:
         """Return how exceptions were used."""
+        ...
+
+
+class StatusBook(Protocol):
+    """Entries of status lists, each for one token."""
+
+    async def take(self, expires_at: int, now: datetime, within: float | None = None) -> int:
+        """Return an entry that no other token has: a :attr:`~issuer.core.status_index.StatusIndex.number`.
+
+        Args:
+            expires_at: The token's ``exp``.
+            now: The time.
+            within: Seconds that the caller has left; ``None`` when it did not say.
+
+        Raises:
+            TemporarilyUnavailable: STATUS_UNAVAILABLE: there is none in time.
+        """
         ...
 
 

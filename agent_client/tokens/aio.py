@@ -183,6 +183,10 @@ class Tokens:
         """Tell that people approved something: who was refused for want of that may ask at once."""
         self._cache.people_approved()
 
+    def access_ended(self, access: str) -> None:
+        """Hand out no token of a window of access any more."""
+        self._cache.access_ended(access)
+
     def close(self) -> None:
         """End the renewals and the calls under way. Whoever waits for one of them learns that the client is closed."""
         self._closed = True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from agent_client.errors import (
+    AccessEnded,
     ApprovalRequired,
     IssuerNotTrusted,
     IssuerRequestError,
@@ -108,6 +109,8 @@ class TokenCache(Generic[Flight]):
         entry.flight = None
         entry.pardon()
         renew_at, good_until = schedule(arrival.issued, arrival.sent_at, self._spread.next())
+        if entry.over:
+            return False
         if now >= good_until or not self._is_ours(arrival.issued, arrival.caller):
             self._try_later(entry, now, pause(1, self._spread.next(), entry.seconds_left(now)))
             return False
@@ -128,6 +131,8 @@ class TokenCache(Generic[Flight]):
         entry.flight, entry.failure = None, remembered(error)
         entry.failures += 1
         entry.approved |= isinstance(error, ApprovalRequired)
+        if isinstance(error, AccessEnded) and entry.request.access is not None:
+            self._end(entry)
         left = entry.seconds_left(now)
         if left is None:
             entry.drop()
@@ -155,6 +160,12 @@ class TokenCache(Generic[Flight]):
         if entry.good is refused and now >= entry.dropped_at + REFUSALS_APART:
             entry.drop()
             entry.dropped_at = now
+
+    def access_ended(self, access: str) -> None:
+        """Hand out no token of a window of access any more, and ask for none but where somebody still does."""
+        for entry in list(self._entries.values()):
+            if entry.request.access == access:
+                self._end(entry)
 
     def caller_changed(self, caller: CallerIdentity | None, now: float) -> None:
         """Note who this workload is now; ``None``: nobody. Nothing happens where it is the same as before.
@@ -212,6 +223,10 @@ class TokenCache(Generic[Flight]):
             entry.pardon()
             entry.flight, entry.due_at, entry.used, entry.dropped_at = None, None, False, LONG_AGO
             entry.approved = False
+
+    def _end(self, entry: Entry[Flight]) -> None:
+        entry.drop()
+        entry.over, entry.due_at = True, None
 
     def _try_later(self, entry: Entry[Flight], now: float, wait: float) -> bool:
         """Plan an attempt where one is wanted without an asker, or a good token is left; return whether."""

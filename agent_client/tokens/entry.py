@@ -48,6 +48,7 @@ class Entry(Generic[Flight]):
         flight: The call under way; the kind of client knows what it is.
         outdated: Whether the workload became another since that call began.
         approved: Whether people have to approve it, by what the issuer said last.
+        over: Whether the window of access that it is under has ended: nothing of it is kept or renewed any more.
     """
 
     request: TokenRequest
@@ -65,6 +66,7 @@ class Entry(Generic[Flight]):
     flight: Flight | None = field(default=None, repr=False)
     outdated: bool = False
     approved: bool = False
+    over: bool = False
 
     @property
     def renewable(self) -> bool:
@@ -72,9 +74,10 @@ class Entry(Generic[Flight]):
 
         Never what one intent paid for, which is for one operation, and never what people approve: who asks uses their
         approval up. Nor what is on behalf of another once nothing longer can be had: the token ends with the subject
-        token, or the issuer takes that no more.
+        token, or the issuer takes that no more. Nor what is under a window of access that has ended.
         """
-        return self.request.intent is None and not self.approved and not self._ends_with_subject
+        paid_for = self.request.intent is not None or self.approved
+        return not (paid_for or self.over or self._ends_with_subject)
 
     @property
     def _ends_with_subject(self) -> bool:

@@ -179,6 +179,11 @@ class SyncTokens:
             self._cache.caller_changed(self._caller(), elapsed())
             self._see_to_renewals()
 
+    def access_ended(self, access: str) -> None:
+        """Hand out no token of a window of access any more."""
+        with self._lock:
+            self._cache.access_ended(access)
+
     def close(self) -> None:
         """End the renewals, and the wait of all who wait. Calls under way end with the client's channels."""
         with self._lock:

@@ -1,6 +1,7 @@
 """The rules that a token has to pass, in order. Pure: key and time come in. An auditor's first file.
 
-The first four are :func:`read_token` and the verifier's look for the key, the rest is :func:`verified_token`.
+The first four are :func:`read_token` and the verifier's look for the key, the rest is :func:`verified_token`, but for
+the last, which is the verifier's too.
 
 1.  It is a JWS in compact serialisation, at most 16 KiB, in its one spelling (RFC 7515 section 7.1).
 2.  Its header is ``alg``, ``kid`` and ``typ`` and nothing else, and ``typ`` is ``at+jwt`` (RFC 9068 section 4, RFC 8725
@@ -19,8 +20,9 @@ The first four are :func:`read_token` and the verifier's look for the key, the r
 12. ``cnf`` is met: the presented certificate is the one that the token is bound to (RFC 8705 section 3).
 13. It has every scope that is needed.
 14. It is for one of the applications that may come.
+15. It was not revoked, where the verifier has a stream of revocations (:mod:`.revocations_state`).
 
-Not checked: whether the token was revoked, whether it was seen before, and anything about the presented certificate but
+Not checked: whether the token was seen before, and anything about the presented certificate but
 that it is this one. TLS checks that its holder has the key.
 """
 

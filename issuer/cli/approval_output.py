@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from issuer_api.v1 import approval_service_pb2 as pb
 
-_INTENT = ("operation", "resource", "workflow", "ticket", "transaction")
+INTENT = ("operation", "resource", "workflow", "ticket", "transaction")
+"""What an intent may say, in the order in which it is shown."""
 SHOWN = 5
 
 
@@ -39,18 +40,26 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
     """Return a request for programs; what is absent is null or empty."""
     return row_of(request) | {
         "digest": request.digest,
+        "grant_type": request.grant_type,
+        "evidence_nonce": request.evidence_nonce,
         "application": request.application or None,
         "scopes_asked": list(request.scopes),
         "scopes_left": list(request.scopes_left),
         "ttl_seconds": request.ttl.ToTimedelta().total_seconds() if request.HasField("ttl") else None,
-        "intent": {name: value for name in _INTENT if (value := getattr(request.intent, name))},
+        "intent": {name: value for name in INTENT if (value := getattr(request.intent, name))},
         "bind_certificate": request.bind_certificate,
         "policy": request.policy_digest,
         "decision_id": request.decision_id,
         "lifetime_seconds": request.lifetime.seconds,
         "create_time": moment_text(request.create_time),
         "needs": [
-            {"scope": each.scope, "risk": each.risk, "approvers": list(each.approvers), "quorum": each.quorum}
+            {
+                "scope": each.scope,
+                "risk": each.risk,
+                "approvers": list(each.approvers),
+                "quorum": each.quorum,
+                "human": each.human,
+            }
             for each in request.needs
         ],
         "given": [
@@ -60,6 +69,7 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
                 "ttl_seconds": each.ttl.seconds if each.HasField("ttl") else None,
                 "time": moment_text(each.time),
                 "reason": each.reason,
+                "evidence": _evidence(each.evidence) if each.HasField("evidence") else None,
             }
             for each in request.given
         ],
@@ -68,6 +78,18 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
         "ended_by": request.ended_by or None,
         "ended_reason": request.ended_reason or None,
         "development": request.development,
+    }
+
+
+def _evidence(evidence: pb.ApprovalEvidence) -> dict[str, object]:
+    return {
+        "issuer": evidence.issuer,
+        "person": evidence.person,
+        "auth_time": moment_text(evidence.auth_time),
+        "acr": evidence.acr or None,
+        "amr": list(evidence.amr),
+        "token_sha256": evidence.token_sha256,
+        "gateway": evidence.gateway or None,
     }
 
 
@@ -81,17 +103,21 @@ def _lines(found: pb.GetApprovalRequestResponse) -> Iterator[tuple[str, str]]:
     yield "request", f"{request.name}: {state_of(request)}, until {moment_text(request.expire_time)}"
     yield "who", request.caller + (f" for the application {request.application}" if request.application else "")
     yield "what", f"{' '.join(request.scopes)} at {request.audience}"
-    yield "to do", ", ".join(f"{name} {value}" for name in _INTENT if (value := getattr(request.intent, name)))
+    yield "to do", ", ".join(f"{name} {value}" for name in INTENT if (value := getattr(request.intent, name)))
     yield "why now", f'"{request.reason}"' if request.reason else "nothing was said"
-    yield "impact", f"a token of at most {request.lifetime.seconds} s"
+    what = "access for" if request.grant_type == "jit" else "a token of"
+    yield "impact", f"{what} at most {request.lifetime.seconds} s"
     for need in request.needs:
         dropped = ", left out" if need.scope not in request.scopes_left else ""
         have = sum(need.scope in each.scopes for each in request.given)
-        yield "", f"{need.scope}: risk {need.risk}, approved by {have} of {need.quorum}{dropped}"
+        of = "persons, each with an ID token" if need.human else ""
+        yield "", f"{need.scope}: risk {need.risk}, approved by {have} of {need.quorum} {of}".rstrip() + dropped
     yield "holds", _held(found)
     for given in request.given:
         said = f': "{given.reason}"' if given.reason else ""
         yield "approved", f"by {given.approver} at {moment_text(given.time)}, {' '.join(given.scopes)}{said}"
+        if given.HasField("evidence"):
+            yield "", _proof(given.evidence)
     if request.HasField("max_ttl"):
         yield "shortened", f"to {request.max_ttl.seconds} s"
     if request.ended_by:
@@ -100,6 +126,15 @@ def _lines(found: pb.GetApprovalRequestResponse) -> Iterator[tuple[str, str]]:
         yield "warning", "approved under the development authority, which attests nobody"
     yield "asked", f"{moment_text(request.create_time)}, decision {request.decision_id}"
     yield "digest", request.digest
+    if any(need.human for need in request.needs):
+        yield "nonce", f"{request.evidence_nonce} (sign in with it; approve with --id-token-file)"
+
+
+def _proof(evidence: pb.ApprovalEvidence) -> str:
+    said = (("acr", evidence.acr), ("amr", " ".join(evidence.amr)))
+    how = "".join(f", {name} {value}" for name, value in said if value)
+    by = f", brought by {evidence.gateway}" if evidence.gateway else ""
+    return f"a person, says {evidence.issuer}: signed in at {moment_text(evidence.auth_time)}{how}{by}"
 
 
 def _held(found: pb.GetApprovalRequestResponse) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from issuer.core.access_length import latest_end
 from issuer.core.approval_request import AskedFor, Need, asked_for
 from issuer.core.approvals import NOTHING_APPROVED, Approvals, approval_of
 from issuer.core.decide import decide, find_rules, grant_or_denial, select, unless_revoked, with_reason
 from issuer.core.decision import Denial, Grant
 from issuer.core.evaluation import Evaluator
-from issuer.core.instants import MICROSECOND
+from issuer.core.instants import MICROSECOND, microseconds
 from issuer.core.revocations import NOTHING_REVOKED
+from issuer.core.token_request import GrantType
 from issuer.core.weighing import Inputs, Obstacle, Refused
 
 if TYPE_CHECKING:
@@ -85,24 +87,37 @@ def find_needed(
     if isinstance(answer, Denial):
         return Lacking(decision, None, answer.reason)
     given = decision.scopes if isinstance(decision, Grant) else ()
-    needs = tuple(need for scope in answer.scopes if scope not in given and (need := _need(inputs, scope)) is not None)
+    needs = tuple(
+        need
+        for scope in answer.scopes
+        if scope not in given and (need := need_of(policy, request.audience, scope)) is not None
+    )
     if not needs:
         return Lacking(decision, None)
     asked = asked_for(caller.spiffe_id, request, allowed.application, policy.digest)
-    return Lacking(decision, Needed(asked, needs, _owners(allowed, needs), answer.lifetime // MICROSECOND // 1_000_000))
+    return Lacking(decision, Needed(asked, needs, _owners(allowed, needs), _lifetime(inputs, answer)))
 
 
-def _need(inputs: Inputs, scope: str) -> Need | None:
-    audience = inputs.request.audience
-    if (approval := approval_of(inputs.policy, audience, scope)) is None:
+def _lifetime(inputs: Inputs, answer: Grant) -> int:
+    """Return how long a token would live, or access just in time would last; in whole seconds."""
+    if inputs.request.grant_type is not GrantType.JIT:
+        return answer.lifetime // MICROSECOND // 1_000_000
+    end = latest_end(inputs.policy, inputs.caller.spiffe_id, answer, inputs.request, inputs.now)
+    return (end - microseconds(inputs.now)) // 1_000_000
+
+
+def need_of(policy: Policy, audience: str, scope: str) -> Need | None:
+    """Return whose approval a scope needs that the audience declares; ``None`` for nobody's."""
+    if (approval := approval_of(policy, audience, scope)) is None:
         return None
     return Need(
         scope=scope,
-        risk=inputs.policy.audiences[audience].scopes[scope].risk.value,
+        risk=policy.audiences[audience].scopes[scope].risk.value,
         approvers=tuple(pattern.text for pattern in approval.approvers),
         quorum=approval.quorum,
         valid_for=approval.valid_for // MICROSECOND,
         uses=approval.uses,
+        human=approval.human,
     )
 
 

@@ -25,7 +25,8 @@ class Approved:
 
     Attributes:
         id: Of the request for approval.
-        number: Which step of that request using it would be; the ledger lets each be taken once.
+        number: Which step of that request using it would be; the ledger lets each be taken once. 0 where a window of
+            access took it, and its tokens rest on it.
         digest: Of exactly what was asked.
         application: On whose behalf that was; empty for none.
         scopes: The scopes that were approved.

@@ -8,12 +8,15 @@ it is made again is none.
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+from issuer.core.access_text import opening_from_text
 from issuer.core.approval_state import Step, StepKind
 from issuer.core.approval_text import question_from_text, step_text
-from issuer.core.ledger_entries import APPROVAL, StepTaken, detail
+from issuer.core.intent_steps import registration_from_text
+from issuer.core.ledger_entries import ACCESS, APPROVAL, INTENT, StepTaken, detail
 from issuer.core.origin import origin_from_text
 from issuer.core.record import DecisionRecord
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
 
 _QUESTION: Final = "question"
+_OPENING: Final = "opening"
+_REGISTRATION: Final = "registration"
 
 
 class Claim(NamedTuple):
@@ -73,19 +78,35 @@ def claims_of(entries: Iterable[Entry]) -> list[Claim]:
 
 def _claims_of(entry: Entry) -> Iterator[Claim]:
     if isinstance(entry, StepTaken):
-        if entry.of == APPROVAL and entry.number == 1:
-            # Two that ask the same at the same moment, at two issuers perhaps, ask once.
-            question = question_from_text(entry.detail)
-            key = f"{_QUESTION}/{question.asked.digest}/{question.follows}"
-            yield Claim(key, entry.time, entry.actor, "", question.pending_until)
+        if entry.number == 1:
+            yield from _asked_once(entry)
         key = step_key(entry.of, entry.id, entry.number)
         yield Claim(key, entry.time, entry.actor, entry.detail, entry.expires_at)
     elif isinstance(entry, DecisionRecord) and entry.token_id:  # nothing is used up without a token
         yield from uses(entry.approval, entry.origin, entry.decision_id, entry.time, entry.caller)
 
 
+def _asked_once(entry: StepTaken) -> Iterator[Claim]:
+    """Yield what keeps two from being begun that are asked for at the same moment, at two issuers perhaps."""
+    if entry.of == APPROVAL:
+        question = question_from_text(entry.detail)
+        key = f"{_QUESTION}/{question.asked.digest}/{question.follows}"
+        yield Claim(key, entry.time, entry.actor, "", question.pending_until)
+    elif entry.of == ACCESS:
+        opening = opening_from_text(entry.detail)
+        if opening.request:
+            named = sha256(f"{entry.actor} {opening.request}".encode()).hexdigest()
+            yield Claim(f"{_OPENING}/{named}", entry.time, entry.actor, "", entry.expires_at)
+        yield from uses(opening.approval, "", UUID(opening.decision).bytes, entry.time, entry.actor)
+    elif entry.of == INTENT and (request := registration_from_text(entry.detail).request_id):
+        named = sha256(f"{entry.actor} {request}".encode()).hexdigest()
+        yield Claim(f"{_REGISTRATION}/{named}", entry.time, entry.actor, "", entry.expires_at)
+
+
 def uses(approval: str, origin: str, decision_id: bytes, time: int, caller: str) -> Iterator[Claim]:
-    """Yield what a decision takes that a token came of.
+    """Yield what a decision takes that a token, or a window of access, came of.
+
+    A token of a window takes nothing of the approval that opening it used: that has the number 0 there.
 
     Args:
         approval: What its record holds of the approval.
@@ -98,8 +119,7 @@ def uses(approval: str, origin: str, decision_id: bytes, time: int, caller: str)
         ValueError, KeyError, TypeError: A text is of another kind.
     """
     decision = str(UUID(bytes=decision_id))
-    if approval:
-        approved = json.loads(approval)
+    if approval and (approved := json.loads(approval))["number"]:
         used = step_text(Step(StepKind.USE, caller, decision=decision))
         yield Claim(step_key(APPROVAL, approved["id"], approved["number"]), time, caller, used, approved["until"])
     if (rests_on := origin_from_text(origin)) is not None and rests_on.number:

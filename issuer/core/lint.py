@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from issuer.core.approvals import approval_of
 from issuer.core.condition import CLAIMED, OPTIONAL, PROVED, Truth
 from issuer.core.condition_text import read_condition
 from issuer.core.duration import format_duration
@@ -18,6 +19,7 @@ from issuer.core.index import ANY_AUDIENCE
 from issuer.core.policy import Mode
 from issuer.core.shadowing import shadowed_grants
 from issuer.core.spiffe_id import SCHEME
+from issuer.core.token_request import GrantType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,7 +52,12 @@ class Finding:
 
 
 def lint(
-    policy: Policy, now: datetime, *, within: timedelta = _WARNING_WITHIN, fed: frozenset[str] | None = None
+    policy: Policy,
+    now: datetime,
+    *,
+    within: timedelta = _WARNING_WITHIN,
+    fed: frozenset[str] | None = None,
+    proves_people: bool | None = None,
 ) -> list[Finding]:
     """Return what is worth a look, in the order of the files.
 
@@ -59,6 +66,7 @@ def lint(
         now: Against which dates are held.
         within: Grants and exceptions that end so soon are told.
         fed: The types of fact that some feeder tells; ``None`` when that is not known.
+        proves_people: Whether some OIDC issuer vouches for people; ``None`` when that is not known.
     """
     found = chain(
         _dates(policy, now, within),
@@ -68,9 +76,20 @@ def lint(
         _conditions(policy),
         _unused(policy),
         _audit(policy),
+        _just_in_time(policy),
         () if fed is None else _not_fed(policy, fed),
+        _not_provable(policy) if proves_people is False else (),
     )
     return sorted(found, key=lambda finding: (finding.position, finding.check, finding.message))
+
+
+def _not_provable(policy: Policy) -> Iterator[Finding]:
+    for audience in policy.audiences.values():
+        for scope in audience.scopes:
+            approval = approval_of(policy, audience.name, scope)
+            if approval is not None and approval.human:
+                text = f"{scope} of {audience.name} needs persons, and no [[approvals.evidence]] vouches for any"
+                yield Finding("evidence", Severity.ERROR, audience.source, text)
 
 
 def _dates(policy: Policy, now: datetime, within: timedelta) -> Iterator[Finding]:
@@ -195,6 +214,28 @@ def _audit(policy: Policy) -> Iterator[Finding]:
     for rule in _rules(policy):
         if rule.mode is Mode.AUDIT:
             yield Finding("audit-mode", Severity.INFO, rule.source, f"{rule.id} is recorded and not enforced")
+
+
+def _just_in_time(policy: Policy) -> Iterator[Finding]:
+    """Return access just in time that keeps nobody from having it all the time, or that asks for nothing."""
+    standing = {
+        (pattern.text, rule.audience, scope): rule.id
+        for rule in policy.grants
+        if GrantType.CLIENT_CREDENTIALS in rule.grant_types and rule.mode is Mode.ENFORCE
+        for pattern in rule.workloads
+        for scope in rule.scopes
+    }
+    for rule in policy.grants:
+        if GrantType.JIT not in rule.grant_types:
+            continue
+        places = ((pattern.text, rule.audience, scope) for pattern in rule.workloads for scope in rule.scopes)
+        if others := sorted({standing[place] for place in places if place in standing}):
+            message = f"{rule.id} gives for a while what {others[0]} gives always"
+            yield Finding("standing-access", Severity.WARNING, rule.source, message)
+        scopes = (scope for scope in rule.scopes if approval_of(policy, rule.audience, scope) is None)
+        if not rule.conditions and any(scopes):
+            message = f"{rule.id} gives access for a reason that nobody checks: name a condition, or who must approve"
+            yield Finding("unchecked-access", Severity.INFO, rule.source, message)
 
 
 def _not_fed(policy: Policy, fed: frozenset[str]) -> Iterator[Finding]:

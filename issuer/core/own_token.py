@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from issuer.core.base64url import base64url_decoded
 from issuer.core.checkpoint import ledger_keys
 from issuer.core.origin import Actor
+from issuer.core.remembered import Remembered
 from issuer.core.strict_json import strict_object
 from issuer.core.token import TOKEN_TYPE
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _HALF: Final = 32
 """Octets of each of r and s on P-256 (RFC 7518 section 3.4)."""
+
+REMEMBERED: Final = 10_000
+"""Tokens whose signature need not be verified again: about 15 MB. Only who has a token of ours can put one there."""
 
 
 class OwnToken(NamedTuple):
@@ -60,12 +65,23 @@ class OwnTokens:
     def __init__(self, jwks: str, issuer: str) -> None:
         self._keys = ledger_keys(jwks)
         self._issuer = issuer
+        self._read: Remembered[bytes, OwnToken] = Remembered(REMEMBERED)
 
     def read(self, text: str) -> OwnToken | None:
         """Return what a token says; ``None`` when it was not signed by one of the keys, or is no access token.
 
-        Not checked: that it is valid now, and everything that its claims mean.
+        Not checked: that it is valid now, and everything that its claims mean. A token that was read before is known by
+        its SHA-256; its text is not kept.
         """
+        digest = sha256(text.encode("utf-8", "replace")).digest()
+        if (known := self._read.get(digest)) is not None:
+            return known
+        token = self._read_anew(text)
+        if token is not None:
+            self._read.put(digest, token)
+        return token
+
+    def _read_anew(self, text: str) -> OwnToken | None:
         try:
             header_text, payload_text, signature_text = text.split(".")
             header = json.loads(base64url_decoded(header_text))

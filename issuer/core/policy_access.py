@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from issuer.core.duration import format_duration
 from issuer.core.pattern_overlap import OverlapIndex
-from issuer.core.policy import LimitRule, Mode, ProhibitionRule
+from issuer.core.policy import DEFAULT_WINDOW, LimitRule, Mode, ProhibitionRule
 from issuer.core.policy_terms import TermsReader, all_of
+from issuer.core.token_request import GrantType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,15 +111,9 @@ class PolicyAccess:
         return frozenset((workload, *self._taking_terms(rule)) for rule, workload in found)
 
     def _grant_terms(self, rule: GrantRule) -> tuple[object, ...]:
-        terms = (rule.application, rule.max_ttl, rule.legacy and rule.legacy.max_ttl, rule.not_before, rule.ends)
-        return (
-            *terms,
-            rule.environments,
-            rule.scopes,
-            rule.grant_types,
-            rule.subjects,
-            self._phrases.of(rule.conditions),
-        )
+        legacy = rule.legacy and rule.legacy.max_ttl
+        terms = (rule.application, rule.max_ttl, legacy, rule.window, rule.not_before, rule.ends, rule.subjects)
+        return (*terms, rule.environments, rule.scopes, rule.grant_types, self._phrases.of(rule.conditions))
 
     def _taking_terms(self, rule: ProhibitionRule | LimitRule) -> tuple[object, ...]:
         terms = (rule.scopes, self._phrases.of(rule.conditions))
@@ -132,7 +127,9 @@ class PolicyAccess:
                 terms = self.terms.of_grant(rule, scope)
                 for grant_type in rule.grant_types:
                     access = found.setdefault(Key(rule.application, scope, grant_type), Access())
-                    access.ways.setdefault(terms, set()).add(rule.id)
+                    usual = grant_type is not GrantType.JIT or rule.longest_window == DEFAULT_WINDOW
+                    window = None if usual else rule.window
+                    access.ways.setdefault(terms._replace(window=window), set()).add(rule.id)
         if found:
             self._add_taking(place, found)
         return found

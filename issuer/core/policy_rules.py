@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from issuer.core.subjects import SubjectPattern
     from issuer.core.yaml_reader import Node, Scalar
 
-AUDIENCE: Final = ("name", "application", "environment", "servers", "max_ttl", "scopes")
+AUDIENCE: Final = ("name", "application", "environment", "servers", "status", "max_ttl", "scopes")
 SCOPE: Final = ("name", "risk", "max_ttl", "approval")
-APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses")
+APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses", "human")
 GRANT: Final = (
     "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "subjects",
-    "requires", "when", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
+    "requires", "when", "window", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
 )  # fmt: skip
 LEGACY: Final = ("reason", "owner", "expires", "max_ttl")
 PROHIBITION: Final = (
@@ -56,14 +56,18 @@ PROHIBITION: Final = (
 LIMIT: Final = (
     "id", "workloads", "groups", "audiences", "scopes", "when", "max_ttl", "requires", "mode", "owner", "description",
 )  # fmt: skip
-TIER: Final = ("max_ttl", "proof_binding", "requires", "approval")
+TIER: Final = ("max_ttl", "proof_binding", "status", "requires", "approval")
 
 MAX_QUORUM: Final = 10
 MAX_USES: Final = 100
 """Of one approval: more tokens than that are a grant, and belong into the policy."""
 MAX_APPROVAL: Final = timedelta(days=7)
+MAX_WINDOW: Final = timedelta(hours=24)
+"""Of access just in time: what is needed for longer is a grant with ``expires``, which people review."""
 _MODES: Final = tuple(mode.value for mode in Mode)
 _BINDING: Final = ("optional", "required")
+TRUTH: Final = ("true", "false")
+_STATUS: Final = ("none", "required")
 _RISKS: Final = tuple(tier.value for tier in RiskTier)
 _GRANT_TYPES: Final = tuple(kind.value for kind in GrantType)
 _DEFAULT_GRANT_TYPES: Final = frozenset({GrantType.CLIENT_CREDENTIALS})
@@ -84,6 +88,7 @@ def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
         source=source.position(node),
         environment=environment.text if (environment := fields.scalar("environment")) else None,
         servers=_servers(draft, fields),
+        status_required=fields.word("status", _STATUS) == "required",
     )
     if environment is not None:
         draft.audience_environments.append((source, environment))
@@ -146,6 +151,7 @@ def _approval(draft: PolicyDraft, outer: Fields) -> Approval | None:
         valid_for=fields.source.converted(fields.required("valid_for"), "approval: 'valid_for'", _approval_age)
         or MAX_APPROVAL,
         uses=fields.source.converted(fields.scalar("uses"), "approval: 'uses'", _number_to(MAX_USES)) or 1,
+        human=fields.one_of(fields.scalar("human"), "human", TRUTH) == "true",
     )
 
 
@@ -188,7 +194,10 @@ def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
         legacy=_legacy(draft, fields),
         mode=_mode(fields),
         subjects=_subjects(fields),
+        window=_window(draft, fields),
     )
+    if rule.window is not None and GrantType.JIT not in rule.grant_types and (window := fields.scalar("window")):
+        source.report(window, "grant: 'window' is for grants of type 'jit': name it in 'grant_types'")
     if audience is not None:
         draft.speak_of(source, audience, audience.text)
     _keep_links(draft, fields, rule.id)
@@ -238,6 +247,14 @@ def _legacy(draft: PolicyDraft, outer: Fields) -> Legacy | None:
             ttl, f"legacy: 'max_ttl' is above {format_duration(ceiling)}, the 'legacy_max_ttl' of the configuration"
         )
     return legacy
+
+
+def _window(draft: PolicyDraft, fields: Fields) -> timedelta | None:
+    node = fields.scalar("window")
+    window = draft.ttl(fields.source, node, "grant: 'window'")
+    if node is not None and window is not None and window > MAX_WINDOW:
+        fields.source.report(node, f"grant: 'window' is at most {format_duration(MAX_WINDOW)}")
+    return window
 
 
 def _keep_links(draft: PolicyDraft, fields: Fields, rule_id: str) -> None:
@@ -343,6 +360,7 @@ def read_tier(draft: PolicyDraft, source: Source, key: Scalar, node: Node) -> No
         max_ttl=draft.ttl(source, ttl, f"{fields.what}: 'max_ttl'") or default.max_ttl,
         binding_required=default.binding_required if binding is None else binding == "required",
         approval=_approval(draft, fields),
+        status_required=fields.word("status", _STATUS) == "required",
     )
     if requires := fields.scalars("requires"):
         draft.tier_links.setdefault(tier, Links(fields.what, source, (), (), tuple(requires), None))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core import schema_values as values
 from issuer.core.policy import RiskTier
-from issuer.core.policy_rules import MAX_QUORUM, MAX_USES
+from issuer.core.policy_rules import MAX_QUORUM, MAX_USES, TRUTH
 from issuer.core.schema_values import Key, Schema, distinct, mapping, one_of, ref, required, some
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
     "risk tier": {
         "max_ttl": Key("bounds every token with a scope of the tier", values.DURATION),
         "proof_binding": Key("whether its tokens are bound to the certificate", one_of(["optional", "required"])),
+        "status": Key("whether its tokens have an entry in a status list", one_of(["none", "required"])),
         "requires": Key("named conditions, for every scope of the tier", distinct(values.RULE_ID)),
         "approval": Key(f"{_APPROVAL}, for every scope of the tier", ref("approval")),
     },
@@ -50,6 +51,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "application": required("who owns the API", values.APPLICATION),
         "environment": Key("only callers of it are reached", values.RULE_ID),
         "servers": Key("IDs and patterns of what serves it; they may introspect its tokens", distinct(values.WORKLOAD)),
+        "status": Key("whether its tokens have an entry in a status list", one_of(["none", "required"])),
         "max_ttl": Key("bounds every token of the audience", values.DURATION),
         "scopes": required("at least one", some(ref("scope"))),
     },
@@ -72,6 +74,9 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
             "for how many tokens an approval is good, 1 unless set",
             {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_USES, "pattern": "^[0-9]+$"},
         ),
+        "human": Key(
+            "whether each approver must prove to be a person, with an ID token", {"enum": [True, False, *TRUTH]}
+        ),
     },
     "grant": {
         "id": _RULE_ID,
@@ -91,6 +96,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         ),
         "requires": _REQUIRES,
         "when": _WHEN,
+        "window": Key("how long access of type `jit` lasts at most, `1h` unless set, at most 1d", values.DURATION),
         "max_ttl": Key("bounds tokens of this grant", values.DURATION),
         "not_before": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),
         "expires": Key("a day (UTC, included) or a moment with its zone", values.MOMENT),

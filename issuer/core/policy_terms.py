@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from issuer.core.condition_text import read_condition
 from issuer.core.duration import format_duration
+from issuer.core.policy import DEFAULT_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,6 +63,8 @@ class Terms(NamedTuple):
     approval: str | None
     binding: bool
     subjects: frozenset[str] = frozenset()
+    window: timedelta | None = None
+    status: bool = False
 
     def cover(self, other: Terms) -> bool:
         """Return whether whoever meets ``other`` gets at least as much by these."""
@@ -72,7 +75,9 @@ class Terms(NamedTuple):
             and (self.environments is None or self.environments >= (other.environments or {""}))
             and (self.not_before is None or (other.not_before is not None and self.not_before <= other.not_before))
             and (self.expires is None or (other.expires is not None and self.expires >= other.expires))
-            and (self.risk, self.approval, self.binding) == (other.risk, other.approval, other.binding)
+            and (self.window or DEFAULT_WINDOW) >= (other.window or DEFAULT_WINDOW)
+            and (self.risk, self.approval, self.binding, self.status)
+            == (other.risk, other.approval, other.binding, other.status)
             and self.subjects == other.subjects
         )
 
@@ -89,6 +94,8 @@ class Terms(NamedTuple):
             "approval": self.approval,
             "binding": "required" if self.binding else None,
             "subjects": " ".join(sorted(self.subjects)) or None,
+            "window": None if self.window is None else format_duration(self.window),
+            "status": "required" if self.status else None,
         }
 
 
@@ -144,6 +151,7 @@ class TermsReader:
             expires=None,
             approval=approval_words(scope.approval or tier.approval),
             binding=tier.binding_required,
+            status=audience.status_required or tier.status_required,
         )
 
 
@@ -158,7 +166,8 @@ def approval_words(approval: Approval | None) -> str | None:
         return None
     approvers = " ".join(sorted(pattern.text for pattern in approval.approvers))
     uses = f", for {approval.uses} tokens" if approval.uses > 1 else ""
-    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}{uses}"
+    human = ", each proved to be a person" if approval.human else ""
+    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}{uses}{human}"
 
 
 def instant(moment: datetime | None) -> str | None:

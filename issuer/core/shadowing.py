@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.core.index import RuleIndex
+from issuer.core.token_request import GrantType
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -73,4 +74,5 @@ def _lives_as_long(other: GrantRule, grant: GrantRule) -> bool:
     begins = other.not_before is None or (grant.not_before is not None and other.not_before <= grant.not_before)
     ends = other.expires is None or (grant.expires is not None and other.expires >= grant.expires)
     lasts = other.max_ttl is None or (grant.max_ttl is not None and other.max_ttl >= grant.max_ttl)
-    return begins and ends and lasts and other.legacy is None and grant.legacy is None
+    opens = GrantType.JIT not in grant.grant_types or other.longest_window >= grant.longest_window
+    return begins and ends and lasts and opens and other.legacy is None and grant.legacy is None

@@ -30,7 +30,7 @@ _APPLICATION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class GrantType(StrEnum):
-    """How a caller asks: by itself, with another's token, with a declared intent, or just in time after an approval."""
+    """How a caller asks: by itself, with another's token, with a declared intent, or for a window of access."""
 
     CLIENT_CREDENTIALS = "client_credentials"
     TOKEN_EXCHANGE = "token_exchange"  # noqa: S105 - the name of a grant type

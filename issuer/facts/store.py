@@ -9,7 +9,7 @@ from issuer.core.errors import AdminRefused, Reason
 from issuer.core.fact_reading import counts_as
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from issuer.core.facts import Fact, FactKey, FactType
@@ -21,11 +21,15 @@ MAX_FACTS_PER_FEEDER: Final = 200_000
 class FactStore:
     """Holds the newest fact of each feeder for each key.
 
+    Attributes:
+        on_change: Runs after facts were taken, in the thread that took them; nothing unless set.
+
     Args:
         max_per_feeder: How many facts one feeder may have.
     """
 
     def __init__(self, max_per_feeder: int = MAX_FACTS_PER_FEEDER) -> None:
+        self.on_change: Callable[[], None] = lambda: None
         self._max = max_per_feeder
         self._by_key: dict[FactKey, dict[str, Fact]] = {}
         self._by_feeder: dict[str, set[FactKey]] = {}
@@ -49,6 +53,7 @@ class FactStore:
                 before = self._by_key.get(fact.key, {}).get(fact.source)
                 if before is None or before.observed_at <= fact.observed_at:
                     self._set(fact)
+        self.on_change()
 
     def replace(self, feeder: str, facts: Sequence[Fact]) -> None:
         """Take all facts of a feeder, which has no others from now on.
@@ -63,6 +68,7 @@ class FactStore:
             self._drop(feeder, self._by_feeder.get(feeder, set()) - keys)
             for fact in facts:
                 self._set(fact)
+        self.on_change()
 
     def get(self, key: FactKey, fact_type: FactType, now: datetime) -> Fact | None:
         """Return what counts now: the newest, and of equally new ones the first to end. ``None`` when there is none."""
@@ -81,6 +87,13 @@ class FactStore:
         """Return how many facts each feeder has told, those that have ended included until they are dropped."""
         with self._lock:
             return {feeder: len(keys) for feeder, keys in sorted(self._by_feeder.items())}
+
+    def told(self) -> dict[str, list[Fact]]:
+        """Return all facts by feeder, for another store that is to hold the same."""
+        with self._lock:
+            return {
+                feeder: [self._by_key[key][feeder] for key in keys] for feeder, keys in self._by_feeder.items() if keys
+            }
 
     def _make_room(self, feeder: str, keys: set[FactKey], now: datetime) -> None:
         have = self._by_feeder.get(feeder, set())
@@ -104,3 +117,26 @@ class FactStore:
 
 def _snapshot(told: dict[str, Fact]) -> tuple[Fact, ...]:
     return tuple(told.values())  # one step for the interpreter: another thread cannot come between
+
+
+class ToldFacts:
+    """A :class:`~issuer.ports.FactSink` over the store of this very process.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: FactStore) -> None:
+        self._store = store
+
+    async def put(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Take facts, all or nothing.
+
+        Raises:
+            AdminRefused: TOO_MANY_FACTS.
+        """
+        self._store.put(facts, now)
+
+    def feeders(self) -> dict[str, int]:
+        """Return how many facts each feeder has told."""
+        return self._store.feeders()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import or_, select
 
 from issuer.core.chain_check import ChainFault
-from issuer.core.ledger_claims import step_key, uses
-from issuer.core.ledger_entries import STEPS, STEPS_OF, detail
+from issuer.core.ledger_claims import claims_of, uses
+from issuer.core.ledger_entries import STEPS, STEPS_OF, StepTaken, detail
 from issuer.ledger.claims import KEPT_MICROSECONDS
 from issuer.ledger.schema import claim, decision, event, text
 
@@ -74,10 +74,12 @@ def _chained(connection: Connection) -> _Chained:
     found = _Chained({}, set(), {})
     for row in connection.execute(select(event).where(event.c.kind.in_(STEPS)).order_by(event.c.seq)):
         with suppress(ValueError, KeyError, TypeError):  # then its chain is broken as well, which is told
-            told = json.loads(row.detail)
-            of = STEPS[row.kind]
-            key = step_key(of, told[STEPS_OF[of]], told["number"])
-            _add(found, key, _Taken(row.time, row.actor, detail(told["said"])), told["over"])
+            told, of = json.loads(row.detail), STEPS[row.kind]
+            said, name, number = detail(told["said"]), told[STEPS_OF[of]], told["number"]
+            step = StepTaken(row.kind, of, name, number, row.time, row.actor, said, told["over"])
+            for taken in claims_of([step]):
+                if taken.key.partition("/")[0] in STEPS_OF:  # of the others nothing is known by its key
+                    _add(found, taken.key, _Taken(taken.time, taken.actor, taken.detail), taken.expires_at)
     for row in connection.execute(_USES):
         with suppress(ValueError, KeyError, TypeError):
             for used in uses(row.approval or "", row.origin or "", bytes(row.decision_id), row.time, row.value):

@@ -42,7 +42,7 @@ _FIELDS: Final = tuple(decision.c[name] for name in DecisionRecord._fields)
 _TOLD: Final = ("caller", "audience", "application", "rules", "policy")
 _TEXT_OF: Final = {name: text.alias(name) for name in _TOLD}
 _RECORDED: Final = select(
-    *(decision.c[name] for name in ("seq", "token_id", "time", "expires_at", "approval", "origin")),
+    *(decision.c[name] for name in ("seq", "token_id", "time", "expires_at", "approval", "origin", "status")),
     *(_TEXT_OF[name].c.value.label(name) for name in _TOLD),
 ).select_from(
     reduce(
@@ -261,7 +261,7 @@ def _recorded_token(row: Any) -> RecordedToken:  # noqa: ANN401 - a row of the q
         basis=basis,
         ancestors=ancestors,
     )
-    return RecordedToken(row.seq, row.expires_at, issued)
+    return RecordedToken(row.seq, row.expires_at, issued, row.status)
 
 
 def revocation_from_row(row: Any) -> Revocation:  # noqa: ANN401 - a row of the table, however it was read

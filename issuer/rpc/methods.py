@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
-from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, Reason
+from issuer.core.errors import AdminRefused, InvalidTokenRequest, IssuerError, PolicyDenied, Reason
+from issuer.core.token_request import GrantType
 from issuer.issuance import Wanted
 from issuer.observing import Step
-from issuer.rpc import exchange_messages, messages
+from issuer.rpc import access_messages, exchange_messages, messages
 from issuer.rpc.status import status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import timedelta
 
+    from issuer.accessing import Accessing
     from issuer.approving import Approving
+    from issuer.core.origin import Origin
     from issuer.exchanging import Exchanging
     from issuer.introspection import Introspection
     from issuer.issuance import Issuance, IssuedToken
@@ -38,6 +42,7 @@ class IssuerMethods:
         issuance: The request path.
         exchanging: What comes before it for a token on behalf of another.
         approving: Asks for approvals.
+        accessing: Knows the windows of access.
         signer: Whose public keys GetKeySet returns.
         key_set_max_age: How long a verifier may keep the key set.
         introspection: Tells whether tokens are good.
@@ -51,6 +56,7 @@ class IssuerMethods:
         issuance: Issuance,
         exchanging: Exchanging,
         approving: Approving,
+        accessing: Accessing,
         signer: Signer,
         key_set_max_age: timedelta,
         introspection: Introspection,
@@ -60,6 +66,7 @@ class IssuerMethods:
         self._issuance = issuance
         self._exchanging = exchanging
         self._approving = approving
+        self._accessing = accessing
         self._signer = signer
         self._introspection = introspection
         self._revoking = revoking
@@ -69,7 +76,8 @@ class IssuerMethods:
     async def issue_token(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> pb.IssueTokenResponse:
         """Decide, mint, sign, record, answer."""
         call.asked.trace.at(Step.PARSE_REQUEST)
-        [outcome] = await self._issuance.issue_tokens(call.asked, [_wanted(message)], call.log_fields)
+        wanted = await self._wanted(message, call)
+        [outcome] = await self._issuance.issue_tokens(call.asked, [wanted], call.log_fields)
         if isinstance(outcome, Exception):
             raise await self._with_approval(outcome, message, call)
         return messages.issued_token_to_proto(outcome)
@@ -80,7 +88,8 @@ class IssuerMethods:
         """Answer each item as IssueToken would have; a refused item does not touch the others."""
         call.asked.trace.at(Step.PARSE_REQUEST)
         items = messages.batch_items(message)
-        outcomes = await self._issuance.issue_tokens(call.asked, map(_wanted, items), call.log_fields)
+        wanted = [await self._wanted(item, call) for item in items]
+        outcomes = await self._issuance.issue_tokens(call.asked, wanted, call.log_fields)
         results = [
             _batch_result(await self._with_approval(outcome, item, call), call)
             for item, outcome in zip(items, outcomes, strict=True)
@@ -98,12 +107,33 @@ class IssuerMethods:
         issued, subject = await self._exchanging.exchange(call.asked, presented, call.log_fields)
         return pb.ExchangeTokenResponse(issued=messages.issued_token_to_proto(issued), subject=subject)
 
+    async def _wanted(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> Wanted:
+        try:
+            if message.access:
+                return await self._wanted_under_access(message, call)
+            return Wanted(messages.token_request_from_proto(message), validate_only=message.validate_only)
+        except InvalidTokenRequest as error:
+            return Wanted(error)
+
+    async def _wanted_under_access(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> Wanted:
+        window_id = access_messages.id_of(message.access, "access")
+        try:
+            window = await self._accessing.seen(call.asked, window_id)
+        except AdminRefused as refused:  # recorded like any other refusal of a token
+            return Wanted(messages.token_request_from_proto(message, GrantType.JIT), origin=partial(_refused, refused))
+        return Wanted(
+            access_messages.request_under(window, message),
+            validate_only=message.validate_only,
+            origin=partial(self._accessing.origin, call.asked, window_id),
+            approvals=partial(self._accessing.approvals, call.asked, window_id),
+        )
+
     async def _with_approval(
         self, outcome: Outcome, message: pb.IssueTokenRequest, call: VerifiedCall
     ) -> Outcome | IssuerError:
         """Return what is told; of a denial for want of an approval, with the request for one, asked for if wanted."""
-        if not isinstance(outcome, PolicyDenied) or outcome.reason is not Reason.APPROVAL_REQUIRED:
-            return outcome
+        if not isinstance(outcome, PolicyDenied) or outcome.reason is not Reason.APPROVAL_REQUIRED or message.access:
+            return outcome  # a window of access that lacks an approval now is ended, not approved anew
         request = messages.token_request_from_proto(message)
         try:
             if message.request_approval and not message.validate_only:
@@ -149,18 +179,15 @@ class IssuerMethods:
         self, message: pb.WatchRevocationsRequest, call: VerifiedCall
     ) -> AsyncIterator[pb.WatchRevocationsResponse | None]:
         """Tell a server which tokens are dead, and which die."""
-        async with aclosing(
-            self._feed.follow(call.asked, message.after if message.HasField("after") else None)
-        ) as all_:
+        async with aclosing(self._feed.follow(call.asked, messages.position_from_proto(message))) as all_:
             async for news in all_:
+                if news is not None and news.beginning is not None:
+                    call.log_fields["resumed"] = news.beginning.resumed
                 yield None if news is None else messages.news_to_proto(news)
 
 
-def _wanted(message: pb.IssueTokenRequest) -> Wanted:
-    try:
-        return Wanted(messages.token_request_from_proto(message), validate_only=message.validate_only)
-    except InvalidTokenRequest as error:
-        return Wanted(error)
+def _refused(refused: AdminRefused) -> Origin:
+    raise refused
 
 
 def _batch_result(outcome: IssuedToken | Exception, call: VerifiedCall) -> pb.BatchIssueTokensResult:

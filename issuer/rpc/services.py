@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from issuer.rpc.access_methods import AccessMethods
     from issuer.rpc.approval_methods import ApprovalMethods
     from issuer.rpc.decision_methods import DecisionMethods
+    from issuer.rpc.intent_methods import IntentMethods
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.report_methods import ReportMethods
     from issuer.rpc.revocation_methods import RevocationMethods
@@ -21,6 +23,8 @@ class Services(NamedTuple):
         reports: Of AdminService, about many of them.
         revocations: Of AdminService, about revocations.
         approvals: Of ApprovalService.
+        accesses: Of AccessService.
+        intents: Of IntentService.
     """
 
     methods: IssuerMethods
@@ -28,3 +32,5 @@ class Services(NamedTuple):
     reports: ReportMethods
     revocations: RevocationMethods
     approvals: ApprovalMethods
+    accesses: AccessMethods
+    intents: IntentMethods

@@ -96,6 +96,7 @@ class ApprovalRequest(_message.Message):
     ENDED_REASON_FIELD_NUMBER: _builtins.int
     DEVELOPMENT_FIELD_NUMBER: _builtins.int
     EVIDENCE_NONCE_FIELD_NUMBER: _builtins.int
+    GRANT_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`approvalRequests/` and a UUID."""
     state: Global___ApprovalRequest.State.ValueType
@@ -126,6 +127,8 @@ class ApprovalRequest(_message.Message):
     """Somebody approved it with an SVID of the embedded development authority, which attests nobody."""
     evidence_nonce: _builtins.str
     """What the `nonce` of an ID token must be that proves a person's approval of this request: `sha256:` and hexadecimal."""
+    grant_type: _builtins.str
+    """How it is asked for, as policies name grant types: with `jit` for a window of access, whose length `lifetime` is then."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every scope that is asked for, sorted; those in `needs` need the approval."""
@@ -194,10 +197,11 @@ class ApprovalRequest(_message.Message):
         ended_reason: _builtins.str = ...,
         development: _builtins.bool = ...,
         evidence_nonce: _builtins.str = ...,
+        grant_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "intent", b"intent", "lifetime", b"lifetime", "max_ttl", b"max_ttl", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "bind_certificate", b"bind_certificate", "caller", b"caller", "create_time", b"create_time", "decision_id", b"decision_id", "development", b"development", "digest", b"digest", "ended_by", b"ended_by", "ended_reason", b"ended_reason", "evidence_nonce", b"evidence_nonce", "expire_time", b"expire_time", "given", b"given", "intent", b"intent", "lifetime", b"lifetime", "max_ttl", b"max_ttl", "name", b"name", "needs", b"needs", "policy_digest", b"policy_digest", "reason", b"reason", "scopes", b"scopes", "scopes_left", b"scopes_left", "state", b"state", "ttl", b"ttl", "uses_left", b"uses_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "bind_certificate", b"bind_certificate", "caller", b"caller", "create_time", b"create_time", "decision_id", b"decision_id", "development", b"development", "digest", b"digest", "ended_by", b"ended_by", "ended_reason", b"ended_reason", "evidence_nonce", b"evidence_nonce", "expire_time", b"expire_time", "given", b"given", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "max_ttl", b"max_ttl", "name", b"name", "needs", b"needs", "policy_digest", b"policy_digest", "reason", b"reason", "scopes", b"scopes", "scopes_left", b"scopes_left", "state", b"state", "ttl", b"ttl", "uses_left", b"uses_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -166,6 +166,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
     be too long, or it is not one that the issuer can vouch for.
     """
+    ERROR_REASON_ACCESS_UNKNOWN: _ErrorReason.ValueType  # 110
+    """NOT_FOUND. This caller has no window of access of this name."""
+    ERROR_REASON_ACCESS_ENDED: _ErrorReason.ValueType  # 111
+    """FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
+    ERROR_REASON_TOO_MANY_WINDOWS: _ErrorReason.ValueType  # 112
+    """RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
+    ERROR_REASON_STATUS_UNAVAILABLE: _ErrorReason.ValueType  # 135
+    """UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+    issued. Safe to retry.
+    """
+    ERROR_REASON_INTENT_UNKNOWN: _ErrorReason.ValueType  # 100
+    """NOT_FOUND. There is no intent of this name that this caller registered or may redeem."""
+    ERROR_REASON_INTENT_NOT_OPEN: _ErrorReason.ValueType  # 101
+    """FAILED_PRECONDITION. The intent was redeemed, taken back, or has expired."""
+    ERROR_REASON_INTENT_NOT_YET: _ErrorReason.ValueType  # 102
+    """FAILED_PRECONDITION. The window in which the intent can be redeemed has not begun."""
+    ERROR_REASON_INTENT_NOT_YOURS: _ErrorReason.ValueType  # 103
+    """PERMISSION_DENIED. The caller is not the one who may redeem the intent, or take it back."""
+    ERROR_REASON_INTENT_PAYLOAD_DIFFERS: _ErrorReason.ValueType  # 104
+    """FAILED_PRECONDITION. The digest of the parameters is not the one that the intent was registered with."""
+    ERROR_REASON_REGISTRAR_NOT_ALLOWED: _ErrorReason.ValueType  # 105
+    """PERMISSION_DENIED. Who registered the intent could not have the token itself now; `decisionId` tells why."""
+    ERROR_REASON_TOO_MANY_INTENTS: _ErrorReason.ValueType  # 106
+    """RESOURCE_EXHAUSTED. As many intents are open, or kept, as may be: of this registrar, or for this consumer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -326,4 +350,28 @@ ERROR_REASON_ACTOR_CHAIN_ENDS: ErrorReason.ValueType  # 122
 """FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
 be too long, or it is not one that the issuer can vouch for.
 """
+ERROR_REASON_ACCESS_UNKNOWN: ErrorReason.ValueType  # 110
+"""NOT_FOUND. This caller has no window of access of this name."""
+ERROR_REASON_ACCESS_ENDED: ErrorReason.ValueType  # 111
+"""FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
+ERROR_REASON_TOO_MANY_WINDOWS: ErrorReason.ValueType  # 112
+"""RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
+ERROR_REASON_STATUS_UNAVAILABLE: ErrorReason.ValueType  # 135
+"""UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+issued. Safe to retry.
+"""
+ERROR_REASON_INTENT_UNKNOWN: ErrorReason.ValueType  # 100
+"""NOT_FOUND. There is no intent of this name that this caller registered or may redeem."""
+ERROR_REASON_INTENT_NOT_OPEN: ErrorReason.ValueType  # 101
+"""FAILED_PRECONDITION. The intent was redeemed, taken back, or has expired."""
+ERROR_REASON_INTENT_NOT_YET: ErrorReason.ValueType  # 102
+"""FAILED_PRECONDITION. The window in which the intent can be redeemed has not begun."""
+ERROR_REASON_INTENT_NOT_YOURS: ErrorReason.ValueType  # 103
+"""PERMISSION_DENIED. The caller is not the one who may redeem the intent, or take it back."""
+ERROR_REASON_INTENT_PAYLOAD_DIFFERS: ErrorReason.ValueType  # 104
+"""FAILED_PRECONDITION. The digest of the parameters is not the one that the intent was registered with."""
+ERROR_REASON_REGISTRAR_NOT_ALLOWED: ErrorReason.ValueType  # 105
+"""PERMISSION_DENIED. Who registered the intent could not have the token itself now; `decisionId` tells why."""
+ERROR_REASON_TOO_MANY_INTENTS: ErrorReason.ValueType  # 106
+"""RESOURCE_EXHAUSTED. As many intents are open, or kept, as may be: of this registrar, or for this consumer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

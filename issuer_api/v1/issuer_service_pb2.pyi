@@ -81,16 +81,20 @@ class WatchRevocationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AFTER_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
     after: _builtins.int
     """Only what changed after the position that an earlier stream told; absent, or from another ledger, for all."""
+    ledger: _builtins.str
+    """The `ledger` of the stream that told it. Empty: it is taken for one of this ledger, if there can be such."""
     def __init__(
         self,
         *,
         after: _builtins.int | None = ...,
+        ledger: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after", "ledger", b"ledger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
     _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
@@ -106,6 +110,7 @@ class WatchRevocationsResponse(_message.Message):
 
     DEAD_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    BEGINNING_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Everything up to here was told; set in the last message of what changed at once, and, as long as the issuer knows that
     it has all that was revoked, every few seconds. A verifier that has not seen it for a while does not know.
@@ -114,15 +119,20 @@ class WatchRevocationsResponse(_message.Message):
     def dead(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadTokens]:
         """Those who are dead. The one of a `revocation_id` that was told before takes its place."""
 
+    @_builtins.property
+    def beginning(self) -> Global___WatchBeginning:
+        """What the stream is about; in its first message alone."""
+
     def __init__(
         self,
         *,
         dead: _abc.Iterable[Global___DeadTokens] | None = ...,
         position: _builtins.int | None = ...,
+        beginning: Global___WatchBeginning | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "beginning", b"beginning", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "dead", b"dead", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "beginning", b"beginning", "dead", b"dead", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
     _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
@@ -131,8 +141,46 @@ class WatchRevocationsResponse(_message.Message):
 Global___WatchRevocationsResponse: _TypeAlias = WatchRevocationsResponse  # noqa: Y015
 
 @_typing.final
+class WatchBeginning(_message.Message):
+    """What a stream of revocations is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """The `iss` of the tokens that it tells of."""
+    ledger: _builtins.str
+    """The ledger that positions are of. Replicas of one issuer share it."""
+    resumed: _builtins.bool
+    """It goes on after the position that was asked for. Otherwise all that is dead follows, up to the first position, and
+    takes the place of whatever was told before.
+    """
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The audiences that it covers: those that the caller serves. Of a token of another it says nothing."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        ledger: _builtins.str = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+        resumed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "issuer", b"issuer", "ledger", b"ledger", "resumed", b"resumed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBeginning: _TypeAlias = WatchBeginning  # noqa: Y015
+
+@_typing.final
 class DeadTokens(_message.Message):
-    """Tokens that are dead: those for which all that is set here is so."""
+    """Tokens that are dead: those for which all that is set here is so. Those that died with one above them are told by id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -144,10 +192,12 @@ class DeadTokens(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     ISSUED_FROM_FIELD_NUMBER: _builtins.int
     ISSUED_UNTIL_FIELD_NUMBER: _builtins.int
+    TOKEN_EXPIRE_SECONDS_FIELD_NUMBER: _builtins.int
+    FORGET_TIME_FIELD_NUMBER: _builtins.int
     revocation_id: _builtins.str
     """The id of the revocation; empty for single tokens."""
     workload: _builtins.str
-    """`sub`: a SPIFFE ID, or a pattern in which `*` is one path segment and a last `**` one or more."""
+    """`client_id`: a SPIFFE ID, or a pattern in which `*` is one path segment and a last `**` one or more."""
     application: _builtins.str
     """`application`."""
     audience: _builtins.str
@@ -166,6 +216,14 @@ class DeadTokens(_message.Message):
     def issued_until(self) -> _timestamp_pb2.Timestamp:
         """`iat` is not above. Absent: whatever it says."""
 
+    @_builtins.property
+    def token_expire_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The `exp` of each of `token_ids`, in their order, as Unix seconds. Once it is over, the id may be forgotten."""
+
+    @_builtins.property
+    def forget_time(self) -> _timestamp_pb2.Timestamp:
+        """Without `token_ids`: from then on there is no such token any more, and this may be forgotten; absent while there may be."""
+
     def __init__(
         self,
         *,
@@ -177,10 +235,12 @@ class DeadTokens(_message.Message):
         key_id: _builtins.str = ...,
         issued_from: _timestamp_pb2.Timestamp | None = ...,
         issued_until: _timestamp_pb2.Timestamp | None = ...,
+        token_expire_seconds: _abc.Iterable[_builtins.int] | None = ...,
+        forget_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["issued_from", b"issued_from", "issued_until", b"issued_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forget_time", b"forget_time", "issued_from", b"issued_from", "issued_until", b"issued_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "revocation_id", b"revocation_id", "token_ids", b"token_ids", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "forget_time", b"forget_time", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "revocation_id", b"revocation_id", "token_expire_seconds", b"token_expire_seconds", "token_ids", b"token_ids", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -271,6 +331,11 @@ class IntrospectTokenResponse(_message.Message):
     APPLICATION_FIELD_NUMBER: _builtins.int
     CERTIFICATE_THUMBPRINT_FIELD_NUMBER: _builtins.int
     TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    AUTHORIZATION_DETAILS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
     active: _builtins.bool
     """It is ours, not expired, not revoked, recorded, and the caller serves its audience. Nothing else is set where this is
     false.
@@ -291,6 +356,12 @@ class IntrospectTokenResponse(_message.Message):
     """`cnf.x5t#S256`: the certificate that its holder has to present; empty for none."""
     token_type: _builtins.str
     """How it is presented: always `Bearer`."""
+    authorization_details: _builtins.str
+    """Its `authorization_details`, as JSON; empty for none."""
+    transaction: _builtins.str
+    """Its `txn`; empty for none."""
+    grant_id: _builtins.str
+    """Its `grant_id`; empty for none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its scopes."""
@@ -302,6 +373,14 @@ class IntrospectTokenResponse(_message.Message):
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """Its `iat`."""
+
+    @_builtins.property
+    def not_before_time(self) -> _timestamp_pb2.Timestamp:
+        """Its `nbf`."""
+
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedCompositeFieldContainer[Global___IntrospectedActor]:
+        """Its `act`, the current actor first; empty unless somebody acts for another."""
 
     def __init__(
         self,
@@ -318,14 +397,45 @@ class IntrospectTokenResponse(_message.Message):
         application: _builtins.str = ...,
         certificate_thumbprint: _builtins.str = ...,
         token_type: _builtins.str = ...,
+        not_before_time: _timestamp_pb2.Timestamp | None = ...,
+        actors: _abc.Iterable[Global___IntrospectedActor] | None = ...,
+        authorization_details: _builtins.str = ...,
+        transaction: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time", "not_before_time", b"not_before_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "application", b"application", "audience", b"audience", "certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "issuer", b"issuer", "scopes", b"scopes", "subject", b"subject", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "actors", b"actors", "application", b"application", "audience", b"audience", "authorization_details", b"authorization_details", "certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "expire_time", b"expire_time", "grant_id", b"grant_id", "issue_time", b"issue_time", "issuer", b"issuer", "not_before_time", b"not_before_time", "scopes", b"scopes", "subject", b"subject", "token_id", b"token_id", "token_type", b"token_type", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IntrospectTokenResponse: _TypeAlias = IntrospectTokenResponse  # noqa: Y015
+
+@_typing.final
+class IntrospectedActor(_message.Message):
+    """Who acts, or acted before, for the subject of a token (RFC 8693 section 4.1)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its `sub`."""
+    issuer: _builtins.str
+    """Its `iss`."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntrospectedActor: _TypeAlias = IntrospectedActor  # noqa: Y015
 
 @_typing.final
 class IssueTokenRequest(_message.Message):
@@ -343,6 +453,7 @@ class IssueTokenRequest(_message.Message):
     INTENT_FIELD_NUMBER: _builtins.int
     REQUEST_APPROVAL_FIELD_NUMBER: _builtins.int
     APPROVAL_REASON_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
     audience: _builtins.str
     """Required. The one API that the token is for, exactly as its policy names it; becomes `aud`. At most 2,048 bytes."""
     application: _builtins.str
@@ -359,6 +470,11 @@ class IssueTokenRequest(_message.Message):
     """
     approval_reason: _builtins.str
     """Optional, with `request_approval`. Why it is needed now, for those who decide; at most 512 printable characters."""
+    access: _builtins.str
+    """Optional. The name of the caller's open window of access, of AccessService, that the token is for. Then it is decided by
+    grants of type `jit`, on behalf of the window's application and with the window's intent, which need not be named
+    again, and is dead when the window ends.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. 1 to 32 distinct scopes (RFC 6749 section 3.3), each at most 128 bytes. Empty never means all."""
@@ -386,10 +502,11 @@ class IssueTokenRequest(_message.Message):
         intent: Global___Intent | None = ...,
         request_approval: _builtins.bool = ...,
         approval_reason: _builtins.str = ...,
+        access: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "intent", b"intent", "proof_binding", b"proof_binding", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "allow_partial", b"allow_partial", "application", b"application", "approval_reason", b"approval_reason", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "request_approval", b"request_approval", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding", "access", b"access", "allow_partial", b"allow_partial", "application", b"application", "approval_reason", b"approval_reason", "audience", b"audience", "intent", b"intent", "proof_binding", b"proof_binding", "request_approval", b"request_approval", "scopes", b"scopes", "ttl", b"ttl", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__proof_binding: _TypeAlias = _typing.Literal["proof_binding"]  # noqa: Y015
     _WhichOneofArgType__proof_binding: _TypeAlias = _typing.Literal["_proof_binding", b"_proof_binding"]  # noqa: Y015

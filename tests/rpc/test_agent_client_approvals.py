@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -18,12 +19,15 @@ from support.spiffe_token import PROGRAM, SpiffeToken, line_of
 from agent_client import (
     ApprovalRequired,
     ApprovalState,
+    ClientClosed,
     InvalidTokenRequest,
+    IssuerClient,
     IssuerUnavailable,
     NotFound,
     SyncIssuerClient,
     TokenRequest,
 )
+from issuer_testing.deadline import wait_until
 from issuer_testing.issuer_process import _free_port
 
 if TYPE_CHECKING:
@@ -155,6 +159,38 @@ def test_a_kept_token_is_not_renewed_with_what_people_approved(client: Any, appr
 
 def _get(client: Any, source: Any) -> Any:
     return client._run(source.get) if isinstance(client, InItsLoop) else source.get()
+
+
+def _under_way(client: SyncIssuerClient | IssuerClient) -> int:
+    return sum(len(health.under_way) for health in client._core.balancer._health.values())
+
+
+def test_closing_the_client_ends_the_wait_in_a_thread(approvable: Approvable) -> None:
+    workload = approvable.authority.workload(SETTLER)
+    client = SyncIssuerClient(approvable.issuer.address, workload_api=workload.socket)
+    name = client.request_approval(*REFUND).name
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(client.wait_for_approval, name, timeout=60)
+        wait_until(lambda: _under_way(client), what="it waits", seconds=10)
+        client.close()
+        with pytest.raises(ClientClosed):
+            waiting.result(10)
+    approvable.answer("Cancel", name, SETTLER)
+
+
+async def test_closing_the_client_or_cancelling_ends_the_wait_in_a_task(approvable: Approvable) -> None:
+    workload = approvable.authority.workload(SETTLER)
+    client = IssuerClient(approvable.issuer.address, workload_api=workload.socket)
+    name = (await client.request_approval(*REFUND)).name
+    first, second = (asyncio.ensure_future(client.wait_for_approval(name, timeout=60)) for _ in range(2))
+    await asyncio.to_thread(wait_until, lambda: _under_way(client) == 2, what="both wait", seconds=10)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    await client.close()
+    with pytest.raises(ClientClosed):
+        await second
+    approvable.answer("Cancel", name, SETTLER)
 
 
 # --- spiffe-token

@@ -11,11 +11,13 @@ from agent_client import (
     ApprovalRequest,
     ApprovalState,
     Intent,
+    IntentState,
     IssuedToken,
     IssuerClient,
     IssuerRequestError,
     KeySet,
     PolicyDenied,
+    RegisteredIntent,
     ScopeNotAllowed,
     SyncIssuerClient,
     TokenRequest,
@@ -36,6 +38,12 @@ def everything_by_thread() -> str:
         assert_type(issued.application, str | None)
         assert_type(client.list_access(), list[Access])
         assert_type(client.get_key_set(timeout=2), KeySet)
+        registered = client.register_intent("https://api.test", ["pay"], operation="settle", consumer="spiffe://a/b")
+        assert_type(registered, RegisteredIntent)
+        assert_type(registered.state, IntentState)
+        assert_type(client.redeem_intent(registered.name, parameters=b"{}"), IssuedToken)
+        assert_type(client.list_intents(), list[RegisteredIntent])
+        assert_type(client.cancel_intent(client.get_intent(registered.name).name, reason="x"), RegisteredIntent)
         assert_type(client.svid.spiffe_id, str)
         asked = client.request_approval("https://api.test", ["refund"], reason="charged twice")
         assert_type(asked, ApprovalRequest)

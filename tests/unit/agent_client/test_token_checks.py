@@ -11,7 +11,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from agent_client.requests import TokenRequest
 from agent_client.subject_token import SubjectToken
-from agent_client.token_checks import MAX_TOKEN_BYTES, CallerIdentity, issue_time, token_faults
+from agent_client.token_checks import (
+    MAX_TOKEN_BYTES,
+    CallerIdentity,
+    authorization_details,
+    issue_time,
+    token_faults,
+)
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -55,6 +61,46 @@ def faults(
 
 def with_claims(**changes: Any) -> pb.IssueTokenResponse:
     return answer(token=token({name: value for name, value in (CLAIMS | changes).items() if value is not ...}))
+
+
+REGISTRAR = "spiffe://prod.example/scheduler"
+DELEGATED = {"sub": REGISTRAR, "act": {"sub": CALLER.spiffe_id, "iss": "spiffe://prod.example"}}
+
+
+class TestOfAnIntent:
+    def faults(self, on_behalf_of: str | None = REGISTRAR, **changes: Any) -> list[str]:
+        return list(token_faults(with_claims(**DELEGATED | changes), REQUEST, CALLER, NOW, on_behalf_of))
+
+    def test_the_other_is_the_subject_and_the_caller_acts(self) -> None:
+        assert self.faults() == []
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"sub": CALLER.spiffe_id},
+            {"sub": "spiffe://prod.example/other"},
+            {"client_id": REGISTRAR},
+            {"act": ...},
+            {"act": None},
+            {"act": {}},
+            {"act": {"sub": REGISTRAR}},
+            {"act": CALLER.spiffe_id + "x"},
+            {"act": {"sub": "spiffe://prod.example/proxy", "act": {"sub": CALLER.spiffe_id}}},
+        ],
+        ids=str,
+    )
+    def test_a_token_of_anybody_else_is_not_taken(self, changes: dict[str, Any]) -> None:
+        assert self.faults(**changes)
+
+    def test_a_delegated_token_is_not_taken_where_the_caller_asked_for_itself(self) -> None:
+        assert self.faults(on_behalf_of=None)
+        assert self.faults(on_behalf_of=None, sub=CALLER.spiffe_id) == ["its token says that somebody else acts"]
+
+
+def test_what_may_be_done_is_read_where_it_can_be() -> None:
+    assert authorization_details(token(CLAIMS | {"authorization_details": [{"type": "a"}, 1]})) == [{"type": "a"}]
+    assert authorization_details(token(CLAIMS | {"authorization_details": "a"})) == []
+    assert authorization_details(token()) == []
 
 
 def test_the_token_that_was_asked_for_has_no_faults() -> None:
@@ -203,7 +249,7 @@ def test_a_validation_has_no_token() -> None:
     assert faults(answer(), request) == ["it has a token although none was to be issued"]
 
 
-class TestOnBehalfOfAnother:
+class TestOnBehalfOfASubjectToken:
     SUBJECT = "spiffe://prod.example/alice"
     SUBJECT_TOKEN = SubjectToken(token({"sub": SUBJECT, "exp": SECONDS + 60}))
     REQUEST = replace(REQUEST, on_behalf_of=SUBJECT_TOKEN)

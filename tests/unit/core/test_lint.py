@@ -16,8 +16,10 @@ FACTS = "facts: [{name: risk, subject: caller, max_age: 1h, fields: {score: int}
 NOISE = {"no-owner", "unused-scope"}
 
 
-def findings(loaded: Policy, *, fed: frozenset[str] | None = None) -> list[Finding]:
-    return [finding for finding in lint(loaded, NOW, fed=fed) if finding.check not in NOISE]
+def findings(loaded: Policy, *, fed: frozenset[str] | None = None, proves_people: bool | None = None) -> list[Finding]:
+    return [
+        finding for finding in lint(loaded, NOW, fed=fed, proves_people=proves_people) if finding.check not in NOISE
+    ]
 
 
 def checks(*sections: str) -> list[str]:
@@ -151,3 +153,34 @@ def test_an_environment_of_an_audience_is_used() -> None:
     audiences = AUDIENCES.replace("application: ledger\n", "application: ledger\n    environment: lab\n")
     lab = 'environments: [{name: lab, workloads: ["spiffe://lab.example/**"]}]'
     assert findings(policy(lab, grants(grant()), audiences=audiences)) == []
+
+
+class TestJustInTime:
+    APPROVED = "approval: {approvers: ['spiffe://people.example/*'], valid_for: 15m}"
+
+    def test_access_that_is_had_without_a_window_too(self) -> None:
+        jit = grant("jit", "[read, refund]", grant_types="[jit]", when="now > timestamp('2026-01-01T00:00:00Z')")
+        (finding,) = findings(policy(grants(grant("always"), jit)))
+        assert (finding.check, finding.severity) == ("standing-access", Severity.WARNING)
+        assert finding.message == "jit gives for a while what always gives always"
+        assert checks(grants(grant("always", mode="audit"), jit)) == ["audit-mode"]
+        assert checks(grants(grant("always", "[write]"), jit)) == []
+        both = grant("both", grant_types="[jit, client_credentials]", when="now > timestamp('2026-01-01T00:00:00Z')")
+        assert checks(grants(both)) == ["standing-access"]
+
+    def test_a_reason_that_nobody_checks(self) -> None:
+        (finding,) = findings(policy(grants(grant(scopes="[refund]", grant_types="[jit]"))))
+        assert (finding.check, finding.severity) == ("unchecked-access", Severity.INFO)
+        audiences = AUDIENCES.replace("risk: critical}", f"risk: critical, {self.APPROVED}}}")
+        approved = policy(grants(grant(scopes="[refund]", grant_types="[jit]")), audiences=audiences)
+        assert findings(approved) == []
+
+
+def test_persons_whom_nobody_vouches_for_are_told_where_that_is_known() -> None:
+    tier = "risk_tiers: {low: {approval: {approvers: ['spiffe://people.example/*'], valid_for: 1h, human: true}}}"
+    loaded = policy(tier, grants(grant()))
+    told = findings(loaded, proves_people=False)
+    assert {finding.check for finding in told} == {"evidence"}
+    assert {finding.severity for finding in told} == {Severity.ERROR}
+    assert findings(loaded, proves_people=True) == findings(loaded) == []
+    assert findings(policy(tier.replace(", human: true", ""), grants(grant())), proves_people=False) == []

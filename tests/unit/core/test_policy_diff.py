@@ -138,6 +138,13 @@ class TestGainsAndLosses:
         gained = compare("", grants(grant("b", "[read]", **terms)))
         assert only(gained).grant_types == ("client_credentials", "jit")
 
+    def test_a_longer_window_is_a_change_of_access_just_in_time(self) -> None:
+        one, two = (grants(grant(grant_types="[client_credentials, jit]", window=window)) for window in ("90m", "2h"))
+        changed = only(compare(one, two))
+        assert (changed.grant_types, changed.changes) == (("jit",), (("window", "1h30m", "2h"),))
+        usual = grants(grant("a", grant_types="[jit]"), grant("b", grant_types="[jit]", window="1h"))
+        assert not compare(grants(grant("a", grant_types="[jit]", window="1h")), usual), "an hour is what is usual"
+
     def test_another_application_is_another_access(self) -> None:
         difference = compare(grants(grant(application="a")), grants(grant(application="b")))
         assert [(each.effect, each.application) for each in difference.accesses] == [("gains", "b"), ("loses", "a")]
@@ -195,11 +202,13 @@ class TestChanges:
             "when": (None, 'now.getHours("UTC") > 6'),
         }
         assert changes(redeclared("name: read, risk: low", "name: read, risk: high"))["risk"] == ("low", "high")
+        with_status = redeclared("max_ttl: 10m", "max_ttl: 10m\n    status: required")
+        assert changes(with_status) == {"status": (None, "required")}
 
     def test_of_approval(self) -> None:
-        approval = "{approvers: ['spiffe://prod.example/user/*'], quorum: 2, valid_for: 15m}"
+        approval = "{approvers: ['spiffe://prod.example/user/*'], quorum: 2, valid_for: 15m, human: true}"
         assert changes(redeclared("name: read, risk: low", f"name: read, risk: low, approval: {approval}")) == {
-            "approval": (None, "2 of spiffe://prod.example/user/*, valid for 15m")
+            "approval": (None, "2 of spiffe://prod.example/user/*, valid for 15m, each proved to be a person")
         }
 
     def test_of_environments(self) -> None:

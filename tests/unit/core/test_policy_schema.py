@@ -36,7 +36,7 @@ WHOLE: dict[str, Any] = {
     "version": 1,
     "min_ttl": "10s",
     "risk_tiers": {
-        "low": {"max_ttl": "2h", "proof_binding": "required", "requires": ["calm"]},
+        "low": {"max_ttl": "2h", "proof_binding": "required", "status": "none", "requires": ["calm"]},
         "critical": {"approval": {"approvers": ["spiffe://people/*"], "quorum": 2, "valid_for": "1h", "uses": 3}},
     },
     "audiences": [
@@ -44,6 +44,7 @@ WHOLE: dict[str, Any] = {
             "name": "https://ledger.example",
             "application": "ledger",
             "environment": "production",
+            "status": "required",
             "max_ttl": "10m",
             "scopes": [
                 {"name": "read", "risk": "low", "max_ttl": "1m"},
@@ -385,6 +386,8 @@ BAD = [
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, quorum: two}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 0}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 101}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, human: 1}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, human: sure}"),
     ("scope", "approval: {approvers: [], valid_for: 1h}"),
     ("grant", "application: 'a b'"),
     ("grant", "grant_types: [password]"),

@@ -113,3 +113,11 @@ def test_covering_is_certain(pattern: str, others: list[str]) -> None:
             if parse_pattern(pattern).matches(spiffe_id):
                 assert rule.workloads[0].matches(spiffe_id)
     assert {rule.workloads[0].text for rule in covering} >= {each for each in others if each == pattern}
+
+
+def test_a_grant_that_opens_longer_windows_is_not() -> None:
+    hours = {hours: grant(f"g{hours}", grant_types="[jit]", window=f"{hours}h") for hours in (1, 2)}
+    usual = grant("usual", grant_types="[jit]")
+    assert told(hours[1], hours[2]) == [("g1", "g2")]
+    assert told(hours[2], usual) == [("usual", "g2")]
+    assert told(usual, hours[1]) == [("g1", "usual")]

@@ -48,7 +48,8 @@ async def test_tells_the_living_tokens_that_rest_on_others_and_on_what(store: St
         record(token_id="plain", **alive),
         record(token_id="over", origin=resting_on(ABOVE), expires_at=now),
     )
-    [found] = await LedgerTokenBook(store.reader).resting(now)
+    resting = await LedgerTokenBook(store.reader).resting(now, 10)
+    [found] = [token for token in resting if token.issued.ancestors]
     assert (found.issued.token_id, found.expires_at) == ("rests", now + 60)
     [above] = found.issued.ancestors
     assert (above.token_id, above.caller, above.key) == ("above", ALICE, "kid")

@@ -8,7 +8,11 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import joserfc.jwt
+import jwt
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import ECKey, RSAKey
 from support.forging import Forge, as_json, encoded, rsa_key
 from support.https import write_certificate
 from support.key_server import JWKS_PATH, OPENID_PATH, KeyServer, answer_json, answer_status, key_server
@@ -297,3 +301,15 @@ async def test_https_is_spoken_with_the_authorities_that_are_configured(tmp_path
             await verified(doubting, id_token(FORGE, server.issuer))
         trusting.close()
         doubting.close()
+
+
+@pytest.mark.parametrize("forge", [FORGE, Forge(rsa_key())], ids=["ES256", "RS256"])
+async def test_tokens_that_other_libraries_made_count(server: KeyServer, issuers: OidcIssuers, forge: Forge) -> None:
+    serve_oidc(server, [forge.jwk])
+    claims = id_claims(server.issuer, nonce="n-1")
+    pem = forge.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    by_pyjwt = jwt.encode(claims, pem.decode(), algorithm=forge.algorithm, headers={"kid": forge.key_id})
+    key: Any = (RSAKey if forge.algorithm == "RS256" else ECKey).import_key(pem)
+    by_joserfc = joserfc.jwt.encode({"alg": forge.algorithm, "kid": forge.key_id}, claims, key)
+    for text in (by_pyjwt, by_joserfc):
+        assert (await verified(issuers, text)).nonce == "n-1"

@@ -22,6 +22,7 @@ from support.kept_tokens import (
 )
 
 from agent_client.errors import (
+    AccessEnded,
     AnswerRejected,
     ApprovalRequired,
     IssuerFault,
@@ -441,3 +442,43 @@ def test_another_process_learns_anew_whether_people_approve(cache: TokenCache[Fl
     fail(cache, entry, NOT_APPROVED, 0.0)
     cache.forget()
     assert entry.renewable
+
+
+class TestUnderAWindowOfAccess:
+    """Its tokens are kept like others, and not one of them once it has ended."""
+
+    UNDER = TokenRequest(AUDIENCE, ["ledger.read"], access="accessWindows/7")
+
+    def test_is_renewed_while_it_is_open(self, cache: TokenCache[Flight]) -> None:
+        under = cache.entry(self.UNDER)
+        assert under is not cache.entry(REQUEST)
+        fetch(cache, under)
+        cache.look(under, 1.0)
+        assert cache.due(renewed_at(cache)) is under
+
+    def test_that_was_completed_nothing_is_handed_out_or_renewed(self, cache: TokenCache[Flight]) -> None:
+        under, other = cache.entry(self.UNDER), cache.entry(REQUEST)
+        for each in (under, other):
+            fetch(cache, each)
+        cache.access_ended("accessWindows/7")
+        assert cache.look(under, 1.0) is None, "whoever asks is told by the issuer"
+        assert cache.look(other, 1.0) is other.good
+        assert cache.due(1_000.0) in (None, other)
+
+    def test_that_the_issuer_ended_its_token_goes_at_once(self, cache: TokenCache[Flight]) -> None:
+        under = cache.entry(self.UNDER)
+        fetch(cache, under)
+        flight = Flight()
+        cache.take_off(under, flight)
+        cache.failed(under, AccessEnded("over"), 10.0)
+        with pytest.raises(AccessEnded):
+            cache.look(under, 10.0)
+        assert under.good is None
+        assert cache.due(1_000.0) is None
+
+    def test_that_ended_meanwhile_what_arrives_is_not_kept(self, cache: TokenCache[Flight]) -> None:
+        under = cache.entry(self.UNDER)
+        cache.take_off(under, Flight())
+        cache.access_ended("accessWindows/7")
+        assert not cache.arrived(under, arrival(token(), 0.0), SETTLER, 1.0)
+        assert under.good is None

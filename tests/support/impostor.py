@@ -61,11 +61,6 @@ class Liar(pb_grpc.IssuerServiceServicer):
         }
         return pb.IssueTokenResponse(**(answer | self.fields))
 
-    def ExchangeToken(  # noqa: N802
-        self, request: pb.ExchangeTokenRequest, context: grpc.ServicerContext
-    ) -> pb.ExchangeTokenResponse:
-        return pb.ExchangeTokenResponse(issued=self.IssueToken(request.request, context))
-
     def BatchIssueTokens(  # noqa: N802
         self, request: pb.BatchIssueTokensRequest, context: grpc.ServicerContext
     ) -> pb.BatchIssueTokensResponse:

@@ -1,4 +1,4 @@
-"""The exchange of tokens with the real decision, ledger and introspection, at moments that a server cannot be held at."""
+"""The exchange of tokens with the real decision, ledger and introspection, at moments that no server can be held at."""
 
 from __future__ import annotations
 

@@ -90,8 +90,14 @@ mutate: $(VENV)/.dev ## Change what decides, one piece at a time: each change mu
 # --- Speed ------------------------------------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure, beside references in the same run; writes bench/results/latest.json
-	@$(PY) -m bench
+bench: $(VENV)/.dev ## Measure, beside references in the same run, in 10 minutes; writes bench/results/latest.json and .svg
+	@scripts/ensure-node
+	@scripts/ensure-postgres
+	@$(PY) -m bench $(BENCH_ARGS)
+
+.PHONY: bench-compare
+bench-compare: $(VENV)/.dev ## What became worse, as ratios: make bench-compare OLD=earlier.json [NEW=later.json]
+	@$(PY) -m bench.compare $(or $(OLD),$(error say which earlier result: make bench-compare OLD=earlier.json)) $(NEW)
 
 .PHONY: clean
 clean: ## Remove what the targets made (not the SPIRE cache, which is slow to rebuild)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent_client.access_token import AccessToken
     from agent_client.aio import IssuerClient
     from agent_client.answers import Access, AccessScope, IssuedToken, KeySet, UnavailableScope
+    from agent_client.approvals import ApprovalRequest, ApprovalState
     from agent_client.credentials import SpiffeIdNotGiven, SvidOutdated, TrustBundleMissing
     from agent_client.endpoint import ISSUER_DNS_NAME
     from agent_client.errors import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         ConditionNotMet,
         FactMissing,
         GrantExpired,
+        IntentNotOpen,
         InvalidTokenRequest,
         IssuerFault,
         IssuerNotTrusted,
@@ -52,11 +54,13 @@ if TYPE_CHECKING:
         PreconditionFailed,
         RpcNotAllowed,
         ScopeNotAllowed,
+        SubjectTokenNotTaken,
         SvidExpiresSoon,
         SvidRejected,
         TrustDomainRejected,
         Violation,
     )
+    from agent_client.intents import IntentState, RegisteredIntent
     from agent_client.requests import Intent, TokenRequest
     from agent_client.resource_errors import (
         InsecureTransport,
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
         StepUpRequired,
         TokenRefused,
     )
+    from agent_client.subject_token import SubjectToken, SubjectTokenType
     from agent_client.sync import SyncIssuerClient
     from agent_client.tokens.aio import TokenSource
     from agent_client.tokens.sync import SyncTokenSource
@@ -87,7 +92,9 @@ __all__ = [
     "AnswerRejected",
     "ApplicationNotAllowed",
     "ApplicationRequired",
+    "ApprovalRequest",
     "ApprovalRequired",
+    "ApprovalState",
     "AsyncAccess",
     "AudienceNotAllowed",
     "ChainRejected",
@@ -99,6 +106,8 @@ __all__ = [
     "GrantExpired",
     "InsecureTransport",
     "Intent",
+    "IntentNotOpen",
+    "IntentState",
     "InvalidTokenRequest",
     "IssuedToken",
     "IssuerClient",
@@ -114,12 +123,16 @@ __all__ = [
     "NotFound",
     "PolicyDenied",
     "PreconditionFailed",
+    "RegisteredIntent",
     "ResourceRefused",
     "RpcNotAllowed",
     "ScopeInsufficient",
     "ScopeNotAllowed",
     "SpiffeIdNotGiven",
     "StepUpRequired",
+    "SubjectToken",
+    "SubjectTokenNotTaken",
+    "SubjectTokenType",
     "SvidExpiresSoon",
     "SvidOutdated",
     "SvidRejected",
@@ -143,11 +156,14 @@ _HOMES = {
     "access": ("AccessWindow", "AsyncAccess", "SyncAccess"),
     "access_token": ("AccessToken",),
     "aio": ("IssuerClient",),
+    "approvals": ("ApprovalRequest", "ApprovalState"),
     "answers": ("Access", "AccessScope", "IssuedToken", "KeySet", "UnavailableScope"),
     "credentials": ("SpiffeIdNotGiven", "SvidOutdated", "TrustBundleMissing"),
     "endpoint": ("ISSUER_DNS_NAME",),
+    "intents": ("IntentState", "RegisteredIntent"),
     "requests": ("Intent", "TokenRequest"),
     "resource_errors": ("InsecureTransport", "ResourceRefused", "ScopeInsufficient", "StepUpRequired", "TokenRefused"),
+    "subject_token": ("SubjectToken", "SubjectTokenType"),
     "sync": ("SyncIssuerClient",),
     "tokens.aio": ("TokenSource",),
     "tokens.sync": ("SyncTokenSource",),

@@ -13,29 +13,34 @@ import grpc.aio
 
 from agent_client import exchanges
 from agent_client.access import AccessRequest, AsyncAccess, complete_access, start_access
+from agent_client.approvals import PAUSE_SECONDS, WAIT_SECONDS
 from agent_client.balancer import Attempt
 from agent_client.client import ClientCore
 from agent_client.clock import elapsed, utc_now
 from agent_client.endpoint import ISSUER_DNS_NAME
-from agent_client.errors import ClientClosed, IssuerRequestError
+from agent_client.errors import ClientClosed, IssuerRequestError, IssuerUnavailable
 from agent_client.exchanges import Circumstances
 from agent_client.failures import CallStatus, failure_of_call
+from agent_client.following_aio import follow
+from agent_client.intent_calls import IntentCalls
 from agent_client.requests import TokenRequest
-from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE
+from agent_client.retry import DEFAULT_TIMEOUT, SHORTEST_DEADLINE, checked_timeout
 from agent_client.tokens.aio import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import timedelta
 
     from google.protobuf.message import Message
 
     from agent_client.access import AccessWindow
     from agent_client.answers import Access, IssuedToken, KeySet
+    from agent_client.approvals import ApprovalRequest
     from agent_client.credentials import ChannelMaterial
     from agent_client.exchanges import Exchange
     from agent_client.failover import Course
     from agent_client.requests import Intent
+    from agent_client.subject_token import SubjectToken
     from agent_client.tokens.aio import TokenSource
     from agent_client.tokens.entry import Arrival
     from agent_client.workload_api import X509Context, X509Svid
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 
-class IssuerClient:
+class IssuerClient(IntentCalls):
     """Asks the issuer for tokens, as the workload that this process is. For one event loop.
 
     Usable as soon as it is made; close it, or use it with ``async with``. The first call waits for the Workload API. A
@@ -124,14 +129,60 @@ class IssuerClient:
         allow_partial: bool = False,
         validate_only: bool = False,
         intent: Intent | None = None,
+        request_approval: bool = False,
+        approval_reason: str = "",
         timeout: float | None = None,  # noqa: ASYNC109 - it bounds the retries too, and travels to the issuer
     ) -> IssuedToken:
         """Ask for one token; the arguments are those of :class:`~agent_client.requests.TokenRequest`.
 
         The token is checked to be the one asked for. Its signature is **not** verified.
+
+        Where people have to approve it first, :class:`~agent_client.errors.ApprovalRequired` names what was asked of
+        them, with ``request_approval``: give that to :meth:`wait_for_approval`, and ask for the same again.
         """
         request = TokenRequest(
-            audience, scopes, ttl, application, bind_certificate, allow_partial, validate_only, intent
+            audience,
+            scopes,
+            ttl,
+            application,
+            bind_certificate,
+            allow_partial,
+            validate_only,
+            intent,
+            request_approval,
+            approval_reason,
+        )
+        return await self._call(exchanges.issue_token(request), timeout)
+
+    async def exchange_token(
+        self,
+        on_behalf_of: SubjectToken,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        allow_partial: bool = False,
+        validate_only: bool = False,
+        intent: Intent | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> IssuedToken:
+        """Ask for one token on behalf of another, whose token this workload was given (RFC 8693).
+
+        The other arguments are those of :class:`~agent_client.requests.TokenRequest`. What the answer says of subject
+        and actor is checked as well. No signature is verified, neither of the subject token nor of the answer's.
+        """
+        request = TokenRequest(
+            audience,
+            scopes,
+            ttl,
+            application,
+            bind_certificate,
+            allow_partial,
+            validate_only,
+            intent,
+            on_behalf_of=on_behalf_of,
         )
         return await self._call(exchanges.issue_token(request), timeout)
 
@@ -145,15 +196,26 @@ class IssuerClient:
         bind_certificate: bool = False,
         allow_partial: bool = False,
         intent: Intent | None = None,
+        on_behalf_of: SubjectToken | None = None,
         keep_fresh: bool = False,
     ) -> TokenSource:
         """Return a source of tokens for one API: it keeps a good one, renews it, and asks once for all who need it.
 
         All sources of one client that ask for the same share one token. The arguments are those of
         :class:`~agent_client.requests.TokenRequest`. What is used is renewed in the background, and with ``keep_fresh``
-        also what nobody asks for. What an intent paid for is not: each operation asks for itself.
+        also what nobody asks for. What an intent or an approval paid for is not: who needs it asks for it. What is on
+        behalf of another is renewed as long as the subject token lets it live longer.
         """
-        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, allow_partial, intent=intent)
+        request = TokenRequest(
+            audience,
+            scopes,
+            ttl,
+            application,
+            bind_certificate,
+            allow_partial,
+            intent=intent,
+            on_behalf_of=on_behalf_of,
+        )
         return self._tokens.source(request, keep_fresh=keep_fresh)
 
     async def start_access(
@@ -199,6 +261,62 @@ class IssuerClient:
         """Ask for 1 to 256 tokens in one call. Each has its own result, in order: a token, or why there is none."""
         return await self._call(exchanges.issue_tokens(tuple(requests)), timeout)
 
+    async def request_approval(
+        self,
+        audience: str,
+        scopes: Sequence[str],
+        *,
+        ttl: timedelta | None = None,
+        application: str | None = None,
+        bind_certificate: bool = False,
+        intent: Intent | None = None,
+        reason: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109 - as above
+    ) -> ApprovalRequest:
+        """Ask people to approve exactly this token, and return the request, which they may have answered already.
+
+        What is asked for again while it is open is the same request.
+
+        Args:
+            audience: As for :meth:`issue_token`; so are those that follow.
+            scopes: Those that need no approval too.
+            ttl: The lifetime that the token will be asked for with.
+            application: On whose behalf.
+            bind_certificate: Whether it will be bound.
+            intent: What it is for.
+            reason: Why it is needed now, for those who decide; at most 512 printable characters.
+            timeout: Seconds for the call.
+        """
+        request = TokenRequest(audience, scopes, ttl, application, bind_certificate, intent=intent)
+        return await self._call(exchanges.create_approval_request(request, reason), timeout)
+
+    async def wait_for_approval(self, name: str, *, timeout: float) -> ApprovalRequest:  # noqa: ASYNC109 - as above
+        """Wait until a request for approval is decided, and return it; as it stands when ``timeout`` seconds are over.
+
+        The issuer is listened to in a stream, and asked anew when that breaks, for as long as there is time. Approved
+        is what :attr:`~agent_client.approvals.ApprovalRequest.approved` says; then ask for the very same token. What it
+        pays for is used up by whoever asks, so kept tokens are not renewed with it in the background.
+        """
+        end = time.monotonic() + checked_timeout(timeout)
+        exchange = exchanges.wait_approval_request(name)
+        while True:
+            left = max(end - time.monotonic(), SHORTEST_DEADLINE)
+            try:
+                found = await self._call(exchange, min(left, WAIT_SECONDS))
+            except IssuerUnavailable:
+                if time.monotonic() + PAUSE_SECONDS >= end:
+                    raise
+            else:
+                if found.approved:
+                    self._tokens.people_approved()
+                if found.decided or time.monotonic() >= end:
+                    return found
+            await self._pause(min(PAUSE_SECONDS, max(end - time.monotonic(), 0)))
+
+    async def cancel_approval(self, name: str, *, timeout: float | None = None) -> ApprovalRequest:  # noqa: ASYNC109 - as above
+        """Take back a request for approval of this workload, and what was approved of it; return how it stands."""
+        return await self._call(exchanges.cancel_approval_request(name), timeout)
+
     async def list_access(self, *, timeout: float | None = None) -> list[Access]:  # noqa: ASYNC109 - as above
         """Return what this workload may ask for, by the policy in force."""
         return await self._call(exchanges.list_access(), timeout)
@@ -206,6 +324,13 @@ class IssuerClient:
     async def get_key_set(self, *, timeout: float | None = None) -> KeySet:  # noqa: ASYNC109 - as above
         """Return the public keys that verify the issuer's tokens."""
         return await self._call(exchanges.get_key_set(), timeout)
+
+    def follow(self, exchange: Exchange[Answer], *, quiet: float) -> AsyncGenerator[Answer, None]:
+        """Yield the answers of one stream. What needs one begins it again when it ends; ``quiet`` is in seconds.
+
+        :class:`~agent_client.verification.AsyncRevocationStream` does.
+        """
+        return follow(self._core, self._material, exchange, quiet)
 
     async def close(self) -> None:
         """End the calls under way, and give back every thread and connection. Closing twice does nothing."""
@@ -268,9 +393,8 @@ class IssuerClient:
         return answer
 
     async def _send(self, channel: grpc.aio.Channel, exchange: Exchange[Answer], attempt: Attempt) -> Message:
-        method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)
         try:
-            response: Message = await method(exchange.message, timeout=max(attempt.seconds, SHORTEST_DEADLINE))
+            return await _answer(channel, exchange, max(attempt.seconds, SHORTEST_DEADLINE))
         except grpc.aio.AioRpcError as error:
             ended = CallStatus(error.code().value[0], error.details() or "", tuple(error.trailing_metadata()))
             raise failure_of_call(ended, attempt.address) from error
@@ -280,7 +404,6 @@ class IssuerClient:
             if self._core.closed and task is not None and not task.cancelling():
                 raise ClientClosed("this client was closed during the call") from error
             raise
-        return response
 
     async def _material(self, end: float) -> ChannelMaterial:
         self._start()
@@ -294,6 +417,25 @@ class IssuerClient:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
+
+
+async def _answer(channel: grpc.aio.Channel, exchange: Exchange[Answer], seconds: float) -> Message:
+    """Return the answer to a call; of a stream the last one before its end, or before the deadline."""
+    if not exchange.streams:
+        method = channel.unary_unary(exchange.method, exchanges.serialize, exchange.parse)
+        response: Message = await method(exchange.message, timeout=seconds)
+        return response
+    last: Message | None = None
+    stream = channel.unary_stream(exchange.method, exchanges.serialize, exchange.parse)
+    try:
+        async for last in stream(exchange.message, timeout=seconds):  # noqa: B007 - it is what is left of the stream
+            pass
+    except grpc.aio.AioRpcError as error:
+        if last is None or error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise
+    if last is None:
+        raise IssuerUnavailable("the issuer ended a stream without an answer")
+    return last
 
 
 def _call_threadsafe(loop: asyncio.AbstractEventLoop, follow: Callable[[], None], _: X509Context) -> None:

@@ -41,6 +41,8 @@ class IssuedToken:
             ``validate_only``, when the answer arrived, by this host's clock. A lifetime is ``expires_at - issued_at``,
             two times of one clock; this host's own clock need not agree with it.
         certificate_bound: Whether it only works together with the certificate that this workload had then (RFC 8705).
+        subject: On whose behalf, where that is another than this workload: the token's ``sub``; ``None`` otherwise.
+        approval_request: The name of the request for approval that it used; ``None`` when it needed none.
     """
 
     token: AccessToken
@@ -54,6 +56,8 @@ class IssuedToken:
     application: str | None
     issued_at: datetime
     certificate_bound: bool = False
+    subject: str | None = None
+    approval_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +122,27 @@ class KeySet:
 
 
 def issued_token(
-    answer: pb.IssueTokenResponse, request: TokenRequest, caller: CallerIdentity, now: datetime
+    answer: pb.IssueTokenResponse,
+    request: TokenRequest,
+    caller: CallerIdentity,
+    now: datetime,
+    on_behalf_of: str | None = None,
 ) -> IssuedToken:
     """Return the token of an answer.
 
     The signature is **not** verified; that the token is the one asked for is (see :mod:`agent_client.token_checks`).
 
+    Args:
+        answer: What the issuer sent.
+        request: What was asked for.
+        caller: By whom.
+        now: When it came, UTC.
+        on_behalf_of: The SPIFFE ID of whom the caller acts for; ``None`` where it acts for itself.
+
     Raises:
         AnswerRejected: The answer does not fit the request, the caller or the time.
     """
-    faults = list(token_faults(answer, request, caller, now))
+    faults = list(token_faults(answer, request, caller, now, on_behalf_of))
     expires_at, renew_at = _moment(answer.expire_time), _moment(answer.renew_time)
     if renew_at > expires_at:
         faults.append("its time of renewal is past its end")
@@ -146,6 +161,8 @@ def issued_token(
         application=answer.application or None,
         issued_at=now if request.validate_only else issue_time(answer.token),
         certificate_bound=is_bound(answer.token),
+        subject=None if request.on_behalf_of is None else request.on_behalf_of.name,
+        approval_request=answer.approval_request or None,
     )
 
 

@@ -20,8 +20,10 @@
     │   └── TrustDomainRejected
     ├── PreconditionFailed           FAILED_PRECONDITION
     │   ├── SvidExpiresSoon
+    │   ├── SubjectTokenNotTaken
     │   ├── AccessEnded
-    │   └── ApprovalRequired
+    │   ├── ApprovalRequired
+    │   └── IntentNotOpen
     ├── NotFound                     NOT_FOUND
     ├── LimitExceeded                RESOURCE_EXHAUSTED; asked again where `retry_after` lets the deadline be kept
     ├── IssuerUnavailable            UNAVAILABLE, after retries within the deadline
@@ -195,6 +197,10 @@ class SvidExpiresSoon(PreconditionFailed):
     """The SVID ends before the shortest token would."""
 
 
+class SubjectTokenNotTaken(PreconditionFailed):
+    """The subject token has ended, was revoked, or is none that the issuer takes."""
+
+
 class AccessEnded(PreconditionFailed):
     """The window of access is over: by time, or because something that it rested on is no longer so."""
 
@@ -212,6 +218,10 @@ class ApprovalRequired(PreconditionFailed):
     approval_request: str | None = None
     approval_expires_at: datetime | None = None
     approval_digest: str | None = None
+
+
+class IntentNotOpen(PreconditionFailed):
+    """The intent was redeemed, taken back or has expired; or, with INTENT_NOT_YET, its window has not begun."""
 
 
 class NotFound(IssuerRequestError):

@@ -14,6 +14,8 @@ from issuer_api.v1 import issuer_service_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agent_client.subject_token import SubjectToken
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -47,6 +49,9 @@ class TokenRequest:
         allow_partial: Take the scopes that are granted rather than all or nothing.
         validate_only: Decide, but issue nothing.
         intent: What the token is for.
+        request_approval: Where people have to approve it, ask them, unless that was done.
+        approval_reason: Why it is needed now, for those who decide; at most 512 printable characters.
+        on_behalf_of: The token of whom this workload acts for; ``None`` when it acts for itself.
         access: The name of the window of access that it is for (:mod:`agent_client.access`).
 
     Raises:
@@ -61,6 +66,9 @@ class TokenRequest:
     allow_partial: bool = False
     validate_only: bool = False
     intent: Intent | None = None
+    request_approval: bool = False
+    approval_reason: str = ""
+    on_behalf_of: SubjectToken | None = None
     access: str | None = None
 
     def __post_init__(self) -> None:
@@ -72,8 +80,22 @@ class TokenRequest:
         object.__setattr__(self, "scopes", tuple(self.scopes))
 
 
+def exchange_request_to_proto(request: TokenRequest, subject: SubjectToken) -> pb.ExchangeTokenRequest:
+    """Return the message of a request on behalf of another.
+
+    Raises:
+        InvalidTokenRequest: A text of it cannot be sent, being no Unicode.
+    """
+    message = pb.ExchangeTokenRequest(subject_token_type=subject.type.value, request=token_request_to_proto(request))
+    try:
+        message.subject_token = subject.reveal()
+    except UnicodeEncodeError as error:
+        raise InvalidTokenRequest("the subject token is no Unicode") from error.with_traceback(None)
+    return message
+
+
 def token_request_to_proto(request: TokenRequest) -> pb.IssueTokenRequest:
-    """Return the message of a request.
+    """Return the message of a request; whom it is on behalf of is not in it.
 
     Raises:
         InvalidTokenRequest: A text of it cannot be sent, being no Unicode.
@@ -85,6 +107,8 @@ def token_request_to_proto(request: TokenRequest) -> pb.IssueTokenRequest:
             application=request.application or "",
             allow_partial=request.allow_partial,
             validate_only=request.validate_only,
+            request_approval=request.request_approval,
+            approval_reason=request.approval_reason,
             intent=None if request.intent is None else intent_to_proto(request.intent),
             access=request.access or "",
         )

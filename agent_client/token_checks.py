@@ -43,13 +43,18 @@ class CallerIdentity:
 
 
 def token_faults(
-    answer: pb.IssueTokenResponse, request: TokenRequest, caller: CallerIdentity, now: datetime
+    answer: pb.IssueTokenResponse,
+    request: TokenRequest,
+    caller: CallerIdentity,
+    now: datetime,
+    on_behalf_of: str | None = None,
 ) -> Iterator[str]:
     """Yield what of an answer does not fit; nothing when all does. No text contains the token.
 
     1. The scopes: those asked for, in their order; fewer only with ``allow_partial``, and then the rest is named.
     2. With ``validate_only`` there is no token, otherwise there is one that can be read, of type ``at+jwt``.
-    3. Its audience, subject, client and window of access are the ones of this request.
+    3. Its audience, subject, client and window of access are those of this request. On behalf of another, that one is
+       the subject, and the outermost ``act`` is this caller (RFC 8693 section 4.1), unless it is that subject itself.
     4. It says of itself what the answer says of it: ``exp``, ``scope``, ``jti``, application.
     5. It has a lifetime, which has not ended (with ``LEEWAY``), and is no longer than asked.
     6. If bound, then to this caller's certificate; bound, when that was asked for.
@@ -65,7 +70,7 @@ def token_faults(
     if header.get("typ") != TOKEN_TYPE or header.get("alg") in (None, "none"):
         yield "its token is no signed access token (RFC 9068)"
         return
-    yield from _identity_faults(claims, request, caller)  # 3
+    yield from _identity_faults(claims, request, caller, on_behalf_of)  # 3
     yield from _answer_faults(claims, answer, request)  # 4
     yield from _lifetime_faults(claims, request, now)  # 5
     yield from _binding_faults(claims, request, caller)  # 6
@@ -88,6 +93,17 @@ def is_bound(token: str) -> bool:
     return _parts(token)[1].get("cnf") is not None
 
 
+def unverified_claims(token: str) -> dict[str, Any]:
+    """Return what a token claims, be it true or not; nothing where it cannot be read."""
+    return _parts(token)[1]
+
+
+def authorization_details(token: str) -> list[dict[str, Any]]:
+    """Return what a token says may be done (RFC 9396); nothing where it does not say, or not readably."""
+    details = unverified_claims(token).get("authorization_details")
+    return [each for each in details if isinstance(each, dict)] if isinstance(details, list) else []
+
+
 def _scope_faults(answer: pb.IssueTokenResponse, request: TokenRequest) -> Iterator[str]:
     granted, refused = list(answer.scopes), list(answer.refused_scopes)
     if granted != [scope for scope in request.scopes if scope in granted] or not granted:
@@ -98,11 +114,22 @@ def _scope_faults(answer: pb.IssueTokenResponse, request: TokenRequest) -> Itera
         yield "it leaves out scopes although all were needed"
 
 
-def _identity_faults(claims: dict[str, Any], request: TokenRequest, caller: CallerIdentity) -> Iterator[str]:
+def _identity_faults(
+    claims: dict[str, Any], request: TokenRequest, caller: CallerIdentity, on_behalf_of: str | None
+) -> Iterator[str]:
     if claims.get("aud") != request.audience:
         yield "its token is for another audience"
-    if claims.get("sub") != caller.spiffe_id or claims.get("client_id") != caller.spiffe_id:
+    if on_behalf_of is None and request.on_behalf_of is not None:
+        on_behalf_of = request.on_behalf_of.name
+    subject = on_behalf_of or caller.spiffe_id
+    if claims.get("sub") != subject or claims.get("client_id") != caller.spiffe_id:
         yield "its token is for another workload"
+    act = claims.get("act")
+    actor = act.get("sub") if isinstance(act, dict) else None
+    if on_behalf_of is None and act is not None:
+        yield "its token says that somebody else acts"
+    if caller.spiffe_id not in (subject, actor):
+        yield "its token does not say that this workload acts for another"
     if request.access is not None and claims.get("grant_id") != request.access.rpartition("/")[2]:
         yield "its token is not of the window of access that was named"
 

@@ -24,11 +24,14 @@ from bench.bench_overload import measure_overload
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
+from bench.bench_status import measure_status
+from bench.bench_suite import measure_suite
 from bench.bench_telemetry import measure_pieces, measure_telemetry
 from bench.bench_transport import measure_transports
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
+from bench.suite_table import suite_plot, suite_table
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 CALLERS = (1, 16, 64)
@@ -68,6 +71,7 @@ def ratio(rows: Rows, work: str, callers: int, signature: float) -> str:
 class Part(StrEnum):
     """What can be measured alone."""
 
+    SUITE = "suite"
     SERVER = "server"
     POLICY = "policy"
     RELOAD = "reload"
@@ -77,24 +81,56 @@ class Part(StrEnum):
     OVERLOAD = "overload"
     TRANSPORT = "transport"
     REVOCATION = "revocation"
+    STATUS = "status"
 
 
-def main(
+WITHOUT_ONLY = (Part.SUITE, Part.OVERLOAD)
+"""What is measured where nothing is chosen: what the figures to reach are about, in less than ten minutes."""
+QUICK_SECONDS = 1.0
+EXAMPLES = """Examples:
+
+python -m bench                          the suite and the overload: under ten minutes
+
+python -m bench --quick                  a look at the suite: half a minute, no figures to keep
+
+python -m bench --only policy            one part alone
+
+python -m bench --all                    every part: about half an hour
+
+make bench-compare OLD=before.json       what became worse since
+"""
+
+
+def main(  # noqa: PLR0917 - options, which people give by name
     runs: Annotated[int, typer.Option(help="Runs of each measurement; the median counts.", min=3)] = 3,
-    seconds: Annotated[float, typer.Option(help="Length of each run.")] = 4.0,
+    seconds: Annotated[float | None, typer.Option(help="Length of each run; the suite's is 2, else 4.")] = None,
     only: Annotated[list[Part] | None, typer.Option(help="Measure this alone; may be repeated.")] = None,
     rows: Annotated[int, typer.Option(help="Decisions in the ledger that is read.")] = 10_000_000,
-    output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = RESULTS,
+    output: Annotated[Path, typer.Option(help="Where the JSON goes; the suite's plot lies beside it.")] = RESULTS,
+    every: Annotated[bool, typer.Option("--all", help="Measure every part.")] = False,  # noqa: FBT002
+    quick: Annotated[bool, typer.Option("--quick", help="One short run of a small suite, to see it work.")] = False,  # noqa: FBT002
 ) -> None:
     """Measure server, policy engine, reloads, ledger and client; each beside a reference in the same run."""
-    console = Console(width=max(110, Console().width))
-    parts = only or list(Part)
+    console = Console(width=max(120, Console().width))
+    parts = only or (list(Part) if every else [Part.SUITE] if quick else list(WITHOUT_ONLY))
+    if quick:
+        runs, seconds = 1, seconds or QUICK_SECONDS
     document: dict[str, object] = {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "grpcio": grpc.__version__},
         "runs": runs,
         "seconds": seconds,
         "es256_signature_us": microseconds_per_signature(),
     }
+    if Part.SUITE in parts:
+        document["suite"] = _measure_suite(console, runs, seconds or SUITE_SECONDS, output, quick=quick)
+    document |= _measure_parts(console, parts, runs, seconds or PART_SECONDS, rows)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(document, indent=2) + "\n")
+    console.print(f"wrote {output}", style="dim")
+
+
+def _measure_parts(console: Console, parts: list[Part], runs: int, seconds: float, rows: int) -> dict[str, object]:
+    document: dict[str, object] = {}
     if Part.SERVER in parts:
         document |= _measure_server(console, runs, seconds)
     if Part.POLICY in parts:
@@ -111,18 +147,35 @@ def main(
         document["overload"] = _measure_overload(console, runs, seconds)
     if Part.TRANSPORT in parts:
         document["transport"] = _measure_transports(console, runs, seconds)
-    if Part.REVOCATION in parts:
+    document |= _measure_told(console, parts)
+    return document
+
+
+def _measure_suite(console: Console, runs: int, seconds: float, output: Path, *, quick: bool) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as name:
+        found = measure_suite(console, Path(name), runs=runs, seconds=seconds, quick=quick)
+    console.print(suite_table(found["figures"]))
+    if found["handshakes"]:
+        console.print(suite_table(found["handshakes"], "Connections made and closed; call: with one null RPC"))
+    plot = output.with_suffix(".svg")
+    plot.parent.mkdir(parents=True, exist_ok=True)
+    plot.write_text(suite_plot(found["figures"]))
+    console.print(f"wrote {plot}", style="dim")
+    return found
+
+
+def _measure_told(console: Console, parts: list[Part]) -> dict[str, object]:
+    """Measure what is told in one line a figure."""
+    document: dict[str, object] = {}
+    for part, measured in ((Part.REVOCATION, measure_revocation), (Part.STATUS, measure_status)):
+        if part not in parts:
+            continue
         with tempfile.TemporaryDirectory() as name:
-            document["revocation"] = _told(console, measure_revocation(Path(name)))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(document, indent=2) + "\n")
-    console.print(f"wrote {output}", style="dim")
-
-
-def _told(console: Console, rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    for row in rows:
-        console.print(f"{row['what']}: {row['us']} us")
-    return rows
+            rows = measured(Path(name))
+        document[part.value] = rows
+        for row in rows:
+            console.print(f"{row['what']}: {row['us']} us")
+    return document
 
 
 def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, object]:
@@ -210,11 +263,13 @@ def _measure_overload(console: Console, runs: int, seconds: float) -> list[dict[
     with tempfile.TemporaryDirectory() as name:
         rows = measure_overload(Path(name), runs=runs, seconds=seconds)
     columns = [
+        "transport",
         "clients",
         "offered_s",
         "served_s",
         "refused_s",
         "failed",
+        "cpu_us",
         "p50_ms",
         "p99_ms",
         "of_peak",
@@ -231,7 +286,8 @@ def _measure_transports(console: Console, runs: int, seconds: float) -> list[dic
     return rows
 
 
-_TEXTS = frozenset({"asked", "clients", "engine", "ledger", "measured", "piece", "reference", "telemetry"})
+SUITE_SECONDS, PART_SECONDS = 2.0, 4.0
+_TEXTS = frozenset({"asked", "clients", "engine", "ledger", "measured", "piece", "reference", "telemetry", "transport"})
 """The columns that hold words."""
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",
@@ -256,4 +312,6 @@ def _plan(null: Server, issuer: Server) -> list[tuple[Server, str, int]]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(epilog=EXAMPLES)(main)
+    app()

@@ -9,22 +9,26 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return user and system time of ``pid`` and its living descendants, in seconds."""
+    """Return user and system time of ``pid`` and its descendants, in seconds, ended ones included."""
     return sum(_own(each) for each in [pid, *_descendants(pid)])
 
 
 def _own(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:  # it ended between the listing and the look
+    except (FileNotFoundError, ProcessLookupError):  # it ended between the listing and the look
         return 0.0
-    user, system = int(fields[11]), int(fields[12])  # proc(5): fields 14 and 15 of the whole line
-    return (user + system) / _TICKS_PER_SECOND
+    # proc(5), fields 14 to 17 of the whole line: its own user and system time, and that of children that it waited for.
+    return sum(map(int, fields[11:15])) / _TICKS_PER_SECOND
 
 
 def _descendants(pid: int) -> list[int]:
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
+        try:
+            children = task.read_text()
+        except (FileNotFoundError, ProcessLookupError):  # as above
+            continue
+        for child in map(int, children.split()):
             found += [child, *_descendants(child)]
     return found

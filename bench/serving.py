@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -10,8 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from bench.load import AUDIENCE, SCOPE
-from bench.process_cpu import cpu_seconds
+from bench.load import AUDIENCE, SCOPE, WORK, Load, Target, run
 from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess, IssuerSettings
 from issuer_testing.spire.authority import pem_bundle
 from issuer_testing.spire.embedded import DevelopmentAuthority
@@ -20,6 +18,10 @@ from issuer_testing.spire.entry import Entry
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from issuer_testing.spire.authority import Authority
+
+    Options = Mapping[str, Mapping[str, object]]
 
 TRUST_DOMAIN = "dev.test"
 CALLER = f"spiffe://{TRUST_DOMAIN}/ns/payments/sa/settler"
@@ -54,22 +56,12 @@ class Figures:
 
 
 def measure(server: Server, folder: Path, work: str, callers: int, seconds: float) -> Figures:
-    """Put load on a server and return what it cost it."""
-    command = [sys.executable, "-m", "bench.load", server.address, str(folder), work, str(callers), str(seconds)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
-        assert load.stdin is not None  # noqa: S101 - for the type checker: opened as pipes
-        assert load.stdout is not None  # noqa: S101
-        load.stdout.readline()
-        before = cpu_seconds(server.pid)
-        load.stdin.write("go\n")
-        load.stdin.flush()
-        report = load.stdout.readline()
-        used = cpu_seconds(server.pid) - before
-    if load.returncode:
-        raise SystemExit(f"the load generator failed on {work} with {callers} callers")
-    values = json.loads(report)
+    """Put load on a server, each caller on a connection of its own, and return what it cost it."""
+    target = Target(server.address, ISSUER_DNS_NAME, folder, (server.pid,))
+    load = Load(callers, seconds, handshakes="call" if work == "dial" else None)
+    found = run(target, WORK[work], load)
     return Figures(
-        values["calls"] / values["seconds"], values["p50_ms"], values["p99_ms"], used / values["calls"] * 1e6
+        found.calls / found.seconds, found.p50_ms, found.p99_ms, found.server_cpu_seconds / found.calls * 1e6
     )
 
 
@@ -85,7 +77,7 @@ def servers(
     *,
     more_policy: bytes = b"",
     module: str = "issuer",
-    options: Mapping[str, Mapping[str, object]] | None = None,
+    options: Options | None = None,
     transport: str = "grpcio",
 ) -> Iterator[tuple[Server, Server, IssuerProcess]]:
     """Start the null server and the issuer, with one identity for both, and files for the load generator.
@@ -99,35 +91,77 @@ def servers(
     """
     with ExitStack() as stack:
         authority = stack.enter_context(DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None))
-        identity = authority.workload(Entry(f"spiffe://{TRUST_DOMAIN}/spiffe-issuer", dns_names=(ISSUER_DNS_NAME,)))
-        _write_credentials(folder, authority)
-        policy = folder / "policy"
-        policy.mkdir()
-        (policy / "load.yaml").write_text(POLICY)
-        if more_policy:
-            (policy / "more.yaml").write_bytes(more_policy)
-        settings = IssuerSettings(
-            folder / "issuer",
-            policy,
-            identity.socket,
-            insecure_dev=True,
-            module=module,
-            options={"server": {"transport": transport}, **(options or {})},
+        write_credentials(folder, authority.authority)
+        socket = identity_of_servers(authority)
+        settings = issuer_settings(
+            folder, socket, more_policy=more_policy, module=module, options=options, transport=transport
         )
         issuer = stack.enter_context(IssuerProcess(settings))
-        command = [sys.executable, "-m", "bench.null_server", identity.socket, transport]
-        null = stack.enter_context(
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-        )
-        stack.callback(null.terminate)
-        assert null.stdout is not None  # noqa: S101 - for the type checker: opened as a pipe
-        yield Server(null.stdout.readline().strip(), null.pid), Server(issuer.address, issuer.pid), issuer
+        null = stack.enter_context(null_server(socket, transport))
+        yield null, Server(issuer.address, issuer.pid), issuer
 
 
-def _write_credentials(folder: Path, authority: DevelopmentAuthority) -> None:
-    svid = authority.authority.issue(CALLER)
+def identity_of_servers(authority: DevelopmentAuthority) -> str:
+    """Return the Workload API that gives the issuer and the null servers their one identity."""
+    entry = Entry(f"spiffe://{TRUST_DOMAIN}/spiffe-issuer", dns_names=(ISSUER_DNS_NAME,))
+    return authority.workload(entry).socket
+
+
+def issuer_settings(
+    folder: Path,
+    socket: str,
+    *,
+    more_policy: bytes = b"",
+    module: str = "issuer",
+    options: Options | None = None,
+    transport: str = "grpcio",
+) -> IssuerSettings:
+    """Return how an issuer is started that lets the load generator in; arguments as for :func:`servers`."""
+    policy = folder / "policy"
+    policy.mkdir()
+    (policy / "load.yaml").write_text(POLICY)
+    if more_policy:
+        (policy / "more.yaml").write_bytes(more_policy)
+    return IssuerSettings(
+        folder / "issuer",
+        policy,
+        socket,
+        insecure_dev=True,
+        module=module,
+        options={"server": {"transport": transport}, **(options or {})},
+    )
+
+
+@contextmanager
+def null_server(socket: str, transport: str) -> Iterator[Server]:
+    """Start the server whose one method does nothing, on the issuer's own stack."""
+    with child([sys.executable, "-m", "bench.null_server", socket, transport]) as (address, pid):
+        yield Server(address, pid)
+
+
+@contextmanager
+def child(command: list[str]) -> Iterator[tuple[str, int]]:
+    """Start a server that prints its address and ends with its standard input; give the address and the process id.
+
+    Raises:
+        LookupError: It ended at once.
+    """
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - for the type checker: opened as a pipe
+        try:
+            address = process.stdout.readline().strip()
+            if not address:
+                raise LookupError(f"{' '.join(command[:3])} did not start")
+            yield address, process.pid
+        finally:
+            process.terminate()
+
+
+def write_credentials(folder: Path, authority: Authority) -> None:
+    """Write what the load generator calls with."""
+    svid = authority.issue(CALLER)
     (folder / "chain.pem").write_bytes(svid.chain_pem())
     (folder / "key.pem").write_bytes(svid.key_pem())
-    (folder / "roots.pem").write_bytes(pem_bundle([authority.authority.root]))
+    (folder / "roots.pem").write_bytes(pem_bundle([authority.root]))

@@ -25,6 +25,7 @@ class Nothing:
 
     name = "nothing"
     shared = False
+    newest: Head | None = None
 
     async def open(self, beginning: Beginning) -> Opened:
         """Begin."""

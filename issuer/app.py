@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
-from issuer.approval_webhook import ApprovalWebhook, WebhookNotConfigured, read_secret
-from issuer.core.errors import IssuerError, TemporarilyUnavailable
-from issuer.core.metadata import ServerMetadata
+from issuer.approval_webhook import WebhookNotConfigured
+from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.verdicts import CallerVerifier
 from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
-from issuer.facts.store import FactStore
+from issuer.facts.store import FactStore, ToldFacts
+from issuer.intent_expiry import IntentExpiry
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
-from issuer.policy_files.directory import DirectoryPolicyBook
+from issuer.oauth_http_keeping import open_oauth_http
+from issuer.oidc.issuers import OidcIssuers, OidcNotConfigured
 from issuer.policy_rollout import PolicyRollout
-from issuer.public_http.process import PublicHttpProcess
 from issuer.public_http.settings import PublicHttpError
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.listener import AddressInUse, CannotListen
@@ -30,23 +30,39 @@ from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
 from issuer.services import Parts, access_watch, services
-from issuer.settings_of_parts import http_settings, limits_of, roles_of, rpc_settings
+from issuer.settings_of_parts import limits_of, oidc_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
+from issuer.spire.jwt_authorities import heard_authorities
+from issuer.startup import (
+    StartupError,
+    begun,
+    policy_book,
+    public_http,
+    told_elsewhere,
+    webhook_of,
+)
+from issuer.status_keeping import status_publisher
 from issuer.system import RandomIds, SystemClock
 from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
 from issuer.waiting import first_of, threadsafe
 from issuer.watching import look, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
+    from issuer.ledger_keeping import Sharing
+    from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
+    from issuer.ports import FactSink, PolicyAdmin
     from issuer.rpc.listener import Listener
+    from issuer.rpc.settings import RpcSettings
+    from issuer.startup import Publicity
+    from issuer.status_publishing import StatusPublisher
     from issuer.watching import Look
 
 DEVELOPMENT_SUFFIX = ".test"
@@ -56,16 +72,13 @@ DEVELOPMENT_SUFFIX = ".test"
 LEDGER_AWAY = "the ledger, or its required copy, cannot be written"
 
 
-class StartupError(Exception):
-    """The issuer cannot start. The message says what is wrong and what to do, for a person."""
-
-
 STARTUP_FAULTS = (
     StartupError,
     PolicyInvalid,
     KeyFileError,
     PublicHttpError,
     WebhookNotConfigured,
+    OidcNotConfigured,
     AddressInUse,
     CannotListen,
     *TELEMETRY_FAULTS,
@@ -92,6 +105,7 @@ class App:
         self._stop = asyncio.Event()
         self._readiness_changed = asyncio.Event()
         self._access_changed = asyncio.Event()
+        self._lists: StatusPublisher | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -110,13 +124,7 @@ class App:
         """
         async with AsyncExitStack() as stack:
             seen = look(self._config.policy.path)
-            policies = DirectoryPolicyBook(
-                self._config.policy.path,
-                self._clock.now(),
-                legacy_ceiling=self._config.policy.legacy_max_ttl,
-                feeders=frozenset(roles_of(self._config.admin).feeders),
-                generations=self._config.policy.generations,
-            )
+            policies = policy_book(self._config, self._clock.now(), begin_with=self._begin_with())
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
@@ -125,20 +133,13 @@ class App:
             feeder = self._folder_feeder(store, policies)
             keeping = await self._open_ledger(signer, stack)
             ledger = keeping.ledger
-            rollout = PolicyRollout(
-                policies,
-                clock=self._clock,
-                ledger=ledger,
-                on_change=lambda: self._policy_changed(feeder, policies),
-                log=self._log,
-                observer=self._telemetry.metrics,
-            )
-            await _begun(rollout)
-            self._on_signals(rollout, keeping.copy)
-            webhook = self._webhook(keeping)
+            self._on_stop()
+            await self._begin_changes(policies, keeping, store, lambda: self._policy_changed(feeder, policies), seen)
             identity = await self._identity(stack)
             roles = roles_of(self._config.admin)
-            admin = AdminMethods(policies=rollout, facts=store, roles=roles, ledger=ledger)
+            admin = AdminMethods(
+                policies=self._policy_admin(), facts=self._fact_sink(store), roles=roles, ledger=ledger
+            )
             parts = Parts(
                 config=self._config,
                 clock=self._clock,
@@ -147,59 +148,110 @@ class App:
                 facts=self._facts(store, stack),
                 signer=signer,
                 keeping=keeping,
+                jwt_authorities=heard_authorities(self._config, identity.allowed_trust_domains, stack, self._log),
+                assertions=self._oidc(stack),
                 roles=roles,
                 development=self._insecure_dev,
             )
-            server = self._rpc_server(parts, admin, identity)
+            made, pipeline = services(parts), self._pipeline(parts, identity)
+            server = RpcServer(self._listener(identity), made, admin=admin, pipeline=pipeline, log=self._log)
             port = server.bind()
-            http = self._public_http(signer)
+            http = self._publicity(signer, keeping)
             await asyncio.to_thread(http.start)
             stack.callback(http.stop)
+            if self._lists is not None:
+                self._start(self._lists.run())
             await server.health.set_serving(serving=False)
             await server.start()
-            self._watch(policies, rollout, feeder, seen)
-            if webhook is not None:
-                self._start(webhook.run())
+            await open_oauth_http(
+                self._config,
+                self._rpc_settings(),
+                made.methods,
+                pipeline,
+                identity=identity,
+                log=self._log,
+                stack=stack,
+            )
+            self._watch_facts(feeder, policies)
             self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
-            self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
+            self._start(self._intent_expiry(keeping).run(self._stop))
+            self._tell_serving(port, http)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
             http.set_ready(ready=False, reason="the issuer is stopping")
             await server.stop(self._config.server.shutdown_grace)
         self._log.info("stopped")
 
-    def _on_signals(self, rollout: PolicyRollout, copy: JsonLines | None) -> None:
+    def _begin_with(self) -> KeptGenerations | None:
+        """Return the policies to begin with; ``None`` for those of the files."""
+        return None
+
+    async def _begin_changes(
+        self,
+        policies: DirectoryPolicyBook,
+        keeping: LedgerKeeping,
+        store: FactStore,  # noqa: ARG002 - for workers, which are told facts
+        on_change: Callable[[], Awaitable[None]],
+        seen: Look,
+    ) -> None:
+        """Tell the ledger of the first policy, and follow what changes it."""
+        self._rollout = PolicyRollout(
+            policies,
+            clock=self._clock,
+            ledger=keeping.ledger,
+            on_change=on_change,
+            log=self._log,
+            observer=self._telemetry.metrics,
+        )
+        await begun(self._rollout)
+        rollout, copy = self._rollout, keeping.copy
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: self._hang_up(rollout, copy))
+        if self._config.policy.watch:
+            self._start(watch(policies.path, rollout.files_changed, self._stop, seen=seen))
+        if (webhook := webhook_of(self._config, keeping, self._clock, self._log)) is not None:
+            self._start(webhook.run())
+
+    def _policy_admin(self) -> PolicyAdmin:
+        return self._rollout
+
+    def _fact_sink(self, store: FactStore) -> FactSink:
+        return ToldFacts(store)
+
+    def _sharing(self) -> Sharing | None:
+        return None
+
+    def _on_stop(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._hang_up(rollout, copy))
 
     def _hang_up(self, rollout: PolicyRollout, copy: JsonLines | None) -> None:
         """Load the policy again, and go on in the file that has the copy's name now."""
         if copy is not None:
             copy.reopen()
-        self._start(_told_elsewhere(rollout.reload(actor="")))
+        self._start(told_elsewhere(rollout.reload(actor="")))
 
-    def _watch(
-        self, policies: DirectoryPolicyBook, rollout: PolicyRollout, feeder: FolderFeeder | None, seen: Look
-    ) -> None:
-        if self._config.policy.watch:
-            self._start(watch(policies.path, rollout.files_changed, self._stop, seen=seen))
+    def _watch_facts(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
         if feeder is not None:  # reading facts again costs little: once more at the first look
             self._start(watch(feeder.folder, lambda: self._read_facts(feeder, policies), self._stop, seen=frozenset()))
+
+    def _tell_serving(self, port: int, http: Publicity) -> None:
+        self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
+
+    def _tell_readiness(self, http: Publicity, fault: str | None) -> None:
+        http.set_ready(ready=fault is None, reason=fault or "")
+        self._log.info("readiness", serving=fault is None, reason=fault)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
 
-    def _webhook(self, keeping: LedgerKeeping) -> ApprovalWebhook | None:
-        approvals = self._config.approvals
-        if approvals.webhook_url is None or approvals.webhook_secret_file is None:
-            return None
-        secret = read_secret(approvals.webhook_secret_file)
-        return ApprovalWebhook(
-            approvals.webhook_url, secret, approvals=keeping.approvals, clock=self._clock, log=self._log
+    def _intent_expiry(self, keeping: LedgerKeeping) -> IntentExpiry:
+        intents, metrics = keeping.intents, self._telemetry.metrics
+        self._telemetry.watch_intents(intents)
+        return IntentExpiry(
+            intents=intents, ledger=keeping.ledger, clock=self._clock, log=self._log, told=metrics.intent_expired
         )
 
     def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
@@ -239,6 +291,11 @@ class App:
             stack.push_async_callback(source.close)
         self._telemetry.watch_facts(store, sources)
         return Facts(store, sources)
+
+    def _oidc(self, stack: AsyncExitStack) -> OidcIssuers:
+        issuers = OidcIssuers(oidc_settings(self._config.oidc))
+        stack.callback(issuers.close)
+        return issuers
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
         spire = self._config.spire
@@ -285,6 +342,7 @@ class App:
                 log=self._log,
                 on_change=self._readiness_changed.set,
                 observer=self._telemetry.metrics,
+                sharing=self._sharing(),
             )
             await keeping.open()
         except (LedgerFault, OSError) as error:
@@ -293,22 +351,15 @@ class App:
         self._telemetry.watch_ledger(keeping.ledger, keeping.copy)
         return keeping
 
-    def _rpc_server(self, parts: Parts, admin: AdminMethods, identity: SpireIdentity) -> RpcServer:
-        verifier = CallerVerifier(identity, allowed=identity.allowed_trust_domains)
-        return RpcServer(
-            self._listener(identity),
-            services(parts),
-            admin=admin,
-            pipeline=Pipeline(
-                clock=self._clock,
-                ids=self._ids,
-                verifier=verifier,
-                roles=parts.roles,
-                turns=self._turns(),
-                log=self._log,
-                observer=self._telemetry,
-            ),
+    def _pipeline(self, parts: Parts, identity: SpireIdentity) -> Pipeline:
+        return Pipeline(
+            clock=self._clock,
+            ids=self._ids,
+            verifier=CallerVerifier(identity, allowed=identity.allowed_trust_domains),
+            roles=parts.roles,
+            turns=self._turns(),
             log=self._log,
+            observer=self._telemetry,
         )
 
     def _turns(self) -> Turns:
@@ -317,9 +368,12 @@ class App:
         self._telemetry.watch_turns(lambda: turns.running, lambda: turns.waiting)
         return turns
 
+    def _rpc_settings(self) -> RpcSettings:
+        return rpc_settings(self._config.server)
+
     def _listener(self, identity: SpireIdentity) -> Listener:
         server = self._config.server
-        settings = rpc_settings(server)
+        settings = self._rpc_settings()
         if server.transport == "grpcio":
             return GrpcioListener(settings, identity=identity)
         try:
@@ -328,14 +382,15 @@ class App:
             raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
         return H2cornListener(settings, identity=identity, log=self._log)
 
-    def _public_http(self, signer: KeyFileSigner) -> PublicHttpProcess:
-        settings = http_settings(self._config.http)
-        return PublicHttpProcess(
-            settings, metadata=ServerMetadata(self._config.issuer.url), jwks=signer.public_keys(), log=self._log
+    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:
+        http = public_http(self._config, signer, self._log)
+        self._lists = status_publisher(
+            self._config, keeping, signer=signer, clock=self._clock, show=http.show_list, log=self._log
         )
+        return http
 
     async def _report_readiness(
-        self, server: RpcServer, http: PublicHttpProcess, identity: SpireIdentity, ledger: GroupCommit
+        self, server: RpcServer, http: Publicity, identity: SpireIdentity, ledger: GroupCommit
     ) -> None:
         """Follow the issuer's own SVID and the ledger: serving while both are good. Returns when told to stop."""
         changed = self._readiness_changed
@@ -348,25 +403,10 @@ class App:
             if was_serving is not (fault is None):
                 was_serving = fault is None
                 await server.health.set_serving(serving=was_serving)
-                http.set_ready(ready=was_serving, reason=fault or "")
-                self._log.info("readiness", serving=was_serving, reason=fault)
+                self._tell_readiness(http, fault)
             left = (identity.svid_expires_at() - self._clock.now()).total_seconds()
             # Past the end of the SVID only an update, or the signal to stop, can change anything.
             await first_of(self._stop, changed, within=left + 0.01 if fault is None else None)
-
-
-async def _begun(rollout: PolicyRollout) -> None:
-    """Record which policy the issuer starts with."""
-    try:
-        await rollout.begin()
-    except TemporarilyUnavailable as error:
-        raise StartupError(f"the ledger: {error.message}") from error
-
-
-async def _told_elsewhere(work: Coroutine[object, object, object]) -> None:
-    """Run ``work``; its refusal is in the log and in the status already."""
-    with suppress(IssuerError):
-        await work
 
 
 def _fault(identity: SpireIdentity) -> str | None:

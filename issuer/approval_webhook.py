@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from issuer.core.approval_evidence import evidence_nonce
 from issuer.core.approval_state import Status, name_of
 from issuer.core.instants import microseconds, moment
 
@@ -151,7 +152,11 @@ def message(request: ApprovalRequest, now: datetime) -> bytes:
         "application": asked.application,
         "audience": asked.audience,
         "scopes": asked.scopes,
-        "needs": [{"scope": each.scope, "risk": each.risk, "quorum": each.quorum} for each in question.needs],
+        "needs": [
+            {"scope": each.scope, "risk": each.risk, "quorum": each.quorum, "human": each.human}
+            for each in question.needs
+        ],
+        "evidence_nonce": evidence_nonce(question),
         "intent": json.loads(asked.intent or "{}"),
         "reason": question.why,
         "lifetime_seconds": question.lifetime,

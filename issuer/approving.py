@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.approval_need import Lacking, Needed, find_needed
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from issuer.core.policy import Policy
     from issuer.core.spiffe_id import SpiffeId
     from issuer.core.token_request import TokenRequest
+    from issuer.evidencing import Evidencing
     from issuer.issuance import Asked
     from issuer.ports import Clock, FactBook, Ledger, PolicyBook, RevocationBook, TokenIds
 
@@ -74,12 +75,14 @@ class Answer:
         scopes: Of an approval: only these; ``None`` for all that the approver may approve.
         ttl: Of an approval: the longest lifetime of a token, in seconds.
         why: For people.
+        id_token: Of an approval: what proves that it is a person's; empty for nothing. A secret.
     """
 
     kind: StepKind
     scopes: tuple[str, ...] | None = None
     ttl: int | None = None
     why: str = ""
+    id_token: str = field(default="", repr=False)
 
 
 class Approving:
@@ -93,6 +96,7 @@ class Approving:
         revocations: Those that hold.
         approvals: What was asked and answered.
         clock: When somebody who waits is told.
+        evidencing: What proves that a person approves.
         development: The callers are of the embedded development authority: what they approve is marked.
     """
 
@@ -106,6 +110,7 @@ class Approving:
         revocations: RevocationBook,
         approvals: ApprovalBook,
         clock: Clock,
+        evidencing: Evidencing,
         development: bool = False,
     ) -> None:
         self._policies = policies
@@ -115,6 +120,7 @@ class Approving:
         self._revocations = revocations
         self._approvals = approvals
         self._clock = clock
+        self._evidencing = evidencing
         self._development = development
 
     async def ask(self, asked: Asked, request: TokenRequest, why: str) -> ApprovalRequest:
@@ -187,13 +193,17 @@ class Approving:
             sees_all: The caller may see every request.
 
         Raises:
-            AdminRefused: APPROVAL_UNKNOWN, APPROVAL_NOT_OPEN, APPROVER_NOT_ALLOWED.
+            AdminRefused: APPROVAL_UNKNOWN, APPROVAL_NOT_OPEN, APPROVER_NOT_ALLOWED, EVIDENCE_REQUIRED,
+                EVIDENCE_REFUSED.
             InvalidTokenRequest: It would widen what was asked.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE. It may be answered all the same: look before repeating it.
+                OIDC_ISSUER_UNAVAILABLE: nothing was answered.
         """
         check_why(answer.why)
-        now, by = microseconds(asked.now), str(asked.caller.spiffe_id)
-        step = Step(answer.kind, by, answer.scopes, answer.ttl, answer.why, self._development)
+        asked_about = self.get(asked.caller, request_id, sees_all=sees_all).question
+        by, evidence = await self._evidencing.take(answer.id_token, asked_about, asked)
+        now = microseconds(asked.now)
+        step = Step(answer.kind, by, answer.scopes, answer.ttl, answer.why, self._development, evidence=evidence)
         for _ in range(MAX_TRIES):
             known = self.get(asked.caller, request_id, sees_all=sees_all)
             if _said_before(known, step):
@@ -211,6 +221,10 @@ class Approving:
                 continue
             return self._known(known.id)
         raise _overtaken()
+
+    def is_gateway(self, caller: Caller) -> bool:
+        """Return whether a caller may bring what others approve, and so sees it."""
+        return self._evidencing.is_gateway(caller.spiffe_id)
 
     def get(self, caller: Caller, request_id: str, *, sees_all: bool) -> ApprovalRequest:
         """Return a request that this caller made, or may answer.
@@ -247,7 +261,7 @@ class Approving:
         """Yield what waits for an answer that this caller may give, the newest first."""
         time = microseconds(now)
         step = Step(StepKind.APPROVE, str(caller.spiffe_id))
-        return (each for each in self._approvals if isinstance(apply(each, step, time), ApprovalRequest))
+        return (each for each in self._approvals if _may_answer(apply(each, step, time)))
 
     def list_all(self) -> Iterator[ApprovalRequest]:
         """Yield every request that can still matter, the newest first."""
@@ -321,6 +335,11 @@ def check_why(why: str) -> None:
     """
     if len(why) > MAX_WHY or not why.isprintable():
         raise InvalidTokenRequest((FieldViolation("reason", f"must be at most {MAX_WHY} printable characters"),))
+
+
+def _may_answer(answered: ApprovalRequest | Refusal) -> bool:
+    """Return whether an approval would count, perhaps with evidence that it came without."""
+    return isinstance(answered, ApprovalRequest) or answered.reason is Reason.EVIDENCE_REQUIRED
 
 
 def _said_before(known: ApprovalRequest, step: Step) -> bool:

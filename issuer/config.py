@@ -40,7 +40,11 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: With every fault found, each with the file, the line where there is one, and the remedy.
     """
-    text = _read(path)
+    return parse_config(read_config(path), path, environment)
+
+
+def parse_config(text: str, path: Path, environment: Mapping[str, str]) -> Config:
+    """Check the configuration that a file held when its text was read; otherwise as :func:`load_config`."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -52,7 +56,12 @@ def load_config(path: Path, environment: Mapping[str, str]) -> Config:
         raise ConfigError([_fault(path, text, sources, dict(detail)) for detail in error.errors()]) from None
 
 
-def _read(path: Path) -> str:
+def read_config(path: Path) -> str:
+    """Return the text of a configuration file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from issuer.core.duration import parse_duration
 from issuer.core.errors import IssuerError
+from issuer.core.exchange import MAX_DEPTH
 from issuer.core.patterns import PatternError, WorkloadPattern, parse_pattern
 from issuer.core.spiffe_id import SpiffeId, TrustDomain
 
@@ -65,6 +66,8 @@ def _outside_url(url: str) -> str:
     return url
 
 
+_OF_A_CLAIM = r"^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)*/\{[A-Za-z0-9_.:-]{1,64}\}$"
+"""A SPIFFE ID whose last segment, and no other, is a claim: ``spiffe://people.example/user/{employee}``."""
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
 FilePath = Annotated[Path, BeforeValidator(_file)]
 Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -98,6 +101,7 @@ class ServerSection(_Section):
 
     listen: Listen = "127.0.0.1:8443"
     transport: Literal["grpcio", "h2corn"] = "grpcio"
+    workers: Annotated[int, Field(ge=0, le=64)] = 1
     max_message_bytes: Annotated[int, Field(ge=4096, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
     max_metadata_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 16 * 1024
     max_concurrent_streams: Annotated[int, Field(ge=1, le=100_000)] = 256
@@ -161,6 +165,41 @@ class FactsSection(_Section):
     authzen: tuple[AuthzenSection, ...] = ()
 
 
+class OidcIssuerSection(_Section):
+    """``[[oidc.issuers]]``: an issuer whose tokens say who somebody is."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    url: str
+    audience: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,2048}$")]
+    algorithms: Annotated[tuple[Literal["ES256", "RS256"], ...], Field(min_length=1)] = ("ES256", "RS256")
+    jwks_uri: str | None = None
+    ca_file: FilePath | None = None
+    timeout: Annotated[Duration, Field(le=timedelta(seconds=5))] = timedelta(seconds=3)
+    max_key_age: Annotated[Duration, Field(ge=timedelta(minutes=1), le=timedelta(days=7))] = timedelta(hours=24)
+
+    @field_validator("url", "jwks_uri")
+    @classmethod
+    def _check_url(cls, url: str | None) -> str | None:
+        return None if url is None else _outside_url(url)
+
+
+class OidcSection(_Section):
+    """``[oidc]``: issuers of people's and pipelines' tokens."""
+
+    issuers: tuple[OidcIssuerSection, ...] = ()
+
+    @field_validator("issuers")
+    @classmethod
+    def _check_once(cls, issuers: tuple[OidcIssuerSection, ...]) -> tuple[OidcIssuerSection, ...]:
+        for what, said in (
+            ("name", [each.name for each in issuers]),
+            ("url and audience", [(each.url, each.audience) for each in issuers]),
+        ):
+            if len(set(said)) != len(said):
+                raise ValueError(f"two issuers have the same {what}")
+        return issuers
+
+
 class KeysSection(_Section):
     """``[keys]``: the signing key."""
 
@@ -211,11 +250,33 @@ class AdminSection(_Section):
         return feeders
 
 
+class EvidenceSection(_Section):
+    """``[[approvals.evidence]]``: which people an OIDC issuer vouches for, and which SPIFFE IDs are theirs."""
+
+    issuer: str
+    spiffe_id: Annotated[str | None, Field(pattern=_OF_A_CLAIM)] = None
+    people: Annotated[dict[str, str], Field(validate_default=True)] = {}
+
+    @field_validator("people")
+    @classmethod
+    def _check_people(cls, people: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for spiffe_id, subject in people.items():
+            _parsed(SpiffeId.parse, spiffe_id)
+            if not subject:
+                raise ValueError(f"{spiffe_id}: name the `sub` of this person")
+        if not people and info.data.get("spiffe_id", "") is None:
+            raise ValueError("set 'spiffe_id', 'people' or both: empty never means all")
+        return people
+
+
 class ApprovalsSection(_Section):
-    """``[approvals]``: who is told of requests for approval."""
+    """``[approvals]``: who is told of requests for approval, and what proves that a person answers."""
 
     webhook_url: str | None = None
     webhook_secret_file: Annotated[FilePath | None, Field(validate_default=True)] = None
+    evidence_max_age: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=5)
+    gateways: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
+    evidence: tuple[EvidenceSection, ...] = ()
 
     @field_validator("webhook_url")
     @classmethod
@@ -230,6 +291,20 @@ class ApprovalsSection(_Section):
         return file
 
 
+class ExchangeSection(_Section):
+    """``[exchange]``: tokens on behalf of others."""
+
+    max_depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = 10
+    jwt_svids: bool = False
+
+
+class IntentsSection(_Section):
+    """``[intents]``: what bounds intents."""
+
+    max_window: Annotated[Duration, Field(le=timedelta(days=31))] = timedelta(hours=24)
+    max_open: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+
+
 class HttpSection(_Section):
     """``[http]``: the public listener with the key set and metadata."""
 
@@ -238,6 +313,39 @@ class HttpSection(_Section):
     tls_key: FilePath | None = None
     behind_tls_proxy: bool = False
     key_set_max_age: Duration = timedelta(minutes=5)
+
+
+class OauthHttpSection(_Section):
+    """``[oauth_http]``: introspection and revocation over HTTP, by mutual TLS."""
+
+    listen: Listen | None = None
+    url: Annotated[str | None, Field(validate_default=True)] = None
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if "listen" in info.data and (url is None) is not (info.data["listen"] is None):
+            raise ValueError("set both of 'listen' and 'url', or neither")
+        if url is not None and (not _outside_url(url).startswith("https:") or url.endswith("/")):
+            raise ValueError("must be an https URL that does not end in '/'")
+        return url
+
+
+class StatusSection(_Section):
+    """``[status]``: how status lists are published."""
+
+    ttl: Annotated[Duration, Field(ge=timedelta(seconds=1), le=timedelta(hours=1))] = timedelta(seconds=30)
+    valid_for: Annotated[Duration, Field(validate_default=True)] = timedelta(minutes=10)
+
+    @field_validator("valid_for")
+    @classmethod
+    def _check_valid_for(cls, valid_for: timedelta, info: ValidationInfo) -> timedelta:
+        ttl = info.data.get("ttl")
+        if ttl is not None and not 2 * ttl <= valid_for <= timedelta(days=1):
+            raise ValueError(
+                "must be at least twice 'ttl', or lists run out before they are fetched, and at most a day"
+            )
+        return valid_for
 
 
 class MetricsSection(_Section):
@@ -284,12 +392,37 @@ class Config(_Section):
     spire: SpireSection = SpireSection()
     policy: PolicySection
     facts: FactsSection = FactsSection()
+    oidc: OidcSection = OidcSection()
     admin: AdminSection = AdminSection()
     keys: KeysSection
     ledger: LedgerSection
     decision_log: DecisionLogSection = DecisionLogSection()
     metrics: MetricsSection = MetricsSection()
     approvals: ApprovalsSection = ApprovalsSection()
+    exchange: ExchangeSection = ExchangeSection()
+    intents: IntentsSection = IntentsSection()
     http: HttpSection = HttpSection()
+    oauth_http: OauthHttpSection = OauthHttpSection()
+    status: StatusSection = StatusSection()
     log: LogSection = LogSection()
     tracing: TracingSection = TracingSection()
+
+    @field_validator("approvals")
+    @classmethod
+    def _check_evidence(cls, approvals: ApprovalsSection, info: ValidationInfo) -> ApprovalsSection:
+        known = {each.name for each in info.data["oidc"].issuers} if "oidc" in info.data else None
+        for each in approvals.evidence:
+            if known is not None and each.issuer not in known:
+                raise ValueError(f"evidence: there is no [[oidc.issuers]] with the name {each.issuer!r}")
+        return approvals
+
+    @field_validator("ledger")
+    @classmethod
+    def _check_keep(cls, ledger: LedgerSection, info: ValidationInfo) -> LedgerSection:
+        policy = info.data.get("policy")
+        longest = None if policy is None else policy.legacy_max_ttl
+        if ledger.keep is not None and longest is not None and ledger.keep < longest:
+            raise ValueError(
+                "'keep' must be at least '[policy] legacy_max_ttl': a token whose decision is gone is lost track of"
+            )
+        return ledger

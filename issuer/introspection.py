@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.dead_descendants import dead_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from issuer.core.own_token import OwnToken, OwnTokens
+    from issuer.core.recorded_tokens import RecordedToken
     from issuer.issuance import Asked
     from issuer.ports import PolicyBook, RevocationBook, TokenBook
 
@@ -49,9 +51,9 @@ class Introspection:
 
         1. It was signed by a key of ours, and its time is now.
         2. The caller is one of its audience's servers.
-        3. It was not revoked by itself.
+        3. It was not revoked by itself, nor was one above it.
         4. The ledger holds the decision that led to it.
-        5. No revocation killed what that decision says.
+        5. No token above it was revoked by itself, and no revocation killed what that decision says.
 
         Raises:
             TemporarilyUnavailable: POLICY_NOT_LOADED, LEDGER_UNAVAILABLE.
@@ -59,25 +61,44 @@ class Introspection:
         token = self._own.read(text)
         if token is None:
             return None, "not ours"
-        why_not = self._refused(token, asked) or await self._dead(token)
-        return (None, why_not) if why_not else (token, "")
+        if not is_valid_at(token, asked.now.timestamp()):  # 1
+            return None, "not valid now"
+        if not self.serves(asked, token.audience):  # 2
+            return None, "not for this caller"
+        found = await self.recorded(token)  # 4
+        if found is None:
+            return None, "not recorded, or revoked"
+        return (None, "revoked") if self.is_dead(token, found) else (token, "")  # 3, 5
 
-    def _refused(self, token: OwnToken, asked: Asked) -> str:
-        if not token.not_before <= asked.now.timestamp() < token.expires_at:  # 1
-            return "not valid now"
-        return "" if self._serves(asked, token.audience) else "not for this caller"  # 2
+    def serves(self, asked: Asked, audience: str) -> bool:
+        """Return whether the caller is one of the servers of an audience.
 
-    async def _dead(self, token: OwnToken) -> str:
-        if not self._is_current():
-            raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "it is not known what was revoked")
-        if self._revocations.is_token_revoked(token.token_id):  # 3
-            return "revoked"
-        found = await self._tokens.issued(token.token_id)
-        if found is None:  # 4
-            return "not recorded"
-        killed = self._revocations.killing(found.issued._replace(key=token.key_id), found.seq)
-        return "" if killed is None else "revoked"  # 5
-
-    def _serves(self, asked: Asked, audience: str) -> bool:
+        Raises:
+            TemporarilyUnavailable: POLICY_NOT_LOADED.
+        """
         rule = self._policies.current().audiences.get(audience)
         return rule is not None and any(server.matches(asked.caller.spiffe_id) for server in rule.servers)
+
+    async def recorded(self, token: OwnToken) -> RecordedToken | None:
+        """Return what the ledger knows of a token; ``None`` where it has no record of it, or it was revoked by itself.
+
+        Raises:
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE: it is not known, or not known what was revoked.
+        """
+        if not self._is_current():
+            raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "it is not known what was revoked")
+        if self._revocations.is_token_revoked(token.token_id):
+            return None
+        return await self._tokens.issued(token.token_id)
+
+    def is_dead(self, token: OwnToken, found: RecordedToken) -> bool:
+        """Return whether a recorded token was revoked, as far as is known at this moment: it, or one above it."""
+        if self._revocations.is_token_revoked(token.token_id):
+            return True
+        issued = found.issued._replace(key=token.key_id)
+        return dead_by(self._revocations)(found._replace(issued=issued))
+
+
+def is_valid_at(token: OwnToken, now: float) -> bool:
+    """Return whether a moment, in Unix seconds, is within a token's time (RFC 7519 section 4.1.4)."""
+    return token.not_before <= now < token.expires_at

@@ -6,7 +6,6 @@ What comes before (TLS, verification of the SVID, parsing) is in ``rpc/pipeline.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,6 @@ from issuer.core.access import facts_needed_to_list, list_access
 from issuer.core.admission import ANSWER_SECONDS
 from issuer.core.claims import Claims, build_claims
 from issuer.core.claims_check import check_claims
-from issuer.core.decide import decide
 from issuer.core.decision import Denial, Grant
 from issuer.core.denial_text import explain
 from issuer.core.errors import (
@@ -31,6 +29,7 @@ from issuer.core.errors import (
 from issuer.core.facts_needed import facts_needed
 from issuer.core.record import Minted, Outcome, record_decision, record_failure
 from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
+from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
 from issuer.issuance_log import considered, outcome
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
     from issuer.observing import Trace
-    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, TokenIds
+    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, StatusBook, TokenIds
 
 LogFields = dict[str, "str | int | float | bool | list[str] | None"]
 """What a step adds to the log line of its call; never a secret."""
@@ -68,8 +67,10 @@ _REQUESTS_BETWEEN_TURNS = 16
 """A batch gives other calls a turn of the event loop after so many requests: at about 0.1 ms each, under 2 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class IssuedToken:
+# Named tuples, since several are made for every token: a frozen dataclass costs three times as much.
+
+
+class IssuedToken(NamedTuple):
     """A decision that granted, and the token it led to.
 
     Attributes:
@@ -89,8 +90,7 @@ class IssuedToken:
     renew_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """The circumstances of a request.
 
     Attributes:
@@ -105,11 +105,10 @@ class Asked:
     peer: str
     now: datetime
     within: float | None = None
-    trace: Trace = field(default=UNTRACED, repr=False, compare=False)
+    trace: Trace = UNTRACED
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One token that is asked for.
 
     Attributes:
@@ -129,8 +128,7 @@ class Wanted:
     also: Callable[[Grant | None, str], Sequence[Entry]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """What came of a request, not yet told to anybody: first its record has to be durable."""
 
     record: DecisionRecord | None
@@ -152,7 +150,7 @@ class Context(NamedTuple):
 
 
 class Issuance:
-    """Issues tokens. Holds the parts; keeps no state of its own between requests.
+    """Issues tokens. Holds the parts; keeps nothing between requests but decisions that would be made again just so.
 
     Args:
         profile: What every token of this issuer says.
@@ -164,6 +162,7 @@ class Issuance:
         revocations: Those that hold.
         approvals: What people approved.
         refusals: How many refusals are recorded.
+        statuses: Where tokens get their entries of status lists.
     """
 
     def __init__(
@@ -178,6 +177,7 @@ class Issuance:
         revocations: RevocationBook,
         approvals: ApprovalBook,
         refusals: RefusalBudget,
+        statuses: StatusBook,
     ) -> None:
         self._profile = profile
         self._policies = policies
@@ -188,6 +188,8 @@ class Issuance:
         self._revocations = revocations
         self._approvals = approvals
         self._refusals = refusals
+        self._statuses = statuses
+        self._decisions = RememberedDecisions()
 
     async def issue_tokens(
         self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
@@ -197,7 +199,7 @@ class Issuance:
         1. Take the policy in force, the revocations that hold, and what was approved for this caller, once.
         2. Fetch the facts that its rules about this request mention; what cannot be had in time is missing.
         3. Decide. A denial skips to 7.
-        4. Build the claims.
+        4. Take an entry of a status list, where policy wants one for the token, and build the claims.
         5. Check the bytes about to be signed with other code than built them: no wider, no longer.
         6. Sign, in memory.
         7. Record the decisions, whatever they were, in one commit: durable, or nobody learns them. If revocations
@@ -254,7 +256,7 @@ class Issuance:
                 await asyncio.sleep(0)
             one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
             if each.also is not None:
-                one = replace(one, also=tuple(each.also(_granted(one.outcome), str(log_fields["decision_id"]))))
+                one = one._replace(also=tuple(each.also(_granted(one.outcome), str(log_fields["decision_id"]))))
             if one.used is not None:
                 approvals = approvals.after_use(one.used)
             prepared.append(one)
@@ -275,7 +277,9 @@ class Issuance:
             origin = None if wanted.origin is None else wanted.origin()  # 1
             if wanted.approvals is not None:
                 context = context._replace(approvals=wanted.approvals())
-            decision = decide(policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict())  # 3
+            decision = self._decisions.decide(  # 3
+                policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict()
+            )
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
         log_fields |= considered(decision)
@@ -293,13 +297,15 @@ class Issuance:
         if isinstance(decision, Denial):
             return _Prepared(record(), _refusal(decision, decision_id))
         asked.trace.at(Step.BUILD_CLAIMS)
-        claims = build_claims(decision, asked.caller, self._profile, self._ids.token_id(), asked.now)  # 4
+        token_id = self._ids.token_id()
         try:
+            status = await self._entry(decision, asked) if decision.status and not wanted.validate_only else None
+            claims = build_claims(decision, asked.caller, self._profile, token_id, asked.now, status=status)  # 4
             token = None if wanted.validate_only else self._mint(claims, decision, request, asked)  # 5, 6
         except Exception as error:  # noqa: BLE001 - as above
             return _Prepared(record(failed=_reason_of(error)), error)
         log_fields |= outcome(claims, decision, token)
-        minted = Minted(claims.token_id, claims.expires_at, token.sha256) if token else None
+        minted = Minted(claims.token_id, claims.expires_at, token.sha256, claims.status) if token else None
         used = decision.approval if token else None
         return _Prepared(record(minted=minted), _issued(claims, decision, decision_id, token), used)
 
@@ -318,6 +324,9 @@ class Issuance:
             return {}
         return await self._facts.known(keys, fact_types=policy.fact_types, now=asked.now, caller=asked.caller)
 
+    async def _entry(self, grant: Grant, asked: Asked) -> int:
+        return await self._statuses.take(int((asked.now + grant.lifetime).timestamp()), asked.now, asked.within)
+
     def _mint(self, claims: Claims, grant: Grant, request: TokenRequest, asked: Asked) -> Token:
         to_sign = signing_input(self._signer.algorithm, self._signer.key_id, claims.payload())
         asked.trace.at(Step.CHECK_CLAIMS)
@@ -329,6 +338,7 @@ class Issuance:
             profile=self._profile,
             token_id=claims.token_id,
             now=asked.now,
+            status=claims.status,
         )
         asked.trace.at(Step.SIGN)
         return compact_token(to_sign, self._signer.sign(to_sign))

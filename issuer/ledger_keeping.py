@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from issuer.core.access_book import AccessBook
 from issuer.core.approval_book import ApprovalBook
@@ -13,7 +13,9 @@ from issuer.core.checkpoint import CheckpointInvalid, ledger_keys, verified_chec
 from issuer.core.claim_books import ClaimBooks
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
+from issuer.core.intent_book import IntentBook
 from issuer.core.refusal_budget import COUNT_EVERY_SECONDS, RefusalBudget
+from issuer.core.status_index import BlocksTaken
 from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.group_commit import GroupCommit
@@ -27,6 +29,7 @@ from issuer.ledger.sqlite_ledger import SqliteLedger
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+    from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
@@ -39,6 +42,22 @@ if TYPE_CHECKING:
 PRUNE_SECONDS: Final = 3600.0
 EVENTS_AT_ONCE: Final = 64
 """Counts in one write, so that they leave room for decisions."""
+
+
+class Sharing(NamedTuple):
+    """What a worker shares with the others of its issuer, and what it leaves to the supervisor.
+
+    Attributes:
+        at: The socket of the process that owns an SQLite ledger.
+        copy_lock: The file whose lock is held while lines of the decision log are written.
+        hangs: Is told that the process does not answer.
+        is_supervisor: It prunes, and signs checkpoints of the chain that all write to.
+    """
+
+    at: Path
+    copy_lock: Path
+    hangs: Callable[[], None]
+    is_supervisor: bool
 
 
 class LedgerKeeping:
@@ -54,6 +73,7 @@ class LedgerKeeping:
         log: Where it reports.
         on_change: Runs when the ledger failed, or works again.
         observer: Is told what the ledger does.
+        sharing: What is shared with other workers; ``None`` where there are none.
     """
 
     def __init__(
@@ -68,8 +88,12 @@ class LedgerKeeping:
         log: FilteringBoundLogger,
         on_change: Callable[[], None],
         observer: Observer,
+        sharing: Sharing | None = None,
     ) -> None:
         self._section = section
+        prunes = sharing is None or sharing.is_supervisor
+        self._keep = section.keep if prunes else None
+        self._signs = prunes or section.file is None  # in PostgreSQL each writer has a chain of its own
         self._signer = signer
         self._clock = clock
         self._log = log
@@ -77,15 +101,24 @@ class LedgerKeeping:
         self._work: list[asyncio.Task[None]] = []
         self.copy: JsonLines | None = None
         if copy.path is not None:
-            self.copy = JsonLines(copy.path, required=copy.required, clock=clock, log=log, on_change=on_change)
+            self.copy = JsonLines(
+                copy.path,
+                required=copy.required,
+                clock=clock,
+                log=log,
+                on_change=on_change,
+                lock=sharing.copy_lock if sharing else None,
+            )
         self.revocations = LedgerRevocations(signer.key_id)
         self.refusals = RefusalBudget(section.recorded_refusals)
         self.approvals = ApprovalBook()
         self.accesses = AccessBook()
+        self.intents = IntentBook()
+        self.status_blocks = BlocksTaken()
         self.ledger = GroupCommit(
-            ledger_engine(section),
+            ledger_engine(section) if sharing is None else _shared_engine(section, sharing),
             revocations=self.revocations,
-            claims=ClaimBooks(self.approvals, self.accesses),
+            claims=ClaimBooks(self.approvals, self.accesses, self.intents, self.status_blocks),
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",
@@ -113,12 +146,16 @@ class LedgerKeeping:
             await self.ledger.open(last.store, last.head)
         else:
             await self.ledger.open()
+        if self._signs:
+            await self._sign()
+        self._work.append(asyncio.create_task(self._count_refusals()))
+        if self._keep is not None:
+            self._work.append(asyncio.create_task(self._prune_hourly(self._keep)))
+
+    async def _sign(self) -> None:
         await self._checkpoints.make()
         every = self._section.checkpoint_every.total_seconds()
         self._work.append(asyncio.create_task(self._checkpoints.run(every, self._stop)))
-        self._work.append(asyncio.create_task(self._count_refusals()))
-        if self._section.keep is not None:
-            self._work.append(asyncio.create_task(self._prune_hourly(self._section.keep)))
 
     async def close(self) -> None:
         """Write what is counted, sign a last checkpoint, write what is queued, and leave."""
@@ -127,7 +164,8 @@ class LedgerKeeping:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
         await self._write_counts()
-        await self._checkpoints.make()
+        if self._signs:
+            await self._checkpoints.make()
         await self.ledger.close()
         if self.copy is not None:
             await self.copy.close()
@@ -187,6 +225,13 @@ def ledger_engine(section: LedgerSection) -> Engine:
         return PostgresLedger(section.postgresql or "")
     section.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return SqliteLedger(section.file)
+
+
+def _shared_engine(section: LedgerSection, sharing: Sharing) -> Engine:
+    if section.file is None:
+        return ledger_engine(section)
+    section.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return SqliteLedger(section.file, at=sharing.at, hangs=sharing.hangs)
 
 
 def ledger_reader(section: LedgerSection) -> LedgerReader:

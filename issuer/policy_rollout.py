@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from issuer.core.errors import AdminRefused, IssuerError, Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
@@ -47,6 +47,38 @@ def _giving_way() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+class Followers(Protocol):
+    """Others that decide by the same policy: the workers of this issuer."""
+
+    async def prepare(self, generation: Generation) -> None:
+        """Let them load a policy, so that it can be put in force everywhere at the same moment."""
+        ...
+
+    async def adopt(self, generation: Generation, *, pinned: bool) -> None:
+        """Return when each of them decides by this policy. One that does not follow is ended."""
+        ...
+
+    def refused(self, fault: str, now: datetime) -> None:
+        """Tell them why a policy was not put in force, for their status."""
+        ...
+
+
+class Nobody:
+    """No followers."""
+
+    async def prepare(self, generation: Generation) -> None:
+        """Do nothing."""
+
+    async def adopt(self, generation: Generation, *, pinned: bool) -> None:
+        """Do nothing."""
+
+    def refused(self, fault: str, now: datetime) -> None:
+        """Do nothing."""
+
+
+NOBODY: Final = Nobody()
+
+
 class PolicyRollout:
     """A :class:`~issuer.ports.PolicyAdmin`.
 
@@ -57,6 +89,7 @@ class PolicyRollout:
         on_change: Runs after another policy was put in force.
         log: Is told of every change and every refusal.
         observer: The same, for metrics.
+        followers: Who decides by the same policy.
     """
 
     def __init__(
@@ -68,6 +101,7 @@ class PolicyRollout:
         on_change: Callable[[], Awaitable[None]],
         log: FilteringBoundLogger,
         observer: PolicyObserver = UNOBSERVED,
+        followers: Followers = NOBODY,
     ) -> None:
         self._book = book
         self._clock = clock
@@ -76,6 +110,7 @@ class PolicyRollout:
         self._on_change = on_change
         self._log = log
         self._observer = observer
+        self._followers = followers
 
     def status(self) -> PolicyStatus:
         """Return which policy is in force, and which are kept."""
@@ -113,6 +148,7 @@ class PolicyRollout:
                 # In a thread: loading a large policy takes seconds, and the one in force goes on deciding.
                 with _giving_way():
                     generation = await asyncio.to_thread(self._book.load, now)
+                await self._followers.prepare(generation)
                 await self._tell(generation, actor=actor, how="reload")
             except PolicyInvalid as error:
                 self._refused(str(error), now)
@@ -121,6 +157,7 @@ class PolicyRollout:
                 self._refused(error.message, now)
                 raise
             self._book.put_in_force(generation)
+            await self._followers.adopt(generation, pinned=False)
         self._observer.policy_changed()
         self._log.info("policy_reloaded", digest=generation.policy.digest)
         await self._on_change()
@@ -140,6 +177,7 @@ class PolicyRollout:
                 raise AdminRefused(Reason.POLICY_UNKNOWN, "no policy with this digest is kept") from None
             await self._tell(generation, actor=actor, how="rollback")
             self._book.roll_back(digest)
+            await self._followers.adopt(generation, pinned=True)
         self._observer.policy_changed()
         self._log.warning("policy_rolled_back", digest=digest)
         await self._on_change()
@@ -153,5 +191,6 @@ class PolicyRollout:
 
     def _refused(self, fault: str, now: datetime) -> None:
         self._book.refuse(fault, now)
+        self._followers.refused(fault, now)
         self._observer.policy_refused()
         self._log.error("policy_reload_refused", error=fault, digest=self._book.current().digest)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
+    from issuer.core.assertion import Assertion
     from issuer.core.caller import Caller
     from issuer.core.facts import Fact, FactKey, FactType
     from issuer.core.generations import Generation, PolicyStatus
@@ -87,11 +88,12 @@ class PolicyAdmin(Protocol):
 class FactSink(Protocol):
     """Where told facts go."""
 
-    def put(self, facts: Sequence[Fact], now: datetime) -> None:
-        """Take facts, all or nothing.
+    async def put(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Take facts, all or nothing. They count in every worker when this returns.
 
         Raises:
             AdminRefused: TOO_MANY_FACTS.
+            TemporarilyUnavailable: It is not known where they count.
         """
         ...
 
@@ -114,6 +116,19 @@ class FactBook(Protocol):
         """Return those facts of ``keys`` that count at ``now``.
 
         Never raises and never waits longer than its configured deadline: what is late or unreadable is missing.
+        """
+        ...
+
+
+class AssertionVerifier(Protocol):
+    """What verifies the tokens of configured OIDC issuers."""
+
+    async def verify(self, text: str, now: datetime) -> Assertion:
+        """Return what an ID token says. Its ``nonce``, and how old its ``auth_time`` is, are for the caller to look at.
+
+        Raises:
+            AssertionRefused: It does not count.
+            TemporarilyUnavailable: OIDC_ISSUER_UNAVAILABLE: that cannot be said now.
         """
         ...
 
@@ -187,6 +202,13 @@ class RevocationBook(Protocol):
         """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
         ...
 
+    def made_since(self, issued: Issued, time: int) -> Revocation | None:
+        """Return a revocation by attributes that hits what is issued and was made at a moment or after it.
+
+        Lifted or not: for what was begun before and is not finished. ``None`` for none.
+        """
+        ...
+
     def tokens_after(self, version: int) -> Sequence[RevokedToken]:
         """Return the single tokens that were revoked after a version and may not have expired, in that order."""
         ...
@@ -214,6 +236,14 @@ class TokenBook(Protocol):
 
     async def issued(self, token_id: str) -> RecordedToken | None:
         """Return what is recorded of a token; ``None`` when it is not in the ledger."""
+        ...
+
+    async def resting(self, now: int, limit: int) -> Sequence[RecordedToken]:
+        """Return tokens that were made from others and have not expired at a time in Unix seconds, in no order."""
+        ...
+
+    async def revoked_after(self, version: int) -> frozenset[str]:
+        """Return the single tokens that were revoked after a version, by the ledger itself rather than from memory."""
         ...
 
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
@@ -316,6 +346,23 @@ class ReportBook(Protocol):
 
     async def exception_uses(self, since: int, until: int) -> Sequence[ExceptionUse]:
         """Return how exceptions were used."""
+        ...
+
+
+class StatusBook(Protocol):
+    """Entries of status lists, each for one token."""
+
+    async def take(self, expires_at: int, now: datetime, within: float | None = None) -> int:
+        """Return an entry that no other token has: a :attr:`~issuer.core.status_index.StatusIndex.number`.
+
+        Args:
+            expires_at: The token's ``exp``.
+            now: The time.
+            within: Seconds that the caller has left; ``None`` when it did not say.
+
+        Raises:
+            TemporarilyUnavailable: STATUS_UNAVAILABLE: there is none in time.
+        """
         ...
 
 

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+from random import SystemRandom
 from typing import TYPE_CHECKING, NamedTuple
 
 from issuer.access_watch import AccessWatch
 from issuer.accessing import Accessing
 from issuer.approving import Approving
 from issuer.core.claims import TokenProfile
+from issuer.core.exchange import ExchangeRules
 from issuer.core.own_token import OwnTokens
+from issuer.evidencing import Evidencing
+from issuer.exchanging import Exchanging
 from issuer.introspection import Introspection
 from issuer.issuance import Issuance
 from issuer.kept_policies import KeptPolicies
 from issuer.ledger.decision_book import LedgerDecisionBook
 from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import LedgerKeeping, ledger_reader
+from issuer.redeeming import Redeeming
+from issuer.registering import IntentLimits, Registering
 from issuer.revocation_feed import RevocationFeed
 from issuer.revoking import Revoking
 from issuer.rpc.access_methods import AccessMethods
 from issuer.rpc.approval_methods import ApprovalMethods
 from issuer.rpc.decision_methods import DecisionMethods
+from issuer.rpc.intent_methods import IntentMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
+from issuer.settings_of_parts import evidence_rules
+from issuer.status_entries import StatusEntries
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
-    from issuer.ports import Clock, FactBook, PolicyBook, Signer, TokenIds
+    from issuer.core.foreign_keys import ForeignKey
+    from issuer.core.spiffe_id import TrustDomain
+    from issuer.ports import AssertionVerifier, Clock, FactBook, PolicyBook, Signer, TokenIds
     from issuer.rpc.roles import Roles
 
 
@@ -46,6 +58,8 @@ class Parts(NamedTuple):
         facts: What feeders told.
         signer: The key.
         keeping: The ledger.
+        jwt_authorities: Returns the keys of a trust domain's JWT-SVIDs; ``None`` where it is not heard.
+        assertions: What verifies the tokens of configured OIDC issuers.
         roles: Who may administer.
         development: It serves the embedded development authority.
     """
@@ -57,6 +71,8 @@ class Parts(NamedTuple):
     facts: FactBook
     signer: Signer
     keeping: LedgerKeeping
+    jwt_authorities: Callable[[TrustDomain], Mapping[str, ForeignKey] | None]
+    assertions: AssertionVerifier
     roles: Roles
     development: bool
 
@@ -69,19 +85,29 @@ def services(parts: Parts) -> Services:
     revoking = Revoking(ledger=keeping.ledger, revocations=keeping.revocations, tokens=tokens, ids=parts.ids)
     approving, issuance = _approving(parts), _issuance(parts)
     accessing = _accessing(parts, issuance)
+    introspection = Introspection(
+        own=OwnTokens(parts.signer.public_keys().jwks.decode(), parts.config.issuer.url),
+        policies=parts.policies,
+        revocations=keeping.revocations,
+        tokens=tokens,
+        is_current=lambda: keeping.ledger.fault is None,
+    )
     methods = IssuerMethods(
         issuance=issuance,
+        exchanging=Exchanging(
+            rules=ExchangeRules(parts.config.issuer.url, parts.config.exchange.max_depth),
+            introspection=introspection,
+            issuance=issuance,
+            revocations=keeping.revocations,
+            tokens=tokens,
+            authorities=parts.jwt_authorities,
+            assertions=parts.assertions,
+        ),
         approving=approving,
         accessing=accessing,
         signer=parts.signer,
         key_set_max_age=parts.config.http.key_set_max_age,
-        introspection=Introspection(
-            own=OwnTokens(parts.signer.public_keys().jwks.decode(), parts.config.issuer.url),
-            policies=parts.policies,
-            revocations=keeping.revocations,
-            tokens=tokens,
-            is_current=lambda: keeping.ledger.fault is None,
-        ),
+        introspection=introspection,
         revoking=revoking,
         feed=RevocationFeed(
             revocations=keeping.revocations,
@@ -89,6 +115,8 @@ def services(parts: Parts) -> Services:
             tokens=tokens,
             clock=parts.clock,
             is_current=lambda: keeping.ledger.fault is None,
+            issuer=parts.config.issuer.url,
+            ledger=lambda: keeping.ledger.store or "",
         ),
     )
     return Services(
@@ -98,6 +126,7 @@ def services(parts: Parts) -> Services:
         revocations=RevocationMethods(revoking),
         approvals=ApprovalMethods(approving=approving, tokens=tokens, roles=parts.roles),
         accesses=AccessMethods(accessing=accessing, approving=approving, tokens=tokens, roles=parts.roles),
+        intents=_intents(parts, issuance),
     )
 
 
@@ -112,6 +141,12 @@ def _issuance(parts: Parts) -> Issuance:
         revocations=parts.keeping.revocations,
         approvals=parts.keeping.approvals,
         refusals=parts.keeping.refusals,
+        statuses=StatusEntries(
+            ledger=parts.keeping.ledger,
+            blocks=parts.keeping.status_blocks,
+            clock=parts.clock,
+            order=SystemRandom(),
+        ),
     )
 
 
@@ -124,6 +159,7 @@ def _approving(parts: Parts) -> Approving:
         revocations=parts.keeping.revocations,
         approvals=parts.keeping.approvals,
         clock=parts.clock,
+        evidencing=Evidencing(parts.assertions, evidence_rules(parts.config.approvals)),
         development=parts.development,
     )
 
@@ -158,3 +194,24 @@ def access_watch(parts: Parts, changed: asyncio.Event, log: FilteringBoundLogger
         changed=changed,
         log=log,
     )
+
+
+def _intents(parts: Parts, issuance: Issuance) -> IntentMethods:
+    keeping, section = parts.keeping, parts.config.intents
+    registering = Registering(
+        issuance=issuance,
+        ids=parts.ids,
+        ledger=keeping.ledger,
+        revocations=keeping.revocations,
+        intents=keeping.intents,
+        limits=IntentLimits(section.max_window, section.max_open),
+    )
+    redeeming = Redeeming(
+        issuance=issuance,
+        policies=parts.policies,
+        facts=parts.facts,
+        ids=parts.ids,
+        revocations=keeping.revocations,
+        intents=keeping.intents,
+    )
+    return IntentMethods(registering=registering, redeeming=redeeming, roles=parts.roles)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.core.admission import Limits
+from issuer.core.approval_evidence import Anchor, EvidenceRules
 from issuer.core.spiffe_id import SpiffeId
+from issuer.oidc.settings import OidcIssuerSettings
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.rpc.roles import Roles
 from issuer.rpc.settings import RpcSettings
+from issuer.status_publishing import Publishing
 
 if TYPE_CHECKING:
-    from issuer.config_sections import AdminSection, HttpSection, ServerSection
+    from issuer.config_sections import AdminSection, ApprovalsSection, Config, HttpSection, OidcSection, ServerSection
 
 
 def roles_of(admin: AdminSection) -> Roles:
@@ -23,7 +26,24 @@ def roles_of(admin: AdminSection) -> Roles:
     )
 
 
-def rpc_settings(server: ServerSection) -> RpcSettings:
+def oidc_settings(oidc: OidcSection) -> list[OidcIssuerSettings]:
+    """Return the OIDC issuers whose tokens count."""
+    return [
+        OidcIssuerSettings(**{**dict(section), "algorithms": frozenset(section.algorithms)}) for section in oidc.issuers
+    ]
+
+
+def evidence_rules(approvals: ApprovalsSection) -> EvidenceRules:
+    """Return what proves that a person approves."""
+    anchors = []
+    for each in approvals.evidence:
+        prefix, _, claim = (each.spiffe_id or "").rpartition("/")
+        anchors.append(Anchor(each.issuer, each.people, prefix, claim.strip("{}")))
+    age = int(approvals.evidence_max_age.total_seconds())
+    return EvidenceRules(tuple(anchors), age, frozenset(approvals.gateways))
+
+
+def rpc_settings(server: ServerSection, *, shares_port: bool = False) -> RpcSettings:
     """Return the limits of the gRPC server."""
     return RpcSettings(
         listen=server.listen,
@@ -38,6 +58,7 @@ def rpc_settings(server: ServerSection) -> RpcSettings:
         keepalive_time=server.keepalive_time,
         keepalive_timeout=server.keepalive_timeout,
         min_ping_interval=server.min_ping_interval,
+        shares_port=shares_port,
     )
 
 
@@ -55,3 +76,9 @@ def http_settings(http: HttpSection) -> PublicHttpSettings:
         behind_tls_proxy=http.behind_tls_proxy,
         key_set_max_age=http.key_set_max_age,
     )
+
+
+def publishing_of(config: Config) -> Publishing:
+    """Return how status lists are published. Whole seconds: a list tells no parts of one."""
+    ttl, valid_for = config.status.ttl.total_seconds(), config.status.valid_for.total_seconds()
+    return Publishing(config.issuer.url, max(int(ttl), 1), int(valid_for))

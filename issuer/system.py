@@ -6,8 +6,6 @@ import os
 import secrets
 from datetime import UTC, datetime
 
-_74_BITS = (1 << 74) - 1
-
 
 class SystemClock:
     """The wall clock of this machine."""
@@ -27,7 +25,8 @@ class RandomIds:
     def decision_id(self, now: datetime) -> str:
         """Return a UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then 74 random bits."""
         milliseconds = int(now.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
-        random = int.from_bytes(os.urandom(10)) & _74_BITS
-        value = (milliseconds << 80) | (0x7 << 76) | ((random >> 62) << 64) | (0b10 << 62) | (random & (1 << 62) - 1)
-        text = f"{value:032x}"
+        value = bytearray(os.urandom(10))
+        value[0] = 0x70 | value[0] & 0x0F  # the version, in place of 4 bits
+        value[2] = 0x80 | value[2] & 0x3F  # the variant, in place of 2
+        text = milliseconds.to_bytes(6).hex() + value.hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import MetricsSection, TracingSection
+    from issuer.core.intent_book import IntentBook
     from issuer.facts.authzen import AuthzenSource
     from issuer.facts.store import FactStore
     from issuer.ledger.group_commit import GroupCommit
@@ -175,6 +176,12 @@ class TelemetryKeeping:
             "issuer_ledger_copy_missed_entries",
             "Entries that are in the ledger and not in its copy.",
             lambda: copy.missed if copy else 0,
+        )
+
+    def watch_intents(self, intents: IntentBook) -> None:
+        """Show how many intents can be redeemed, now or later."""
+        self.metrics.gauges.one(
+            "issuer_intents_open", "Intents that are neither used up nor over.", lambda: intents.open_count
         )
 
     def _watch_key(self, file: Path) -> None:

@@ -243,7 +243,9 @@ def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
 def _toml_value(value: object) -> str:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{json.dumps(key)} = {_toml_value(inner)}' for key, inner in value.items())}}}"
-    return json.dumps(value)  # strings, numbers, booleans and lists of them are spelled the same
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    return json.dumps(value)  # strings, numbers and booleans are spelled the same
 
 
 def _parsed(line: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     NOT_AUTHENTICATED = 4
     UNAVAILABLE = 5
     NOT_WRITTEN = 6
+    APPROVAL_REQUIRED = 7
     CANNOT_RUN = 126  # as shells have it (POSIX XCU 2.8.2)
     NOT_FOUND = 127
 
@@ -29,6 +30,7 @@ class ExitCode(IntEnum):
 EXIT_CODES: dict[type[errors.IssuerRequestError], ExitCode] = {
     errors.InvalidTokenRequest: ExitCode.USAGE,
     errors.AccessDenied: ExitCode.DENIED,
+    errors.ApprovalRequired: ExitCode.APPROVAL_REQUIRED,
     errors.NotAuthenticated: ExitCode.NOT_AUTHENTICATED,
     errors.IssuerNotTrusted: ExitCode.NOT_AUTHENTICATED,
     errors.IssuerUnavailable: ExitCode.UNAVAILABLE,
@@ -75,6 +77,7 @@ def _failure_of_request(error: errors.IssuerRequestError) -> CommandFailed:
     details = [
         *((violation.field, violation.description) for violation in error.violations),
         ("reason", error.reason),
+        ("approval", getattr(error, "approval_request", None)),
         ("decision", error.decision_id),
         ("request", error.request_id),
         ("remedy", error.remedy),

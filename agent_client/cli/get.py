@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent_client.cli.approval import token_with_approval
 from agent_client.cli.messages import MessageForm, tell, tell_as
 from agent_client.cli.option_groups import with_option_groups
-from agent_client.cli.options import ConnectionOptions, TokenOptions  # noqa: TC001 - typer reads the annotations
+from agent_client.cli.options import (  # noqa: TC001 - typer reads the annotations
+    ApprovalOptions,
+    ConnectionOptions,
+    SubjectOptions,
+    TokenOptions,
+)
 from agent_client.cli.printing import print_result
 from agent_client.cli.token_forms import (
     DEFAULT_VARIABLE,
@@ -42,6 +48,8 @@ class TokenOutput(StrEnum):
 def get(
     *,
     token: TokenOptions,
+    subject: SubjectOptions,
+    approval: ApprovalOptions,
     connection: ConnectionOptions,
     output: Annotated[
         TokenOutput,
@@ -66,6 +74,23 @@ def get(
         spiffe-token get --audience https://api.example --scope read --output header | curl -H @- https://api.example/
         eval "$(spiffe-token get --audience https://api.example --scope read --output env --env-name API_TOKEN)"
 
+    [bold]On behalf of another[/bold]
+
+    With --subject-token-file, the token is one on behalf of whoever the token in
+    the file is about, as far as policy allows (token exchange, RFC 8693). The
+    file `-` is standard input.
+
+        spiffe-token get --audience https://api.example --scope read --subject-token-file caller-token
+
+    [bold]Approval[/bold]
+
+        spiffe-token get --audience https://api.example --scope refund --request-approval --reason INC-7 --wait 15m
+
+    Where people have to approve the token, it asks them, tells the name of the
+    request to give to them, and waits. Nobody answered in time: exit code 7, and
+    the request stays open; ask for the same token again when it is approved.
+    Denied: exit code 3.
+
     [bold]kubectl[/bold]
 
     With --output kubernetes it is the command of a kubeconfig's exec plugin;
@@ -79,9 +104,16 @@ def get(
     """
     if output is TokenOutput.JSON:
         tell_as(MessageForm.JSON)
-    asked, (variable, version) = token.arguments(), _checked(env_name, output)
-    with connection.client() as client, told_when_slow("waiting for the Workload API and the issuer"):
-        issued = client.issue_token(**asked)
+    asked, behalf, (variable, version) = token.arguments(), subject.token(), _checked(env_name, output)
+    approved, seconds = asked | approval.arguments(), approval.seconds
+    if behalf is not None and approved["request_approval"]:
+        raise typer.BadParameter("is not for tokens on behalf of others", param_hint="--request-approval")
+    with connection.client() as client:
+        if behalf is None:
+            issued = token_with_approval(client, approved, seconds)
+        else:
+            with told_when_slow("waiting for the Workload API and the issuer"):
+                issued = client.exchange_token(behalf, **asked)
     if issued.refused_scopes:
         tell("warning", f"not granted: {' '.join(issued.refused_scopes)}", [("decision", issued.decision_id)])
     print_result(_printed(issued, output, variable, version))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import sys
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +15,7 @@ from agent_client.cli.failure import CommandFailed, ExitCode
 from agent_client.cli.inspection import Inspection, Signature, document, lines
 from agent_client.cli.messages import MessageForm, tell, tell_as
 from agent_client.cli.printing import print_json, print_lines
-from agent_client.cli.token_reading import MAX_TEXT_BYTES, DecodedToken, decode, token_in
+from agent_client.cli.token_reading import DecodedToken, decode, read_text, token_in
 from agent_client.cli.verdict import LEEWAY_SECONDS, Expected, reasons
 from agent_client.clock import utc_now
 
@@ -103,22 +102,7 @@ def _read(token: str, file: Path | None) -> str:
     if token != _STANDARD_INPUT:
         tell("warning", "every user of this host can read a command line: give tokens on standard input or by --file")
         return token
-    try:
-        if file is not None:
-            with file.open("rb") as opened:
-                read = opened.read(MAX_TEXT_BYTES + 1)
-        else:
-            if sys.stdin.isatty():
-                tell("note", "paste the token, then press Enter and Ctrl-D")
-            read = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        raise CommandFailed(ExitCode.USAGE, f"{file or 'standard input'} cannot be read: {error.strerror}") from error
-    if len(read) > MAX_TEXT_BYTES:
-        raise CommandFailed(ExitCode.USAGE, f"that is no token: it is larger than {MAX_TEXT_BYTES} bytes")
-    text = read.decode("utf-8", "replace").strip()
-    if not text:
-        raise CommandFailed(ExitCode.USAGE, f"there is no token: {file or 'standard input'} is empty")
-    return text
+    return read_text(file)
 
 
 def _thumbprint_of(file: Path) -> str:

@@ -48,6 +48,7 @@ HELP = """Get tokens from spiffe-issuer, as the workload that SPIRE knows this p
     4  not authenticated: this workload to the issuer, or the issuer to it
     5  the issuer or the Workload API is unavailable, or has no such identity
     6  a file, a socket or standard output cannot be written
+    7  people have to approve it first, and have not answered yet
     126  exec: the program cannot be run
     127  exec: there is no such program
 

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta  # noqa: TC003 - read at run time
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent_client.cli.messages import MessageForm
+from agent_client.cli.token_reading import read_text, token_in
 from agent_client.durations import parse_duration
 from agent_client.endpoint import ISSUER_DNS_NAME
 from agent_client.settings import SPIFFE_ENDPOINT_SOCKET, SPIFFE_ISSUER_ADDRESS
 
 if TYPE_CHECKING:
-    from agent_client import Intent, SyncIssuerClient
+    from agent_client import Intent, SubjectToken, SyncIssuerClient
 
 _TOKEN = "The token"  # noqa: S105 - the title of a panel
 _INTENT = "What it is for, where policy asks"
+_SUBJECT = "On behalf of another"
+_APPROVAL = "Where people have to approve it"
 _CONNECTION = "Where from"
+
+
+class SubjectKind(StrEnum):
+    """What a subject token is."""
+
+    ACCESS_TOKEN = "access-token"  # noqa: S105 - a word
+    JWT_SVID = "jwt-svid"
+    ID_TOKEN = "id-token"  # noqa: S105
+
 
 Audience = Annotated[
     str, typer.Option(help="The one API that the token is for, exactly as policy names it.", rich_help_panel=_TOKEN)
@@ -50,6 +64,38 @@ Resource = Annotated[str | None, typer.Option(help="To what.", rich_help_panel=_
 Workflow = Annotated[str | None, typer.Option(help="The automation that it is a part of.", rich_help_panel=_INTENT)]
 Ticket = Annotated[str | None, typer.Option(help="The change ticket.", rich_help_panel=_INTENT)]
 Transaction = Annotated[str | None, typer.Option(help="The transaction id.", rich_help_panel=_INTENT)]
+SubjectTokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file with the token of whom this workload acts for; - is standard input.",
+        rich_help_panel=_SUBJECT,
+    ),
+]
+SubjectTokenKind = Annotated[
+    SubjectKind, typer.Option("--subject-token-type", help="What that token is.", rich_help_panel=_SUBJECT)
+]
+RequestApproval = Annotated[
+    bool,
+    typer.Option(
+        "--request-approval", help="Ask people, where they have to approve this token.", rich_help_panel=_APPROVAL
+    ),
+]
+ApprovalReason = Annotated[
+    str | None,
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why it is needed now, for those who decide.", rich_help_panel=_APPROVAL
+    ),
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="DURATION",
+        help="How long to wait for their answer, as in 15m. Without it, nothing is waited for.",
+        rich_help_panel=_APPROVAL,
+    ),
+]
 Issuer = Annotated[
     str | None,
     typer.Option(
@@ -145,6 +191,57 @@ class TokenOptions:
             "ticket": self.ticket,
             "transaction": self.transaction,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectOptions:
+    """On whose behalf a token is, as a command line says it."""
+
+    subject_token_file: SubjectTokenFile = None
+    subject_token_type: SubjectTokenKind = SubjectKind.ACCESS_TOKEN
+
+    def token(self) -> SubjectToken | None:
+        """Return the subject token; ``None`` where the workload acts for itself.
+
+        Raises:
+            CommandFailed: The file cannot be read, or has no token.
+        """
+        file = self.subject_token_file
+        if file is None:
+            return None
+        from agent_client import SubjectToken, SubjectTokenType  # noqa: PLC0415 - as above
+
+        text = token_in(read_text(None if file == Path("-") else file))
+        return SubjectToken(text, SubjectTokenType[self.subject_token_type.name])
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalOptions:
+    """What to do where people have to approve a token."""
+
+    request_approval: RequestApproval = False
+    reason: ApprovalReason = None
+    wait: Wait = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``issue_token``.
+
+        Raises:
+            typer.BadParameter: Something belongs to ``--request-approval``, which is not there.
+        """
+        for option, value in (("--reason", self.reason), ("--wait", self.wait)):
+            if value is not None and not self.request_approval:
+                raise typer.BadParameter("goes with --request-approval", param_hint=option)
+        return {"request_approval": self.request_approval, "approval_reason": self.reason or ""}
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait; nothing for not at all.
+
+        Raises:
+            typer.BadParameter: It is no duration.
+        """
+        return 0.0 if self.wait is None else duration("--wait", self.wait).total_seconds()
 
 
 @dataclass(frozen=True, slots=True)

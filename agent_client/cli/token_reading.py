@@ -6,8 +6,12 @@ import base64
 import json
 import re
 import stat
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from agent_client.cli.failure import CommandFailed, ExitCode
+from agent_client.cli.messages import tell
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,6 +38,30 @@ class DecodedToken:
     text: str = field(repr=False)
     header: dict[str, Any]
     claims: dict[str, Any]
+
+
+def read_text(file: Path | None) -> str:
+    """Return the text of a file, or of standard input where there is none, less the space around it.
+
+    Raises:
+        CommandFailed: It cannot be read, is empty, or is larger than any token.
+    """
+    try:
+        if file is not None:
+            with file.open("rb") as opened:
+                read = opened.read(MAX_TEXT_BYTES + 1)
+        else:
+            if sys.stdin.isatty():
+                tell("note", "paste the token, then press Enter and Ctrl-D")
+            read = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise CommandFailed(ExitCode.USAGE, f"{file or 'standard input'} cannot be read: {error.strerror}") from error
+    if len(read) > MAX_TEXT_BYTES:
+        raise CommandFailed(ExitCode.USAGE, f"that is no token: it is larger than {MAX_TEXT_BYTES} bytes")
+    text = read.decode("utf-8", "replace").strip()
+    if not text:
+        raise CommandFailed(ExitCode.USAGE, f"there is no token: {file or 'standard input'} is empty")
+    return text
 
 
 def token_in(text: str) -> str:

@@ -179,6 +179,10 @@ class Tokens:
         self._cache.caller_changed(self._caller(), elapsed())
         self._see_to_renewals()
 
+    def people_approved(self) -> None:
+        """Tell that people approved something: who was refused for want of that may ask at once."""
+        self._cache.people_approved()
+
     def access_ended(self, access: str) -> None:
         """Hand out no token of a window of access any more."""
         self._cache.access_ended(access)

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from agent_client.errors import (
     AccessEnded,
+    ApprovalRequired,
     IssuerNotTrusted,
     IssuerRequestError,
     IssuerUnavailable,
@@ -115,6 +116,7 @@ class TokenCache(Generic[Flight]):
             return False
         entry.good, entry.owner = arrival.issued, arrival.caller
         entry.good_until = entry.fresh_until = good_until
+        entry.approved = arrival.issued.approval_request is not None
         if entry.renewable:
             self._renew(entry, renew_at)
         return True
@@ -128,6 +130,7 @@ class TokenCache(Generic[Flight]):
         """
         entry.flight, entry.failure = None, remembered(error)
         entry.failures += 1
+        entry.approved |= isinstance(error, ApprovalRequired)
         if isinstance(error, AccessEnded) and entry.request.access is not None:
             self._end(entry)
         left = entry.seconds_left(now)
@@ -186,6 +189,12 @@ class TokenCache(Generic[Flight]):
             if (lost or pardoned) and entry.renewable and entry.wanted and entry.flight is None:
                 self._renew(entry, now)
 
+    def people_approved(self) -> None:
+        """Note that people approved something: what was refused for want of that may be asked for at once."""
+        for entry in list(self._entries.values()):
+            if isinstance(entry.failure, ApprovalRequired):
+                entry.pardon()
+
     def due(self, now: float) -> Entry[Flight] | None:
         """Return an entry to ask for in the background now, or ``None``. What nobody used since is left to lapse."""
         while self._plan and self._plan[0][0] <= now:
@@ -213,6 +222,7 @@ class TokenCache(Generic[Flight]):
             entry.drop()
             entry.pardon()
             entry.flight, entry.due_at, entry.used, entry.dropped_at = None, None, False, LONG_AGO
+            entry.approved = False
 
     def _end(self, entry: Entry[Flight]) -> None:
         entry.drop()

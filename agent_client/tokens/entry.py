@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from weakref import WeakSet
 
+from agent_client.errors import SubjectTokenNotTaken
+
 if TYPE_CHECKING:
     from agent_client.answers import IssuedToken
     from agent_client.requests import TokenRequest
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 Flight = TypeVar("Flight")
 LONG_AGO = float("-inf")
+ROUNDING_SECONDS = 2
+"""By so much a token may end before the subject token that ends it: the issuer rounds down, twice."""
 
 
 class Arrival(NamedTuple):
@@ -43,6 +47,7 @@ class Entry(Generic[Flight]):
         refused_until: Until when ``failure`` is the answer, without asking the issuer.
         flight: The call under way; the kind of client knows what it is.
         outdated: Whether the workload became another since that call began.
+        approved: Whether people have to approve it, by what the issuer said last.
         over: Whether the window of access that it is under has ended: nothing of it is kept or renewed any more.
     """
 
@@ -60,12 +65,28 @@ class Entry(Generic[Flight]):
     refused_until: float = LONG_AGO
     flight: Flight | None = field(default=None, repr=False)
     outdated: bool = False
+    approved: bool = False
     over: bool = False
 
     @property
     def renewable(self) -> bool:
-        """Whether the background may ask for it: never what one intent paid for, which is for one operation."""
-        return self.request.intent is None and not self.over
+        """Whether the background may ask for it.
+
+        Never what one intent paid for, which is for one operation, and never what people approve: who asks uses their
+        approval up. Nor what is on behalf of another once nothing longer can be had: the token ends with the subject
+        token, or the issuer takes that no more. Nor what is under a window of access that has ended.
+        """
+        paid_for = self.request.intent is not None or self.approved
+        return not (paid_for or self.over or self._ends_with_subject)
+
+    @property
+    def _ends_with_subject(self) -> bool:
+        subject = self.request.on_behalf_of
+        if subject is None:
+            return False
+        if self.good is None or subject.ends_at is None:
+            return isinstance(self.failure, SubjectTokenNotTaken)
+        return self.good.expires_at.timestamp() >= subject.ends_at - ROUNDING_SECONDS
 
     @property
     def wanted(self) -> bool:

@@ -194,6 +194,11 @@ class SyncTokens:
             self._news.notify_all()
             self._plans.notify_all()
 
+    def people_approved(self) -> None:
+        """Tell that people approved something: who was refused for want of that may ask at once."""
+        with self._lock:
+            self._cache.people_approved()
+
     def forget(self) -> None:
         """Begin anew, in the child of a fork: its threads are gone, and its identity may be another."""
         self._reset_threads()

@@ -20,18 +20,26 @@ from agent_client.verification.errors import (
     InsufficientScope,
     KeysUnavailable,
     RejectionReason,
+    RevocationsUnavailable,
     TokenRejected,
     VerificationError,
+    VerificationUnavailable,
 )
 from agent_client.verification.key_sources import FetchedKeys, IssuerKeys, KeySource
 from agent_client.verification.metadata_keys import MetadataKeys
 from agent_client.verification.request_errors import AuthorizationMalformed, MethodNotListed, StepUpNeeded, TokenMissing
 from agent_client.verification.resource_metadata import ResourceMetadata
-from agent_client.verification.verified_token import VerifiedToken
+from agent_client.verification.revocations import RevocationStream
+from agent_client.verification.revocations_aio import AsyncRevocationStream
+from agent_client.verification.revocations_state import RevocationCheck
+from agent_client.verification.status_lists import StatusLists
+from agent_client.verification.verified_token import Actor, VerifiedToken
 from agent_client.verification.verifier import TokenVerifier
 
 __all__ = [
+    "Actor",
     "ApplicationRejected",
+    "AsyncRevocationStream",
     "AuthorizationMalformed",
     "FetchedKeys",
     "InsufficientScope",
@@ -43,11 +51,16 @@ __all__ = [
     "NoCurrentToken",
     "RejectionReason",
     "ResourceMetadata",
+    "RevocationCheck",
+    "RevocationStream",
+    "RevocationsUnavailable",
+    "StatusLists",
     "StepUpNeeded",
     "TokenMissing",
     "TokenRejected",
     "TokenVerifier",
     "VerificationError",
+    "VerificationUnavailable",
     "VerifiedToken",
     "current_token",
     "requires",

@@ -1,4 +1,4 @@
-"""One GET of one small JSON document, bounded in time and size, whoever answers.
+"""One GET of one small document, bounded in time and size, whoever answers.
 
 The standard library's client has a timeout for each read: a server that sends a byte at a time holds it for hours. Here
 every read gets what is left of one deadline. Only the resolver cannot be bounded: its own configuration is.
@@ -49,6 +49,23 @@ class FetchFault(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What came, not read yet.
+
+    Attributes:
+        body: Its content, at most :data:`MAX_DOCUMENT_BYTES`.
+        media_type: Its ``Content-Type`` in lower case, without parameters; empty where it has none.
+        max_age: Seconds that it may be kept; ``None`` when the answer does not say.
+        date: The answer's ``Date``, as it was written; ``None`` when it has none.
+    """
+
+    body: bytes
+    media_type: str
+    max_age: float | None
+    date: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """What came.
 
@@ -94,13 +111,34 @@ def fetch_object(text: str, context: ssl.SSLContext, end: float) -> Document:
     Raises:
         FetchFault: The URL is not allowed, nothing answers in time, or the answer is not a small strict JSON object.
     """
+    answer = fetch(text, "application/json", context, end)
+    members = strict_object(answer.body)
+    if members is None:
+        raise FetchFault(f"{text}: answered what is no strict JSON object")
+    return Document(members, answer.max_age, answer.date)
+
+
+def fetch(text: str, accept: str, context: ssl.SSLContext, end: float) -> Answer:
+    """Fetch what is at a URL.
+
+    Args:
+        text: The URL.
+        accept: The media type that is asked for. That the answer has it is for the caller to look.
+        context: For https: whom to trust.
+        end: When to give up, on the clock of :func:`time.monotonic`.
+
+    Raises:
+        FetchFault: The URL is not allowed, nothing answers in time, or the answer is not 200, or not small.
+    """
     try:
         url = checked_url(text)
     except ValueError as error:
         raise FetchFault(f"{text[:MAX_URL_CHARACTERS]!r} {error}") from None
     try:
         with _connect(url, context, end) as connection:
-            return _ask(text, url, connection, end)
+            return _ask(url, accept, connection, end)
+    except FetchFault as fault:
+        raise FetchFault(f"{text}: {fault}", status=fault.status) from None
     except (OSError, HTTPException) as error:
         raise FetchFault(f"{text}: {str(error) or type(error).__name__}") from error
 
@@ -122,25 +160,23 @@ def _connect(url: SplitResult, context: ssl.SSLContext, end: float) -> socket.so
     raise fault
 
 
-def _ask(text: str, url: SplitResult, connection: socket.socket, end: float) -> Document:
+def _ask(url: SplitResult, accept: str, connection: socket.socket, end: float) -> Answer:
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     connection.settimeout(_left(end))
     connection.sendall(
-        f"GET {target} HTTP/1.1\r\nHost: {url.netloc}\r\nAccept: application/json\r\n"
+        f"GET {target} HTTP/1.1\r\nHost: {url.netloc}\r\nAccept: {accept}\r\n"
         "Accept-Encoding: identity\r\nUser-Agent: spiffe-issuer\r\nConnection: close\r\n\r\n".encode("ascii")
     )
     with HTTPResponse(cast("socket.socket", _DeadlineSocket(connection, end)), method="GET") as response:
         response.begin()
         if response.status != _OK:
-            raise FetchFault(f"{text}: answered {response.status}, not 200", status=response.status)
+            raise FetchFault(f"answered {response.status}, not 200", status=response.status)
         body = response.read(MAX_DOCUMENT_BYTES + 1)
         cache_control, date = response.getheader("Cache-Control", ""), response.getheader("Date")
+        media_type = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise FetchFault(f"{text}: answered more than {MAX_DOCUMENT_BYTES} bytes")
-    members = strict_object(body)
-    if members is None:
-        raise FetchFault(f"{text}: answered what is no strict JSON object")
-    return Document(members, max_age_of(cache_control), date)
+        raise FetchFault(f"answered more than {MAX_DOCUMENT_BYTES} bytes")
+    return Answer(body, media_type, max_age_of(cache_control), date)
 
 
 def max_age_of(cache_control: str) -> float | None:

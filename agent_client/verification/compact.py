@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agent_client.token_checks import MAX_TOKEN_BYTES
 from agent_client.verification.base64url import base64url_decoded
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 KEY_ID = re.compile(r"[\x21-\x7e]{1,256}")
 """A ``kid``. Ours is a thumbprint of 43 characters; others use certificate fingerprints and names."""
 
-_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+ACCESS_TOKEN: Final = frozenset({"at+jwt", "application/at+jwt"})
 """RFC 9068 section 4. A media type is compared without regard to case (RFC 2045 section 5.1)."""
+STATUS_LIST: Final = frozenset({"statuslist+jwt", "application/statuslist+jwt"})
+"""draft-ietf-oauth-status-list-20 section 5.1."""
 _KEYS_IN_HEADER = frozenset({"jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256"})
 """RFC 7515 sections 4.1.2 to 4.1.8, but for ``kid``: a verifier that follows one lets the token choose its own key."""
 
@@ -55,17 +57,25 @@ class UnverifiedToken(NamedTuple):
         return "UnverifiedToken()"
 
 
-def parse_compact(token: str, known_headers: Mapping[bytes, Header]) -> UnverifiedToken:
+def parse_compact(
+    token: str,
+    known_headers: Mapping[bytes, Header],
+    *,
+    types: frozenset[str] = ACCESS_TOKEN,
+    max_bytes: int = MAX_TOKEN_BYTES,
+) -> UnverifiedToken:
     """Take a token apart.
 
     Args:
         token: The text, without scheme or white space.
-        known_headers: Headers by their text that were read before.
+        known_headers: Headers by their text that were read before, all of these types.
+        types: The ``typ`` values that are taken.
+        max_bytes: How long the text may be.
 
     Raises:
         TokenRejected: TOO_LARGE, MALFORMED, or what :func:`read_header` gives.
     """
-    if len(token) > MAX_TOKEN_BYTES:
+    if len(token) > max_bytes:
         raise TokenRejected(RejectionReason.TOO_LARGE)
     if not token.isascii():
         raise TokenRejected(RejectionReason.MALFORMED)
@@ -74,7 +84,7 @@ def parse_compact(token: str, known_headers: Mapping[bytes, Header]) -> Unverifi
     if len(parts) != 3:  # noqa: PLR2004 - RFC 7515 section 7.1
         raise TokenRejected(RejectionReason.MALFORMED)
     encoded_header, encoded_payload, encoded_signature = parts
-    header = known_headers.get(encoded_header) or read_header(encoded_header)
+    header = known_headers.get(encoded_header) or read_header(encoded_header, types)
     payload, signature = base64url_decoded(encoded_payload), base64url_decoded(encoded_signature)
     if payload is None or signature is None:
         raise TokenRejected(RejectionReason.MALFORMED)
@@ -82,8 +92,8 @@ def parse_compact(token: str, known_headers: Mapping[bytes, Header]) -> Unverifi
     return UnverifiedToken(header, encoded_header, signing_input, payload, signature)
 
 
-def read_header(encoded: bytes) -> Header:
-    """Read a header: ``alg``, ``kid`` and ``typ``, all three and nothing else.
+def read_header(encoded: bytes, types: frozenset[str] = ACCESS_TOKEN) -> Header:
+    """Read a header: ``alg``, ``kid`` and ``typ``, all three and nothing else, of one of some types.
 
     Raises:
         TokenRejected: MALFORMED, CRITICAL_EXTENSION, KEY_IN_HEADER, HEADER_MEMBER_UNKNOWN or TYPE_WRONG.
@@ -92,7 +102,7 @@ def read_header(encoded: bytes) -> Header:
     header = None if data is None else strict_object(data)
     if header is None:
         raise TokenRejected(RejectionReason.MALFORMED)
-    if reason := _not_allowed(header):
+    if reason := _not_allowed(header, types):
         raise TokenRejected(reason)
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or not isinstance(key_id, str) or not KEY_ID.fullmatch(key_id):
@@ -100,7 +110,7 @@ def read_header(encoded: bytes) -> Header:
     return Header(algorithm, key_id)
 
 
-def _not_allowed(header: dict[str, Any]) -> RejectionReason | None:
+def _not_allowed(header: dict[str, Any], types: frozenset[str]) -> RejectionReason | None:
     if "crit" in header:
         return RejectionReason.CRITICAL_EXTENSION
     if not _KEYS_IN_HEADER.isdisjoint(header):
@@ -108,6 +118,6 @@ def _not_allowed(header: dict[str, Any]) -> RejectionReason | None:
     if not header.keys() <= {"alg", "kid", "typ"}:
         return RejectionReason.HEADER_MEMBER_UNKNOWN
     typ = header.get("typ")
-    if not isinstance(typ, str) or not typ.isascii() or typ.lower() not in _TYPES:
+    if not isinstance(typ, str) or not typ.isascii() or typ.lower() not in types:
         return RejectionReason.TYPE_WRONG
     return None

@@ -3,10 +3,12 @@
 ::
 
     VerificationError
-    ├── TokenRejected          401 invalid_token: `reason` says which rule it breaks
-    ├── InsufficientScope      403 insufficient_scope: `required` names what is needed
-    ├── ApplicationRejected    403 insufficient_scope, and no scope would help
-    └── KeysUnavailable        503: nothing is known of the token
+    ├── TokenRejected            401 invalid_token: `reason` says which rule it breaks
+    ├── InsufficientScope        403 insufficient_scope: `required` names what is needed
+    ├── ApplicationRejected      403 insufficient_scope, and no scope would help
+    └── VerificationUnavailable  503: it cannot be said now whether the token is good
+        ├── KeysUnavailable
+        └── RevocationsUnavailable
 
 No message holds anything of the token, nor what was expected instead: each is fixed text of characters that RFC 6750
 section 3 allows in ``error_description``.
@@ -44,6 +46,8 @@ class RejectionReason(StrEnum):
     BINDING_UNKNOWN = "BINDING_UNKNOWN"
     CERTIFICATE_MISSING = "CERTIFICATE_MISSING"
     CERTIFICATE_WRONG = "CERTIFICATE_WRONG"
+    REVOKED = "REVOKED"
+    STATUS_UNKNOWN = "STATUS_UNKNOWN"
 
 
 _TEXTS = {
@@ -120,6 +124,11 @@ _TEXTS = {
     RejectionReason.CERTIFICATE_WRONG: (
         "the token is bound to another certificate than the caller presented",
         "Get a new token after the SVID has rotated, and call with the SVID that it was asked for with.",
+    ),
+    RejectionReason.REVOKED: ("the token was revoked", "Get a new token, if the issuer still gives one."),
+    RejectionReason.STATUS_UNKNOWN: (
+        "the token's entry is not in the issuer's status list",
+        "Tell the issuer's operator.",
     ),
 }
 """What each reason means, and what the caller can do about it."""
@@ -206,16 +215,18 @@ class ApplicationRejected(VerificationError):
         return type(self), ()
 
 
-class KeysUnavailable(VerificationError):
-    """The issuer's keys cannot be had, so nothing is known of the token. Safe to try again.
+class VerificationUnavailable(VerificationError):
+    """It cannot be said now whether the token is good. Safe to try again.
 
     ``message`` is for this server's log: it says what failed, and may name addresses.
 
     Attributes:
+        public_message: What callers may know of it.
         retry_after: When it is worth another try; ``None`` when that is not known.
     """
 
     http_status = 503
+    public_message: ClassVar[str]
 
     def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
         super().__init__(message, "See that this server reaches the issuer.")
@@ -224,3 +235,15 @@ class KeysUnavailable(VerificationError):
     def __reduce__(self) -> tuple[object, ...]:
         """Be made anew from the message, and remember when."""
         return type(self), (self.message,), {"retry_after": self.retry_after}
+
+
+class KeysUnavailable(VerificationUnavailable):
+    """The issuer's keys cannot be had, so nothing is known of the token."""
+
+    public_message = "the issuer's keys cannot be had"
+
+
+class RevocationsUnavailable(VerificationUnavailable):
+    """The token may have been revoked: what is revoked is not known, or was not heard of for too long."""
+
+    public_message = "it is not known whether the token was revoked"

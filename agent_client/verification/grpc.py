@@ -16,7 +16,7 @@ A call brings its token in the metadata, ``authorization: Bearer TOKEN``, once. 
     TOKEN_MISSING, AUTHORIZATION_MALFORMED, TOKEN_REJECTED        UNAUTHENTICATED
     SCOPE_INSUFFICIENT, APPLICATION_REJECTED, METHOD_NOT_LISTED   PERMISSION_DENIED
     STEP_UP_NEEDED                                                FAILED_PRECONDITION
-    KEYS_UNAVAILABLE                                              UNAVAILABLE, with RetryInfo
+    KEYS_UNAVAILABLE, REVOCATIONS_UNAVAILABLE                     UNAVAILABLE, with RetryInfo
 
 The reason is in ``google.rpc.ErrorInfo``, of the domain ``spiffe-issuer``. Handlers have the token by
 :func:`~agent_client.verification.current.current_token`, and may raise ``InsufficientScope`` and ``StepUpNeeded``.

@@ -16,8 +16,10 @@ from agent_client.verification.errors import (
     ApplicationRejected,
     InsufficientScope,
     KeysUnavailable,
+    RevocationsUnavailable,
     TokenRejected,
     VerificationError,
+    VerificationUnavailable,
 )
 from agent_client.verification.http_answers import RETRY_AFTER_SECONDS
 from agent_client.verification.request_errors import (
@@ -37,6 +39,7 @@ REASONS: dict[type[VerificationError], tuple[grpc.StatusCode, str]] = {
     # Not UNAUTHENTICATED: the same caller with a newer token is where it was.
     StepUpNeeded: (grpc.StatusCode.FAILED_PRECONDITION, "STEP_UP_NEEDED"),
     KeysUnavailable: (grpc.StatusCode.UNAVAILABLE, "KEYS_UNAVAILABLE"),
+    RevocationsUnavailable: (grpc.StatusCode.UNAVAILABLE, "REVOCATIONS_UNAVAILABLE"),
 }
 """Total over the errors; a test holds it to that."""
 
@@ -58,11 +61,11 @@ class GrpcAnswer(NamedTuple):
 def grpc_answer(error: VerificationError) -> GrpcAnswer:
     """Return the status that says why, without a word of the token."""
     code, reason = REASONS[type(error)]
-    # The message of KeysUnavailable is for our log: it may name addresses.
-    text = "the issuer's keys cannot be had" if isinstance(error, KeysUnavailable) else error.message
+    # The message of what is unavailable is for our log: it may name addresses.
+    text = error.public_message if isinstance(error, VerificationUnavailable) else error.message
     status = Status(code=code.value[0], message=text)
     status.details.append(_packed(ErrorInfo(reason=reason, domain=ERROR_DOMAIN, metadata=_metadata(error))))
-    if isinstance(error, KeysUnavailable):
+    if isinstance(error, VerificationUnavailable):
         status.details.append(_packed(_retry_info(error)))
     return GrpcAnswer(code, text, ((DETAILS_KEY, status.SerializeToString()),))
 
@@ -77,7 +80,7 @@ def _metadata(error: VerificationError) -> dict[str, str]:
     return {}
 
 
-def _retry_info(error: KeysUnavailable) -> RetryInfo:
+def _retry_info(error: VerificationUnavailable) -> RetryInfo:
     delay = Duration(seconds=RETRY_AFTER_SECONDS)
     if error.retry_after is not None:
         delay.FromTimedelta(max(error.retry_after, timedelta(0)))

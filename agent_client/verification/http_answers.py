@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from agent_client.challenges import Challenge
-from agent_client.verification.errors import InsufficientScope, KeysUnavailable
+from agent_client.verification.errors import InsufficientScope, VerificationUnavailable
 from agent_client.verification.request_errors import StepUpNeeded
 from agent_client.verification.resource_metadata import MAX_AGE_SECONDS, MEDIA_TYPE
 
@@ -47,7 +47,7 @@ class HttpRefusals:
     def answer(self, error: VerificationError) -> HttpAnswer:
         """Return the answer that says why, without a word of the token."""
         headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
-        if isinstance(error, KeysUnavailable):
+        if isinstance(error, VerificationUnavailable):
             headers.append((b"retry-after", str(_whole_seconds(error.retry_after)).encode()))
         else:
             headers.append((b"www-authenticate", self._challenge(error).render().encode("ascii")))
@@ -78,8 +78,8 @@ def _needed(error: VerificationError) -> dict[str, str]:
 
 
 def _problem(error: VerificationError) -> dict[str, object]:
-    """Return the body (RFC 9457). The message of KeysUnavailable is for our log: it may name addresses."""
-    detail = "the issuer's keys cannot be had" if isinstance(error, KeysUnavailable) else error.message
+    """Return the body (RFC 9457). The message of what is unavailable is for our log: it may name addresses."""
+    detail = error.public_message if isinstance(error, VerificationUnavailable) else error.message
     said = {"error": error.oauth_error, **_needed(error)}
     return {
         "title": HTTPStatus(error.http_status).phrase,

@@ -80,7 +80,7 @@ class KeyStore:
             return key
         finding, fetch = self._look(key_id)
         if finding.advice in _WAITING:
-            await _ended(fetch)
+            await ended(fetch)
         return self._outcome(key_id, finding)
 
     def warm_up(self) -> None:
@@ -203,19 +203,22 @@ def _answer(source: KeySource) -> _Answer | str:
         return str(error) or type(error).__name__
 
 
-async def _ended(fetch: Future[None]) -> None:
-    """Wait for a fetch in an event loop. Others wait for it too, so a cancellation must not reach it."""
+async def ended(fetch: Future[None]) -> None:
+    """Wait for a fetch in an event loop, for :data:`WAIT_SECONDS` at most.
+
+    Others wait for it too, so a cancellation does not reach it.
+    """
     loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
+    told = asyncio.Event()
 
     def tell(_: Future[None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
-            loop.call_soon_threadsafe(ended.set)
+            loop.call_soon_threadsafe(told.set)
 
     fetch.add_done_callback(tell)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(WAIT_SECONDS):
-            await ended.wait()
+            await told.wait()
 
 
 def _after_fork() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from agent_client.verification.errors import KeysUnavailable, TokenRejected
+from agent_client.verification.errors import TokenRejected, VerificationUnavailable
 from agent_client.verification.request_errors import MethodNotListed
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def log_refusal(error: VerificationError, *, asked: str, peer: str, token: Verif
         peer: Who asked, by network address.
         token: The token, where it was verified; only then are its subject and identifier known.
     """
-    level = logging.WARNING if isinstance(error, KeysUnavailable | MethodNotListed) else logging.INFO
+    level = logging.WARNING if isinstance(error, VerificationUnavailable | MethodNotListed) else logging.INFO
     if not LOGGER.isEnabledFor(level):
         return
     reason = error.reason if isinstance(error, TokenRejected) else type(error).__name__

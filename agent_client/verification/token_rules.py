@@ -1,6 +1,7 @@
 """The rules that a token has to pass, in order. Pure: key and time come in. An auditor's first file.
 
-The first four are :func:`read_token` and the verifier's look for the key, the rest is :func:`verified_token`.
+The first four are :func:`read_token` and the verifier's look for the key, the rest is :func:`verified_token`, but for
+the last, which is the verifier's too.
 
 1.  It is a JWS in compact serialisation, at most 16 KiB, in its one spelling (RFC 7515 section 7.1).
 2.  Its header is ``alg``, ``kid`` and ``typ`` and nothing else, and ``typ`` is ``at+jwt`` (RFC 9068 section 4, RFC 8725
@@ -10,7 +11,8 @@ The first four are :func:`read_token` and the verifier's look for the key, the r
 5.  Its ``alg`` is the one that this key is for.
 6.  The signature holds. From here on it is the issuer who speaks, and the claims are parsed.
 7.  The claims are one strict JSON object, and those of RFC 9068 section 2.2 are there and of their types. What cannot
-    be read is refused here, with the reason of its own rule below where there is one.
+    be read is refused here, with the reason of its own rule below where there is one. ``client_id`` is the subject, or
+    the outermost of the ``act`` chain, which has a bounded length.
 8.  ``iss`` is the issuer, exactly.
 9.  ``aud`` is the audience, exactly, as one string: the issuer writes no lists, so a list is refused even of one entry.
 10. ``exp`` is not over, ``nbf`` and ``iat`` are not ahead, give or take the leeway.
@@ -18,8 +20,9 @@ The first four are :func:`read_token` and the verifier's look for the key, the r
 12. ``cnf`` is met: the presented certificate is the one that the token is bound to (RFC 8705 section 3).
 13. It has every scope that is needed.
 14. It is for one of the applications that may come.
+15. It was not revoked, where the verifier has a stream of revocations (:mod:`.revocations_state`).
 
-Not checked: whether the token was revoked, whether it was seen before, and anything about the presented certificate but
+Not checked: whether the token was seen before, and anything about the presented certificate but
 that it is this one. TLS checks that its holder has the key.
 """
 
@@ -37,7 +40,7 @@ from agent_client.verification.base64url import base64url
 from agent_client.verification.compact import parse_compact
 from agent_client.verification.errors import ApplicationRejected, RejectionReason, TokenRejected
 from agent_client.verification.strict_json import strict_object
-from agent_client.verification.verified_token import VerifiedToken
+from agent_client.verification.verified_token import Actor, VerifiedToken
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -50,6 +53,10 @@ _LAST_MOMENT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime ca
 _SPIFFE_ID = re.compile(r"spiffe://(?P<trust_domain>[a-z0-9._-]{1,255})(?:/(?!\.{1,2}(?:/|\Z))[a-zA-Z0-9._-]+)+")
 """SPIFFE-ID section 2, in canonical form: what the issuer lets call."""
 _MAX_ID_BYTES = 2048  # SPIFFE-ID section 2.3
+_OF_PROVIDER = re.compile(r"https?://[\x21\x22\x24-\x7e]+#[A-Za-z0-9_.~%-]+")
+"""Whom an OpenID provider knows: its ``iss``, and after ``#`` the ``sub`` there, percent-encoded."""
+MAX_ACTORS = 15
+"""In one ``act`` chain; the issuer can be told to allow no more."""
 _SCOPES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*")  # RFC 6749 section 3.3
 _NAME = re.compile(r"[\x21-\x7e]{1,256}")
 """What the issuer writes as ``jti`` and ``application``, with room."""
@@ -145,15 +152,15 @@ def verified_token(
 
 def _read_claims(claims: dict[str, Any]) -> VerifiedToken:
     """Read rule 7's claims into a value. They are the issuer's, and nothing is compared yet."""
-    subject = _spiffe_id(claims, "sub")
+    actors = _actors(claims["act"]) if "act" in claims else ()
     if _seconds(claims, "exp") <= _seconds(claims, "iat"):
         raise _malformed("exp")
     if "nbf" in claims:
         _seconds(claims, "nbf")
     return VerifiedToken(  # by position, which takes half the time
         _text(claims, "iss"),
-        subject,
-        _client_id(claims),
+        _subject(claims, actors),
+        _client_id(claims, actors),
         _audience(claims),
         _scopes(claims),
         _name(claims, "jti"),
@@ -161,6 +168,7 @@ def _read_claims(claims: dict[str, Any]) -> VerifiedToken:
         _thumbprint(claims),
         _development(claims),
         MappingProxyType(claims),
+        actors,
     )
 
 
@@ -173,10 +181,9 @@ def _check_times(claims: dict[str, Any], leeway: float, now: float) -> None:
 
 
 def _check_development(verified: VerifiedToken, expected: Expectations) -> None:
-    identity = _SPIFFE_ID.fullmatch(verified.subject)
+    names = filter(None, map(_SPIFFE_ID.fullmatch, {verified.subject, verified.client_id}))
     # RFC 6761 section 6.2: nobody can own a name in .test.
-    in_test = identity is not None and identity["trust_domain"].endswith(".test")
-    if not expected.insecure_dev or not in_test:
+    if not expected.insecure_dev or not all(name["trust_domain"].endswith(".test") for name in names):
         raise TokenRejected(RejectionReason.DEVELOPMENT_TOKEN)
 
 
@@ -226,15 +233,36 @@ def _audience(claims: dict[str, Any]) -> str:
     return _text(claims, "aud")
 
 
-def _client_id(claims: dict[str, Any]) -> str:
+def _subject(claims: dict[str, Any], actors: tuple[Actor, ...]) -> str:
+    """Return whom the caller acts as: a workload, or, where others act for it, whom an OpenID provider knows."""
+    text = _text(claims, "sub")
+    if _is_spiffe_id(text) or (actors and len(text) <= _MAX_ID_BYTES and _OF_PROVIDER.fullmatch(text)):
+        return text
+    raise _malformed("sub")
+
+
+def _client_id(claims: dict[str, Any], actors: tuple[Actor, ...]) -> str:
     """Return who asked: the subject itself, or whom ``act`` lets act for it (RFC 8693 section 4.1)."""
-    if "act" not in claims:
-        if claims.get("client_id") != claims["sub"]:  # RFC 9068 section 2.2, for client credentials
-            raise _malformed("client_id")
-        return str(claims["sub"])
-    if not isinstance(claims["act"], dict):
-        raise _malformed("act")
-    return _spiffe_id(claims, "client_id")
+    client_id = _spiffe_id(claims, "client_id")
+    # RFC 9068 section 2.2, for client credentials; RFC 8693 section 4.1: the outermost is the current actor.
+    if client_id == claims["sub"] or (actors and client_id == actors[0].subject):
+        return client_id
+    raise _malformed("client_id")
+
+
+def _actors(act: object) -> tuple[Actor, ...]:
+    """Return the chain of an ``act`` claim, the outermost first."""
+    actors: list[Actor] = []
+    while len(actors) < MAX_ACTORS:
+        match act:
+            case {"sub": str(subject), "iss": str(issuer), **others} if subject and issuer:
+                actors.append(Actor(subject, issuer))
+                if "act" not in others:
+                    return tuple(actors)
+                act = others["act"]
+            case _:
+                break
+    raise _malformed("act")
 
 
 def _spiffe_id(claims: dict[str, Any], claim: str) -> str:

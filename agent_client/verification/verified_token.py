@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+class Actor(NamedTuple):
+    """Who acts for the subject: ``sub`` and ``iss`` of one object of the ``act`` claim (RFC 8693 section 4.1)."""
+
+    subject: str
+    issuer: str
+
+
 class VerifiedToken(NamedTuple):
     """What a verified token says. It does not hold the token. A named tuple, because one is made for every token.
 
@@ -19,8 +26,9 @@ class VerifiedToken(NamedTuple):
 
     Attributes:
         issuer: The ``iss``, the one that was expected.
-        subject: The ``sub``: the SPIFFE ID of whom the caller acts as.
-        client_id: The SPIFFE ID of who asked for the token; the subject, unless the claims have ``act``.
+        subject: The ``sub``: the SPIFFE ID of whom the caller acts as; where others act for a person or program that an
+            OpenID provider knows, the ``iss`` of that, ``#``, and the ``sub`` there, percent-encoded.
+        client_id: The SPIFFE ID of who asked for the token, and presents it; the subject, unless it acts for another.
         audience: The ``aud``, the one that was expected.
         scopes: What the token allows; empty when it has no ``scope``.
         token_id: The ``jti``, the token's identity: its text is none, for a signature can be written in two ways.
@@ -28,6 +36,8 @@ class VerifiedToken(NamedTuple):
         certificate_thumbprint: The ``cnf.x5t#S256``, which is the presented certificate's; ``None`` when not bound.
         development: The token is of a development authority, which attests nobody.
         claims: All claims, those above included. What is nested in them must not be changed.
+        actors: Who acts for the subject, the current one first, and through whom: history, for the log. Only the first
+            is who calls now, and only ``scopes`` say what it may do (RFC 8693 section 4.1). Empty where nobody does.
     """
 
     issuer: str
@@ -40,6 +50,7 @@ class VerifiedToken(NamedTuple):
     certificate_thumbprint: str | None
     development: bool
     claims: Mapping[str, Any]
+    actors: tuple[Actor, ...] = ()
 
     @property
     def issued_at(self) -> datetime:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from agent_client.verification.algorithms import VerificationKey
     from agent_client.verification.compact import Header, UnverifiedToken
     from agent_client.verification.key_sources import KeySource
+    from agent_client.verification.revocations_state import RevocationCheck
+    from agent_client.verification.status_lists import StatusLists
     from agent_client.verification.verified_token import VerifiedToken
 
 DEFAULT_LEEWAY = timedelta(seconds=5)
@@ -51,6 +53,10 @@ class TokenVerifier:
         keys_max_stale: How long keys are used after they were fetched, while the issuer is away; at most a day.
         require_binding: Refuse tokens that are bound to no certificate (RFC 8705 section 3).
         insecure_dev: Take tokens of the embedded development authority, which attests nobody. For tests.
+        revocations: Knows which tokens are revoked, and refuses them; without it, that is not looked at. It stays the
+            caller's to close. One may serve several verifiers.
+        status: Looks up the tokens that name a status list, and refuses those that were revoked; without it, that is
+            not looked at. One may serve several verifiers.
 
     Raises:
         ValueError: An argument is out of its bounds.
@@ -68,6 +74,8 @@ class TokenVerifier:
         keys_max_stale: timedelta = KEYS_MAX_STALE,
         require_binding: bool = False,
         insecure_dev: bool = False,
+        revocations: RevocationCheck | None = None,
+        status: StatusLists | None = None,
     ) -> None:
         if not issuer or not audience:
             raise ValueError("a verifier needs an issuer and an audience")
@@ -85,6 +93,8 @@ class TokenVerifier:
         )
         self._scopes = _names(scopes, "scopes")
         self._keys = KeyStore(keys or MetadataKeys(issuer), keys_max_stale.total_seconds())
+        self._revocations = revocations
+        self._status = status
         self._headers: dict[bytes, Header] = {}
 
     @property
@@ -108,7 +118,8 @@ class TokenVerifier:
         """Return what a token says, once it has passed every rule.
 
         It takes CPU time only, but for the first token, and for one with a ``kid`` that is not known: these wait for a
-        fetch of the keys. Whether the token was revoked or seen before is **not** checked.
+        fetch of the keys. Whether the token was revoked is checked by ``revocations`` and ``status`` alone; the latter
+        waits for a list that is not known yet, or late. That it was not seen before is **not** checked.
 
         Args:
             token: The token, without its scheme.
@@ -122,10 +133,14 @@ class TokenVerifier:
             InsufficientScope: It lacks a scope.
             ApplicationRejected: It is not for one of the applications.
             KeysUnavailable: There are no keys to verify it with.
+            RevocationsUnavailable: Whether it was revoked is not known, and has to be.
         """
         demand = self._demand(certificate, scopes, applications)
         unverified = read_token(token, self._expected.algorithms, self._headers)
-        return self._verified(unverified, self._keys.get(unverified.header.key_id), demand)
+        verified = self._verified(unverified, self._keys.get(unverified.header.key_id), demand)
+        if self._status is not None:  # 16
+            self._status.refuse_revoked(verified, self._keys)
+        return verified
 
     async def verify_async(
         self,
@@ -138,7 +153,10 @@ class TokenVerifier:
         """Do what :meth:`verify` does without blocking the event loop: while keys are fetched, other tasks run."""
         demand = self._demand(certificate, scopes, applications)
         unverified = read_token(token, self._expected.algorithms, self._headers)
-        return self._verified(unverified, await self._keys.get_async(unverified.header.key_id), demand)
+        verified = self._verified(unverified, await self._keys.get_async(unverified.header.key_id), demand)
+        if self._status is not None:  # 16
+            await self._status.refuse_revoked_async(verified, self._keys)
+        return verified
 
     def warm_up(self) -> None:
         """Fetch the keys now, so that the first token need not wait: at the start of a server, before it is ready.
@@ -175,6 +193,8 @@ class TokenVerifier:
 
     def _verified(self, unverified: UnverifiedToken, key: VerificationKey, demand: Demand) -> VerifiedToken:
         verified = verified_token(unverified, key, self._expected, demand, utc_now())
+        if self._revocations is not None:  # 15
+            self._revocations.refuse_revoked(verified, unverified.header.key_id)
         # Only headers that the issuer signed are remembered, so nobody else can fill this.
         if unverified.encoded_header not in self._headers and len(self._headers) < MAX_KNOWN_HEADERS:
             self._headers[unverified.encoded_header] = unverified.header

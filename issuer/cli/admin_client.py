@@ -1,4 +1,4 @@
-"""A client of AdminService, ApprovalService and AccessService; connection and errors are those of :mod:`agent_client`.
+"""A client of the services that people use; the connection and the identity are those of :mod:`agent_client`.
 
 Imports gRPC: import it within a command, so that the others start without it.
 """
@@ -12,6 +12,7 @@ from agent_client.sync import SyncIssuerClient
 from issuer_api.v1 import access_service_pb2 as access_pb
 from issuer_api.v1 import admin_service_pb2 as pb
 from issuer_api.v1 import approval_service_pb2 as approval_pb
+from issuer_api.v1 import intent_service_pb2 as intent_pb
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 _APPROVALS = approval_pb.DESCRIPTOR.services_by_name["ApprovalService"].full_name
 _ACCESSES = access_pb.DESCRIPTOR.services_by_name["AccessService"].full_name
+_INTENTS = intent_pb.DESCRIPTOR.services_by_name["IntentService"].full_name
 Answer = TypeVar("Answer", bound="Message")
 
 
@@ -88,6 +90,21 @@ class AdminClient(SyncIssuerClient):
         """End a window of access, and return how it stands."""
         request = access_pb.EndAccessRequest(name=name, reason=reason)
         return self._ask("EndAccess", request, access_pb.EndAccessResponse, _ACCESSES).access_window
+
+    def intent(self, name: str) -> intent_pb.RegisteredIntent:
+        """Return an intent."""
+        return self._ask(
+            "GetIntent", intent_pb.GetIntentRequest(name=name), intent_pb.GetIntentResponse, _INTENTS
+        ).intent
+
+    def page_of_intents(self, request: intent_pb.ListIntentsRequest) -> intent_pb.ListIntentsResponse:
+        """Return a page of intents."""
+        return self._ask("ListIntents", request, intent_pb.ListIntentsResponse, _INTENTS)
+
+    def take_back_intent(self, name: str, reason: str) -> intent_pb.RegisteredIntent:
+        """Take an intent back, and return how it stands."""
+        request = intent_pb.CancelIntentRequest(name=name, reason=reason)
+        return self._ask("CancelIntent", request, intent_pb.CancelIntentResponse, _INTENTS).intent
 
     def _ask(self, method: str, message: Message, answer: type[Answer], service: str = _SERVICE) -> Answer:
         exchange = Exchange(f"/{service}/{method}", message, answer.FromString, _as_it_is)

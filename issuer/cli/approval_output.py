@@ -41,6 +41,7 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
     return row_of(request) | {
         "digest": request.digest,
         "grant_type": request.grant_type,
+        "evidence_nonce": request.evidence_nonce,
         "application": request.application or None,
         "scopes_asked": list(request.scopes),
         "scopes_left": list(request.scopes_left),
@@ -52,7 +53,13 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
         "lifetime_seconds": request.lifetime.seconds,
         "create_time": moment_text(request.create_time),
         "needs": [
-            {"scope": each.scope, "risk": each.risk, "approvers": list(each.approvers), "quorum": each.quorum}
+            {
+                "scope": each.scope,
+                "risk": each.risk,
+                "approvers": list(each.approvers),
+                "quorum": each.quorum,
+                "human": each.human,
+            }
             for each in request.needs
         ],
         "given": [
@@ -62,6 +69,7 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
                 "ttl_seconds": each.ttl.seconds if each.HasField("ttl") else None,
                 "time": moment_text(each.time),
                 "reason": each.reason,
+                "evidence": _evidence(each.evidence) if each.HasField("evidence") else None,
             }
             for each in request.given
         ],
@@ -70,6 +78,18 @@ def document_of(request: pb.ApprovalRequest) -> dict[str, object]:
         "ended_by": request.ended_by or None,
         "ended_reason": request.ended_reason or None,
         "development": request.development,
+    }
+
+
+def _evidence(evidence: pb.ApprovalEvidence) -> dict[str, object]:
+    return {
+        "issuer": evidence.issuer,
+        "person": evidence.person,
+        "auth_time": moment_text(evidence.auth_time),
+        "acr": evidence.acr or None,
+        "amr": list(evidence.amr),
+        "token_sha256": evidence.token_sha256,
+        "gateway": evidence.gateway or None,
     }
 
 
@@ -90,11 +110,14 @@ def _lines(found: pb.GetApprovalRequestResponse) -> Iterator[tuple[str, str]]:
     for need in request.needs:
         dropped = ", left out" if need.scope not in request.scopes_left else ""
         have = sum(need.scope in each.scopes for each in request.given)
-        yield "", f"{need.scope}: risk {need.risk}, approved by {have} of {need.quorum}{dropped}"
+        of = "persons, each with an ID token" if need.human else ""
+        yield "", f"{need.scope}: risk {need.risk}, approved by {have} of {need.quorum} {of}".rstrip() + dropped
     yield "holds", _held(found)
     for given in request.given:
         said = f': "{given.reason}"' if given.reason else ""
         yield "approved", f"by {given.approver} at {moment_text(given.time)}, {' '.join(given.scopes)}{said}"
+        if given.HasField("evidence"):
+            yield "", _proof(given.evidence)
     if request.HasField("max_ttl"):
         yield "shortened", f"to {request.max_ttl.seconds} s"
     if request.ended_by:
@@ -103,6 +126,15 @@ def _lines(found: pb.GetApprovalRequestResponse) -> Iterator[tuple[str, str]]:
         yield "warning", "approved under the development authority, which attests nobody"
     yield "asked", f"{moment_text(request.create_time)}, decision {request.decision_id}"
     yield "digest", request.digest
+    if any(need.human for need in request.needs):
+        yield "nonce", f"{request.evidence_nonce} (sign in with it; approve with --id-token-file)"
+
+
+def _proof(evidence: pb.ApprovalEvidence) -> str:
+    said = (("acr", evidence.acr), ("amr", " ".join(evidence.amr)))
+    how = "".join(f", {name} {value}" for name, value in said if value)
+    by = f", brought by {evidence.gateway}" if evidence.gateway else ""
+    return f"a person, says {evidence.issuer}: signed in at {moment_text(evidence.auth_time)}{how}{by}"
 
 
 def _held(found: pb.GetApprovalRequestResponse) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +29,8 @@ _COLUMNS = ("name", "state", "caller", "audience", "scopes", "risk", "reason", "
 _PAGE = 200
 LOOK_SECONDS = 2.0
 """So often a list is looked at again by `watch`."""
+MAX_ID_TOKEN = 16 * 1024
+"""Characters; the issuer takes no larger one."""
 
 Name = Annotated[str, typer.Argument(help="The name of a request, as `issuer approvals list` shows it.")]
 Reason = Annotated[str, typer.Option(help="What you say about it, for those who read it later.")]
@@ -92,6 +96,12 @@ def approve(
     ] = None,
     ttl: Annotated[str | None, typer.Option(help="Let a token live no longer than this, as 30s.")] = None,
     reason: Reason = "",
+    id_token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="An ID token that proves you are a person; `-` for standard input. Shown: its nonce."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,  # noqa: FBT002
     issuer: Issuer = None,
     issuer_name: IssuerName = ISSUER_DNS_NAME,
@@ -110,6 +120,14 @@ def approve(
         issuer approvals approve approvalRequests/0199e2b4-6f1a-7cc1-9d3e-6a1f0d6c9b55 --reason "seen the ticket"
 
         issuer approvals approve approvalRequests/0199e2b4-6f1a-7cc1-9d3e-6a1f0d6c9b55 --ttl 30s --yes
+
+        issuer approvals approve approvalRequests/0199e2b4-6f1a-7cc1-9d3e-6a1f0d6c9b55 --id-token-file token.jwt
+
+    [bold]A person[/bold]
+
+    What a person must approve needs an ID token of an issuer that the
+    configuration names: sign in anew, with the nonce that `show` tells, and give
+    the ID token here. It counts for this request alone, for some minutes.
     """
     from issuer_api.v1 import approval_service_pb2 as pb  # noqa: PLC0415 - takes a while, and others do without
 
@@ -119,6 +137,8 @@ def approve(
             request.ttl.FromTimedelta(parse_duration(ttl))
         except ValueError as error:
             fail(f"--ttl: {error}", ExitCode.USAGE)
+    if id_token_file is not None:
+        request.id_token = _id_token(id_token_file)
     with connected(issuer, issuer_name, issuer_trust_domain, socket, spiffe_id, timeout) as client:
         found = client.approval_request(name)
         if not yes:
@@ -180,6 +200,18 @@ def watch(
                     typer.echo(card(client.approval_request(name)) + "\n")
             told = set(waiting)
             time.sleep(LOOK_SECONDS)
+
+
+def _id_token(file: Path) -> str:
+    """Return what is in the file. No fault shows any of it."""
+    try:
+        with sys.stdin if str(file) == "-" else file.open(encoding="ascii") as source:
+            text = source.read(MAX_ID_TOKEN + 1).strip()
+    except (OSError, UnicodeError) as error:
+        fail(f"--id-token-file: {file} cannot be read: {type(error).__name__}", ExitCode.USAGE)
+    if not text or len(text) > MAX_ID_TOKEN:
+        fail(f"--id-token-file: {file} has no ID token in it", ExitCode.USAGE)
+    return text
 
 
 def _pages(client: AdminClient, view: str) -> Iterator[pb.ApprovalRequest]:

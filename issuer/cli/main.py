@@ -12,6 +12,7 @@ from issuer.cli.approvals import approvals_app
 from issuer.cli.decisions import decisions_app
 from issuer.cli.dev import dev_app
 from issuer.cli.init import init
+from issuer.cli.intents import intents_app
 from issuer.cli.keys import keys_app
 from issuer.cli.ledger import ledger_app
 from issuer.cli.policy import policy_app
@@ -35,6 +36,7 @@ app.add_typer(ledger_app, name="ledger")
 app.add_typer(decisions_app, name="decisions")
 app.add_typer(approvals_app, name="approvals")
 app.add_typer(access_app, name="access")
+app.add_typer(intents_app, name="intents")
 app.command()(revoke)
 app.add_typer(revocations_app, name="revocations")
 app.add_typer(dev_app, name="dev")

@@ -17,8 +17,11 @@ from issuer.core.caller import Caller
 from issuer.core.decision import Denial
 from issuer.core.duration import format_duration, parse_duration
 from issuer.core.errors import InvalidTokenRequest
+from issuer.core.exchange import origin_of_other
 from issuer.core.explain import explain_decision
+from issuer.core.patterns import PatternError
 from issuer.core.spiffe_id import SpiffeId, SpiffeIdError
+from issuer.core.subjects import parse_subject
 from issuer.core.token_request import GrantType, Intent, TokenRequest
 from issuer.facts.folder import FactFileRefused, read_fact_file
 
@@ -47,6 +50,10 @@ def explain(
     application: Annotated[str | None, typer.Option(help="On whose behalf.")] = None,
     ttl: Annotated[str | None, typer.Option(help="The lifetime asked for, as 5m.")] = None,
     grant_type: Annotated[GrantType, typer.Option(help="How it is asked for.")] = GrantType.CLIENT_CREDENTIALS,
+    subject: Annotated[
+        str | None,
+        typer.Option(help="Of whose token of others it is the exchange: a SPIFFE ID, or an issuer, # and who."),
+    ] = None,
     intent: Annotated[
         list[str] | None, typer.Option(help="What for, as operation=settle-batch; may be given several times.")
     ] = None,
@@ -71,7 +78,8 @@ def explain(
         audience, scopes, application, ttl, _intent(intent or []), grant_type, allow_partial, bind_certificate
     )
     loaded = load(policy, legacy_max_ttl)
-    explanation = explain_decision(loaded, caller, request, _facts(facts or [], loaded, now), now)
+    rests_on = None if subject is None else origin_of_other(_subject(subject, grant_type), caller, request.scopes, now)
+    explanation = explain_decision(loaded, caller, request, _facts(facts or [], loaded, now), now, origin=rests_on)
     if output is Output.JSON:
         typer.echo(json.dumps(_document(explanation), default=str))
     else:
@@ -86,6 +94,16 @@ def _spiffe_id(text: str) -> SpiffeId:
         return SpiffeId.parse(text)
     except SpiffeIdError as error:
         fail(f"{text}: {error.message}", ExitCode.USAGE)
+
+
+def _subject(text: str, grant_type: GrantType) -> str:
+    try:
+        subject = parse_subject(text).text
+    except PatternError as error:
+        fail(f"--subject: {error.message}", ExitCode.USAGE)
+    if grant_type is not GrantType.TOKEN_EXCHANGE or "*" in subject:
+        fail(f"--subject: is one, and for --grant-type {GrantType.TOKEN_EXCHANGE}", ExitCode.USAGE)
+    return subject
 
 
 def _duration(text: str, option: str) -> timedelta:

@@ -17,6 +17,7 @@ from issuer.core.lint import Severity
 from issuer.core.lint import lint as findings_of
 
 if TYPE_CHECKING:
+    from issuer.config_sections import Config
     from issuer.core.lint import Finding
 
 _EVERY_EXCEPTION = "366d"
@@ -40,7 +41,14 @@ def lint(
         issuer policy lint --policy policy/ --config issuer.toml --fail-on warning
     """
     loaded = load(policy, _EVERY_EXCEPTION)
-    found = findings_of(loaded, moment(at), within=timedelta(days=within), fed=_fed(config))
+    settings = None if config is None else _loaded(config)
+    found = findings_of(
+        loaded,
+        moment(at),
+        within=timedelta(days=within),
+        fed=_fed(settings),
+        proves_people=None if settings is None else bool(settings.approvals.evidence),
+    )
     if output is Output.JSON:
         typer.echo(json.dumps([_document(finding) for finding in found]))
     else:
@@ -51,14 +59,17 @@ def lint(
         raise typer.Exit(int(ExitCode.FAILED))
 
 
-def _fed(config: Path | None) -> frozenset[str] | None:
-    """Return the types that the configuration lets somebody feed; ``None`` where that cannot be known."""
-    if config is None:
-        return None
+def _loaded(config: Path) -> Config:
     try:
-        loaded = load_config(config, {})
+        return load_config(config, {})
     except ConfigError as error:
         fail(str(error), ExitCode.USAGE)
+
+
+def _fed(loaded: Config | None) -> frozenset[str] | None:
+    """Return the types that the configuration lets somebody feed; ``None`` where that cannot be known."""
+    if loaded is None:
+        return None
     if loaded.facts.folder is not None:
         return None  # whoever writes into the folder may tell every type
     feeders = (*loaded.admin.feeders.values(), *(source.types for source in loaded.facts.authzen))

@@ -147,6 +147,8 @@ class FairQueue:
         """
         path = self._path(caller)
         place = Place(path, cost, now + self._patience(path[-1], now, within))
+        if not self._all.queued and self._begin_at_once(place, now):
+            return place, []
         self._enqueue(place, now)
         changed = self._fill(now)
         if place.standing is Standing.WAITING:
@@ -163,7 +165,7 @@ class FairQueue:
         elif place.standing is Standing.WAITING:
             self._remove(place)
         place.standing = Standing.ENDED
-        changed = self._fill(now)
+        changed = self._fill(now) if self._all.queued else []
         if not self._all.running and not self._all.queued:
             self._all = _Share()  # nobody competes: what each has had does not matter any more
         return changed
@@ -196,6 +198,24 @@ class FairQueue:
             self._refuse(last)
             refused.append(last)
         return refused
+
+    def _begin_at_once(self, place: Place, now: float) -> bool:
+        """Let a call go on that nobody is before, as the queue would; ``False`` if it must wait.
+
+        That is every call of an issuer that keeps up.
+        """
+        free = self._limits.turns - self._all.running
+        _, domain, caller = place.path
+        if domain.running >= HELD_BY_DOMAIN_TO_FREE * free or caller.running >= HELD_TO_FREE * free:
+            return False
+        for above, share in pairwise(place.path):
+            share.queued_since = now
+            above.clock = share.start = max(share.start, above.clock)
+            share.start += place.cost
+        for share in place.path:
+            share.running += place.turns
+        place.standing = Standing.RUNNING
+        return True
 
     def _enqueue(self, place: Place, now: float) -> None:
         for above, share in pairwise(place.path):

@@ -117,6 +117,7 @@ def need_of(policy: Policy, audience: str, scope: str) -> Need | None:
         quorum=approval.quorum,
         valid_for=approval.valid_for // MICROSECOND,
         uses=approval.uses,
+        human=approval.human,
     )
 
 

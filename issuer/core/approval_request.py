@@ -89,6 +89,7 @@ class Need(NamedTuple):
         quorum: How many persons must.
         valid_for: How long their approval can be used, microseconds.
         uses: For how many tokens.
+        human: Each approver must prove to be a person, with evidence.
     """
 
     scope: str
@@ -97,6 +98,7 @@ class Need(NamedTuple):
     quorum: int
     valid_for: int
     uses: int
+    human: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ The rules:
  5. One approver's no is enough. It also takes back what was approved.
  6. Who asked may take it back.
  7. Each token uses it up by one.
+ 8. A scope that needs persons is approved only with evidence of one, and the same evidence of a person counts once,
+    whatever their SPIFFE IDs.
 
 Each step has a number, and the ledger lets each number be taken once: of two steps that were made at the same time one
 is refused there, and made again from what is then so. So every order in which they come is one of this machine's.
@@ -35,6 +37,7 @@ from issuer.core.spiffe_id import SpiffeId
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from issuer.core.approval_evidence import Evidence
     from issuer.core.approval_request import Question
 
 
@@ -75,6 +78,7 @@ class Step(NamedTuple):
         why: What they say about it.
         development: By the embedded development authority, which attests nobody.
         decision: Of a use: the id of the decision.
+        evidence: Of an approval: what proved that it is a person's; ``None`` for nothing.
     """
 
     kind: StepKind
@@ -84,10 +88,11 @@ class Step(NamedTuple):
     why: str = ""
     development: bool = False
     decision: str = ""
+    evidence: Evidence | None = None
 
 
 class Given(NamedTuple):
-    """One approver's yes: by whom, to which scopes, for how long, when, and what they said."""
+    """One approver's yes: by whom, to which scopes, for how long, when, what they said, and what proved a person."""
 
     by: str
     scopes: tuple[str, ...]
@@ -95,6 +100,7 @@ class Given(NamedTuple):
     time: int
     why: str
     development: bool
+    evidence: Evidence | None = None
 
 
 class Refusal(NamedTuple):
@@ -203,14 +209,16 @@ def _cancel(request: ApprovalRequest, step: Step, now: int) -> ApprovalRequest |
 def _approve(request: ApprovalRequest, step: Step, now: int) -> ApprovalRequest | Refusal:
     approver = SpiffeId.parse(step.by)
     may = [scope for scope in scopes_of(request.question.needs, approver) if scope not in request.dropped]
-    if refusal := _eligible(request, approver, may):  # 2
+    if refusal := _eligible(request, approver, may, step.evidence):  # 2
         return refusal
     if request.status is not Status.PENDING:
         return Refusal(Reason.APPROVAL_NOT_OPEN, "this request is approved already")
     scopes = tuple(may) if step.scopes is None else step.scopes
     if refusal := _narrower(request, scopes, may, step.ttl):  # 3
         return refusal
-    given = (*request.given, Given(step.by, scopes, step.ttl, now, step.why, step.development))
+    if step.evidence is None and any(need.human and need.scope in scopes for need in request.question.needs):  # 8
+        return Refusal(Reason.EVIDENCE_REQUIRED, "a person has to approve this: bring an ID token")
+    given = (*request.given, Given(step.by, scopes, step.ttl, now, step.why, step.development, step.evidence))
     answered = replace(
         request,
         number=request.number + 1,
@@ -224,7 +232,9 @@ def _approve(request: ApprovalRequest, step: Step, now: int) -> ApprovalRequest 
     return replace(answered, status=Status.APPROVED, until=now + question.valid_for, uses_left=question.uses)
 
 
-def _eligible(request: ApprovalRequest, approver: SpiffeId, may: list[str]) -> Refusal | None:
+def _eligible(
+    request: ApprovalRequest, approver: SpiffeId, may: list[str], evidence: Evidence | None
+) -> Refusal | None:
     if not may:
         return _not_an_approver()
     if why := why_not(request.question, approver):
@@ -232,7 +242,8 @@ def _eligible(request: ApprovalRequest, approver: SpiffeId, may: list[str]) -> R
     for each in request.given:
         if each.by == str(approver):
             return Refusal(Reason.APPROVAL_NOT_OPEN, "this approver has approved it already")
-        if person_of(SpiffeId.parse(each.by)) == person_of(approver):
+        known = evidence is not None and each.evidence is not None and each.evidence.person == evidence.person  # 8
+        if known or person_of(SpiffeId.parse(each.by)) == person_of(approver):
             return Refusal(Reason.APPROVER_NOT_ALLOWED, "the same person approved it under another SPIFFE ID")
     return None
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from issuer.core.approval_evidence import Evidence
 from issuer.core.approval_request import AskedFor, Need, Question
 from issuer.core.approval_state import Step, StepKind
 from issuer.core.approvals import Approved
@@ -41,8 +42,15 @@ def question_text(question: Question) -> str:
     """Return a question as JSON."""
     members = {field.name: getattr(question, field.name) for field in fields(question)}
     members["asked"] = {field.name: getattr(question.asked, field.name) for field in fields(question.asked)}
-    members["needs"] = [need._asdict() for need in question.needs]
+    members["needs"] = [_need(need) for need in question.needs]
     return canonical(members)
+
+
+def _need(need: Need) -> dict[str, object]:
+    members = need._asdict()
+    if not need.human:  # so that issuers of a version before read what they know
+        del members["human"]
+    return members
 
 
 def question_from_text(text: str) -> Question:
@@ -61,6 +69,10 @@ def step_text(step: Step) -> str:
     """Return a step as JSON, without who made it."""
     members = step._asdict()
     del members["by"]
+    if step.evidence is None:  # so that issuers of a version before read what they know
+        del members["evidence"]
+    else:
+        members["evidence"] = step.evidence._asdict()
     return canonical(members)
 
 
@@ -74,6 +86,8 @@ def step_from_text(text: str, by: str) -> Step:
     members["kind"] = StepKind(members["kind"])
     if members["scopes"] is not None:
         members["scopes"] = tuple(members["scopes"])
+    if "evidence" in members:
+        members["evidence"] = Evidence(**_tuples(members["evidence"], "amr"))
     return Step(by=by, **members)
 
 

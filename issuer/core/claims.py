@@ -7,7 +7,9 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from issuer.core.base64url import base64url
+from issuer.core.metadata import status_list_uri
 from issuer.core.origin import OriginKind
+from issuer.core.status_index import StatusIndex
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,6 +39,8 @@ class TokenProfile:
 class Claims(NamedTuple):
     """The claims of one token. Times are whole Unix seconds; ``client`` is ``None`` where it is the subject.
 
+    ``status`` is a :attr:`~issuer.core.status_index.StatusIndex.number`, ``None`` for a token without one.
+
     A named tuple because one is made for every token and a frozen dataclass of this width costs three times as much.
     """
 
@@ -56,6 +60,7 @@ class Claims(NamedTuple):
     details: str = ""
     transaction: str = ""
     grant_id: str = ""
+    status: int | None = None
 
     def payload(self) -> bytes:
         """Return the claims as compact UTF-8 JSON.
@@ -79,6 +84,10 @@ class Claims(NamedTuple):
             members += f',"cnf":{{"x5t#S256":{_quoted(self.certificate_thumbprint)}}}'
         if self.development:
             members += ',"dev":true'
+        if self.status is not None:  # draft-ietf-oauth-status-list-20 section 6.1
+            entry = StatusIndex.of_number(self.status)
+            uri = _quoted(status_list_uri(self.issuer, entry.list_number))
+            members += f',"status":{{"status_list":{{"idx":{entry.index},"uri":{uri}}}}}'
         return members + self._members_of_origin()
 
     def _members_of_origin(self) -> str:
@@ -97,7 +106,9 @@ def _act(actors: tuple[Actor, ...]) -> str:
     return f'{{"sub":{_quoted(subject)},"iss":{_quoted(issuer)}{inner}}}'
 
 
-def build_claims(grant: Grant, caller: Caller, profile: TokenProfile, token_id: str, now: datetime) -> Claims:
+def build_claims(
+    grant: Grant, caller: Caller, profile: TokenProfile, token_id: str, now: datetime, *, status: int | None = None
+) -> Claims:
     """Build the claims of the token that ``grant`` allows.
 
     ``iat`` is ``now`` rounded down, since several verifiers refuse one that lies in their future. ``exp`` is ``iat``
@@ -110,6 +121,7 @@ def build_claims(grant: Grant, caller: Caller, profile: TokenProfile, token_id: 
         profile: What every token of this issuer says.
         token_id: The ``jti``.
         now: The time of the decision, UTC.
+        status: Where its status is kept; ``None`` for nowhere.
     """
     issued_at = int(now.timestamp())
     return Claims(
@@ -124,6 +136,7 @@ def build_claims(grant: Grant, caller: Caller, profile: TokenProfile, token_id: 
         application=grant.application,
         certificate_thumbprint=base64url(caller.certificate_sha256) if grant.bind_certificate else None,
         development=profile.development,
+        status=status,
         **({} if grant.origin is None else _of_origin(grant.origin, str(caller.spiffe_id))),
     )
 

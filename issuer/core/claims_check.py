@@ -18,6 +18,7 @@
 8. ``cnf`` is there if and only if the grant binds, and names the caller's certificate.
 9. ``act``, ``authorization_details``, ``txn`` and ``grant_id`` are those of what the token rests on; no scope and no
    second of life goes beyond it.
+10. ``status`` is there if and only if the decision calls for one, and names the entry that is recorded with it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64encode
 from binascii import a2b_base64
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ _ALGORITHMS = frozenset({"ES256", "RS256"})
 _STRICT = bytes.maketrans(b"-_+/=", b"+/!!!")
 """From base64url to plain base64; what only plain base64 has becomes what neither has."""
 _ALWAYS = frozenset({"iss", "sub", "client_id", "aud", "exp", "iat", "nbf", "jti", "scope"})
-_MAX_NBF_BACKDATE = timedelta(seconds=5)
+_MAX_NBF_BACKDATE = 5
+_STATUSES = 1 << 53
+"""More than there will ever be; other programs read the number as a float."""
 _LAST_MOMENT = 253402300799  # 9999-12-31T23:59:59Z, the last that a datetime can hold
 
 
@@ -64,6 +67,7 @@ def check_claims(
     profile: TokenProfile,
     token_id: str,
     now: datetime,
+    status: int | None = None,
 ) -> None:
     """Hold the bytes about to be signed against what was decided; the steps are those of the module's docstring.
 
@@ -82,6 +86,7 @@ def check_claims(
     _check_binding(claims, grant, caller, request)  # 8
     if grant.origin is not None:
         _check_origin(claims, grant.origin, caller)  # 9
+    _check_status(claims, grant, profile, status)  # 10
 
 
 @lru_cache(maxsize=64)  # the same few headers for every token; a refusal is not cached
@@ -105,6 +110,8 @@ def _check_members(claims: dict[str, Any], grant: Grant, profile: TokenProfile) 
         expected.add("cnf")
     if profile.development:
         expected.add("dev")
+    if grant.status:
+        expected.add("status")
     if (origin := grant.origin) is not None:
         optional = {"act": origin.actors, "authorization_details": origin.details, "txn": origin.transaction}
         optional["grant_id"] = origin.id if origin.kind.value == "access" else ""
@@ -152,24 +159,26 @@ def _check_application(claims: dict[str, Any], grant: Grant, request: TokenReque
 
 
 def _check_times(claims: dict[str, Any], grant: Grant, caller: Caller, request: TokenRequest, now: datetime) -> None:
-    issued, not_before, expires = (_moment(claims, claim) for claim in ("iat", "nbf", "exp"))
-    if not now - timedelta(seconds=1) < issued <= now:
+    issued, not_before, expires = (_seconds(claims, claim) for claim in ("iat", "nbf", "exp"))
+    decided = now.timestamp()
+    if not decided - 1 < issued <= decided:
         raise ClaimsMismatch("iat", "is not the second of the decision")
     if not issued - _MAX_NBF_BACKDATE <= not_before <= issued:
         raise ClaimsMismatch("nbf", "is after iat or far before it")
-    if expires <= now:
+    if expires <= decided:
         raise ClaimsMismatch("exp", "is already over")
-    if expires - issued > grant.lifetime or (request.ttl is not None and expires - issued > request.ttl):
+    lifetime = timedelta(seconds=expires - issued)
+    if lifetime > grant.lifetime or (request.ttl is not None and lifetime > request.ttl):
         raise ClaimsMismatch("exp", "makes the token live longer than was asked for and granted")
-    if expires > caller.not_after and (grant.bind_certificate or not grant.legacy):
+    if expires > caller.not_after.timestamp() and (grant.bind_certificate or not grant.legacy):
         raise ClaimsMismatch("exp", "is after the end of the caller's certificate")
 
 
-def _moment(claims: dict[str, Any], claim: str) -> datetime:
+def _seconds(claims: dict[str, Any], claim: str) -> int:
     seconds = claims[claim]
     if type(seconds) is not int or not 0 < seconds <= _LAST_MOMENT:  # a bool is an int to isinstance
         raise ClaimsMismatch(claim, "is not a whole number of seconds")
-    return datetime.fromtimestamp(seconds, UTC)
+    return seconds
 
 
 def _check_binding(claims: dict[str, Any], grant: Grant, caller: Caller, request: TokenRequest) -> None:
@@ -200,6 +209,20 @@ def _check_origin(claims: dict[str, Any], origin: Origin, caller: Caller) -> Non
         raise ClaimsMismatch("txn", "is not that of the token's origin")
     if claims.get("grant_id", origin.id) != origin.id:
         raise ClaimsMismatch("grant_id", "is not that of the token's origin")
+
+
+def _check_status(claims: dict[str, Any], grant: Grant, profile: TokenProfile, status: int | None) -> None:
+    if not grant.status:
+        return
+    if status is None or not 0 <= status < _STATUSES:
+        raise ClaimsMismatch("status", "was called for, and no entry is recorded with the decision")
+    match claims["status"]:
+        case {"status_list": {"idx": index, "uri": uri, **other}, **others} if type(index) is int:
+            # 2**17 entries a list: written out, for this shares no code with what built the claim.
+            listed = f"{profile.issuer}/status-lists/{status >> 17}"
+            if (index, uri, other, others) == (status & 0x1FFFF, listed, {}, {}):
+                return
+    raise ClaimsMismatch("status", "is not the entry that is recorded with the decision")
 
 
 def _actors(act: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - what a JSON member holds

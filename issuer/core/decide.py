@@ -34,6 +34,8 @@ The rules, in order:
 15. What a token rests on beside the caller's own right (another token, an intent, a window of access) only takes away:
     a scope that it does not have is refused like one that no grant names, the token lives no longer than it, and is
     bound if it says so.
+16. A grant with ``subjects`` counts for the exchange of a token whose subject they name, and one without for tokens
+    of this issuer alone: what others say of somebody gives nothing unless policy says about whom.
 
 What the caller of :func:`decide` must still do: verify the caller, fetch what
 :func:`~issuer.core.facts_needed.facts_needed` names, record the decision, check the finished claims.
@@ -56,6 +58,7 @@ from issuer.core.origin import basis_of
 from issuer.core.policy import Mode
 from issuer.core.revocation import Issued
 from issuer.core.revocations import NOTHING_REVOKED
+from issuer.core.subjects import is_for
 from issuer.core.weighing import Allowed, Applying, Inputs, Obstacle, Refused, Rules
 
 if TYPE_CHECKING:
@@ -135,7 +138,7 @@ def _obstacles(inputs: Inputs, grant: GrantRule) -> int:  # 4
     obstacles = Obstacle.NONE
     if not is_in_force(grant, inputs.now, inputs.policy.min_ttl):
         obstacles |= Obstacle.DATES
-    if inputs.request.grant_type not in grant.grant_types:
+    if inputs.request.grant_type not in grant.grant_types or not is_for(grant.subjects, inputs.origin):  # 16
         obstacles |= Obstacle.GRANT_TYPE
     return obstacles
 
@@ -240,6 +243,7 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
     rule_ids = tuple(sorted({grant.id for grant, _ in chosen}))
     if limit.lifetime < inputs.policy.min_ttl:  # 12
         return _denial(inputs, Refused(_too_short(limit.bound), (), rule_ids))
+    legacy = limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime
     return Grant(  # 13
         audience=inputs.request.audience,
         scopes=tuple(allowed.by_scope),
@@ -252,11 +256,12 @@ def grant_or_denial(inputs: Inputs, allowed: Allowed) -> Grant | Denial:
         policy_digest=inputs.policy.digest,
         lifetime_rule=limit.rule,
         grant_type=inputs.request.grant_type,
-        legacy=limit.lifetime > svid_limit(inputs.caller.not_after, inputs.now).lifetime,
+        legacy=legacy,
         missing=tuple(sorted(inputs.evaluator.missing)),
         facts=tuple(inputs.evaluator.facts.values()),
         approval=inputs.approvals.used(allowed.by_scope, allowed.application),
         origin=inputs.origin,
+        status=legacy or inputs.policy.requires_status(inputs.request.audience, allowed.by_scope),
     )
 
 
@@ -265,20 +270,34 @@ def unless_revoked(inputs: Inputs, answer: Grant | Denial) -> Grant | Denial:
     revocations = inputs.revocations
     if revocations.is_empty or isinstance(answer, Denial):
         return answer
-    token = Issued(
-        caller=inputs.caller.spiffe_id,
-        audience=answer.audience,
-        application=answer.application or "",
-        rules=answer.rule_ids,
-        policy=inputs.policy.digest,
-        key=revocations.key_id,
-        time=microseconds(inputs.now),
-        basis=basis_of(answer.origin, answer.approval),
-        ancestors=inputs.origin.ancestors if inputs.origin else (),
-    )
+    ancestors = inputs.origin.ancestors if inputs.origin else ()
+    token = would_issue(answer, inputs.caller, inputs.policy, inputs.now, key=revocations.key_id, ancestors=ancestors)
     if (stop := revocations.stopping(token)) is None:
         return answer
     return replace(_denial(inputs, Refused(Reason.REVOKED, (), (stop.id,))), shadow=answer.shadow)
+
+
+def would_issue(
+    grant: Grant,
+    caller: Caller,
+    policy: Policy,
+    now: datetime,
+    *,
+    key: str,
+    ancestors: tuple[Issued, ...] = (),
+) -> Issued:
+    """Return the token that would come of a grant, as revocations look at it."""
+    return Issued(
+        caller=caller.spiffe_id,
+        audience=grant.audience,
+        application=grant.application or "",
+        rules=grant.rule_ids,
+        policy=policy.digest,
+        key=key,
+        time=microseconds(now),
+        basis=basis_of(grant.origin, grant.approval),
+        ancestors=ancestors,
+    )
 
 
 def without_too_short(inputs: Inputs, allowed: Allowed) -> Allowed:

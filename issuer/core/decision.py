@@ -71,6 +71,7 @@ class Grant:
         shadow: What rules in audit mode would have changed; ``None`` for nothing.
         approval: The approval that it rests on; ``None`` when it needed none.
         origin: What the token rests on beside the caller's own right; ``None`` for nothing.
+        status: The token has an entry in a status list: policy says so, or it is a legacy one.
     """
 
     audience: str
@@ -90,6 +91,7 @@ class Grant:
     shadow: Shadow | None = None
     approval: Approved | None = None
     origin: Origin | None = None
+    status: bool = False
 
 
 @dataclass(frozen=True, slots=True)

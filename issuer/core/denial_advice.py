@@ -30,4 +30,5 @@ def changes_for(denials: Denials, policy: Policy | None) -> tuple[str, ...]:
         inputs = recorded(denials.newest)
     except NotReplayable as why:
         return (str(why),)
-    return explain_decision(policy, inputs.caller, inputs.request, inputs.facts, inputs.now).changes
+    explained = explain_decision(policy, inputs.caller, inputs.request, inputs.facts, inputs.now, origin=inputs.origin)
+    return explained.changes

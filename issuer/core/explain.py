@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from issuer.core.condition import Condition, Context
     from issuer.core.explanation import ScopeReport
     from issuer.core.facts import Facts
+    from issuer.core.origin import Origin
     from issuer.core.policy import GrantRule, LimitRule, Policy, ProhibitionRule
     from issuer.core.token_request import TokenRequest
     from issuer.core.weighing import Rules
@@ -43,17 +44,26 @@ _TAKES_AWAY: Final = {
     Truth.FALSE: "a condition is false",
     Truth.UNKNOWN: "unknown, and so it applies",
 }
-_TOO_SHORT: Final = frozenset({Reason.SVID_EXPIRES_SOON, Reason.REQUEST_INVALID})
+_TOO_SHORT: Final = frozenset({Reason.SVID_EXPIRES_SOON, Reason.REQUEST_INVALID, Reason.ORIGIN_EXPIRES_SOON})
 
 
-def explain_decision(policy: Policy, caller: Caller, request: TokenRequest, facts: Facts, now: datetime) -> Explanation:
+def explain_decision(
+    policy: Policy,
+    caller: Caller,
+    request: TokenRequest,
+    facts: Facts,
+    now: datetime,
+    *,
+    origin: Origin | None = None,
+) -> Explanation:
     """Return why ``policy`` answers ``request`` as it does. For operators: it shows the text of rules."""
-    inputs = Inputs(policy, caller, request, now, Evaluator(policy, caller, request, facts, now))
+    evaluator = Evaluator(policy, caller, request, facts, now)
+    inputs = Inputs(policy, caller, request, now, evaluator, origin=origin)
     enforced, with_audited = find_rules(inputs)
     choice = _choice(inputs, enforced)
     explainer = _Explainer(inputs, {Mode.ENFORCE: choice, Mode.AUDIT: _choice(inputs, with_audited or enforced)})
     rules = tuple(explainer.rules())
-    answer = decide(policy, caller, request, facts, now)
+    answer = decide(policy, caller, request, facts, now, origin=origin)
     scopes = explain_scopes(inputs, enforced, [report for report in rules if not report.audit])
     refused = [scope.name for scope in scopes if not scope.available]
     lacks = {scope: lacking(inputs, enforced, scope) for scope in refused}
@@ -128,6 +138,8 @@ class _Explainer:
             return f"for callers of the environment {', '.join(sorted(environments))}"
         if obstacles & Obstacle.DATES:
             return "outside of its dates"
+        if obstacles & Obstacle.GRANT_TYPE and self.inputs.request.grant_type in grant.grant_types:
+            return "for tokens of other subjects"
         if obstacles & Obstacle.GRANT_TYPE:
             return f"for {', '.join(sorted(grant.grant_types))}, not for {self.inputs.request.grant_type}"
         return None

@@ -53,7 +53,8 @@ def lacking(inputs: Inputs, rules: Rules, scope: str) -> str:
     if not any(scope in grant.scopes for grant, _ in rules.grants):
         return "no grant for this caller gives it"
     if approval := declared[scope].approval or inputs.policy.risk_tiers[declared[scope].risk].approval:
-        return f"{approval.quorum} of {', '.join(pattern.text for pattern in approval.approvers)} must approve"
+        human = ", each with proof of a person" if approval.human else ""
+        return f"{approval.quorum} of {', '.join(pattern.text for pattern in approval.approvers)} must approve{human}"
     return ""
 
 

@@ -31,8 +31,16 @@ def facts_from_text(text: str) -> dict[FactKey, Fact]:
     Raises:
         ValueError, KeyError: The text is of another kind.
     """
-    facts = [_fact(listed) for listed in json.loads(text)] if text else []
-    return {fact.key: fact for fact in facts}
+    return {fact.key: fact for fact in fact_list_from_text(text)}
+
+
+def fact_list_from_text(text: str) -> list[Fact]:
+    """Return the facts of :func:`facts_text`, which may be several about one subject. Empty text holds none.
+
+    Raises:
+        ValueError, KeyError: The text is of another kind.
+    """
+    return [_fact(listed) for listed in json.loads(text)] if text else []
 
 
 def _listed(fact: Fact) -> list[object]:

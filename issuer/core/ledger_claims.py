@@ -15,7 +15,8 @@ from uuid import UUID
 from issuer.core.access_text import opening_from_text
 from issuer.core.approval_state import Step, StepKind
 from issuer.core.approval_text import question_from_text, step_text
-from issuer.core.ledger_entries import ACCESS, APPROVAL, StepTaken, detail
+from issuer.core.intent_steps import registration_from_text
+from issuer.core.ledger_entries import ACCESS, APPROVAL, INTENT, StepTaken, detail
 from issuer.core.origin import origin_from_text
 from issuer.core.record import DecisionRecord
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _QUESTION: Final = "question"
 _OPENING: Final = "opening"
+_REGISTRATION: Final = "registration"
 
 
 class Claim(NamedTuple):
@@ -96,6 +98,9 @@ def _asked_once(entry: StepTaken) -> Iterator[Claim]:
             named = sha256(f"{entry.actor} {opening.request}".encode()).hexdigest()
             yield Claim(f"{_OPENING}/{named}", entry.time, entry.actor, "", entry.expires_at)
         yield from uses(opening.approval, "", UUID(opening.decision).bytes, entry.time, entry.actor)
+    elif entry.of == INTENT and (request := registration_from_text(entry.detail).request_id):
+        named = sha256(f"{entry.actor} {request}".encode()).hexdigest()
+        yield Claim(f"{_REGISTRATION}/{named}", entry.time, entry.actor, "", entry.expires_at)
 
 
 def uses(approval: str, origin: str, decision_id: bytes, time: int, caller: str) -> Iterator[Claim]:

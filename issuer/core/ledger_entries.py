@@ -101,7 +101,7 @@ class RevocationLifted(NamedTuple):
 
 
 class StepTaken(NamedTuple):
-    """A step of something that lasts: a request for approval, an intent, a window of access.
+    """A step of something that lasts: a request for approval, an intent, a window of access, a status list.
 
     Attributes:
         kind: The kind of its event, one of those below.
@@ -149,7 +149,8 @@ Entry: TypeAlias = (
 APPROVAL: Final = "approval"
 INTENT: Final = "intent"
 ACCESS: Final = "access"
-STEPS_OF: Final = {APPROVAL: "request", INTENT: "intent", ACCESS: "access"}
+STATUS: Final = "status"
+STEPS_OF: Final = {APPROVAL: "request", INTENT: "intent", ACCESS: "access", STATUS: "list"}
 """What has steps, and the name of its id in their events."""
 
 WRITER_STARTED: Final = "writer_started"
@@ -166,9 +167,15 @@ APPROVAL_CANCELLED: Final = "approval_cancelled"
 ACCESS_STARTED: Final = "access_started"
 ACCESS_SEEN: Final = "access_seen"
 ACCESS_ENDED: Final = "access_ended"
+INTENT_REGISTERED: Final = "intent_registered"
+INTENT_CANCELLED: Final = "intent_cancelled"
+INTENT_EXPIRED: Final = "intent_expired"
+STATUS_BLOCK_TAKEN: Final = "status_block_taken"
 STEPS: Final = {
     **dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL),
     **dict.fromkeys((ACCESS_STARTED, ACCESS_SEEN, ACCESS_ENDED), ACCESS),
+    **dict.fromkeys((INTENT_REGISTERED, INTENT_CANCELLED, INTENT_EXPIRED), INTENT),
+    STATUS_BLOCK_TAKEN: STATUS,
 }
 """The kinds of event that tell of a step, and of what."""
 

@@ -52,7 +52,12 @@ class Finding:
 
 
 def lint(
-    policy: Policy, now: datetime, *, within: timedelta = _WARNING_WITHIN, fed: frozenset[str] | None = None
+    policy: Policy,
+    now: datetime,
+    *,
+    within: timedelta = _WARNING_WITHIN,
+    fed: frozenset[str] | None = None,
+    proves_people: bool | None = None,
 ) -> list[Finding]:
     """Return what is worth a look, in the order of the files.
 
@@ -61,6 +66,7 @@ def lint(
         now: Against which dates are held.
         within: Grants and exceptions that end so soon are told.
         fed: The types of fact that some feeder tells; ``None`` when that is not known.
+        proves_people: Whether some OIDC issuer vouches for people; ``None`` when that is not known.
     """
     found = chain(
         _dates(policy, now, within),
@@ -72,8 +78,18 @@ def lint(
         _audit(policy),
         _just_in_time(policy),
         () if fed is None else _not_fed(policy, fed),
+        _not_provable(policy) if proves_people is False else (),
     )
     return sorted(found, key=lambda finding: (finding.position, finding.check, finding.message))
+
+
+def _not_provable(policy: Policy) -> Iterator[Finding]:
+    for audience in policy.audiences.values():
+        for scope in audience.scopes:
+            approval = approval_of(policy, audience.name, scope)
+            if approval is not None and approval.human:
+                text = f"{scope} of {audience.name} needs persons, and no [[approvals.evidence]] vouches for any"
+                yield Finding("evidence", Severity.ERROR, audience.source, text)
 
 
 def _dates(policy: Policy, now: datetime, within: timedelta) -> Iterator[Finding]:

@@ -8,7 +8,16 @@ from urllib.parse import urlsplit
 
 JWKS_PATH = "/.well-known/jwks.json"
 OAUTH_PATH = "/.well-known/oauth-authorization-server"
+INTROSPECTION_PATH = "/introspect"
+REVOCATION_PATH = "/revoke"
 OPENID_PATH = "/.well-known/openid-configuration"
+STATUS_LISTS_PATH = "/status-lists"
+"""Where status lists are named; each is served below, under its number."""
+
+
+def status_list_uri(issuer: str, name: object) -> str:
+    """Return the URI of a status list of an issuer: its ``sub``, and what tokens call it."""
+    return f"{issuer}{STATUS_LISTS_PATH}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +25,19 @@ class ServerMetadata:
     """What a verifier learns from the issuer's URL alone.
 
     It says what Kubernetes says for its issuer and nothing that is untrue: there is no authorization or token endpoint
-    to name, for tokens are asked for by gRPC.
+    to name, for tokens are asked for by gRPC. Introspection and revocation are named where they are served over HTTP.
 
     Attributes:
         issuer: The ``iss`` of every token, without a trailing slash. Its form is checked where it is configured.
         algorithms: The JWS algorithms of the key set.
+        oauth_url: What the endpoints of introspection and revocation begin with; empty where they are not served.
         document: Both documents' content, UTF-8 JSON.
         path: The path of the issuer's URL, empty or ``/...``; a proxy in front may leave it in place or strip it.
     """
 
     issuer: str
     algorithms: tuple[str, ...] = ("ES256",)
+    oauth_url: str = ""
     document: bytes = field(init=False, repr=False)
     path: str = field(init=False)
 
@@ -42,6 +53,17 @@ class ServerMetadata:
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": list(self.algorithms),
+            "status_list_aggregation_endpoint": self.issuer + STATUS_LISTS_PATH,  # status-list-20 section 9.1
+            **(self._endpoints() if self.oauth_url else {}),
+        }
+
+    def _endpoints(self) -> dict[str, object]:
+        """Return where callers that present their SVID are served: RFC 8705 section 2.1, by the URI in it."""
+        return {
+            "introspection_endpoint": self.oauth_url + INTROSPECTION_PATH,
+            "introspection_endpoint_auth_methods_supported": ["tls_client_auth"],
+            "revocation_endpoint": self.oauth_url + REVOCATION_PATH,
+            "revocation_endpoint_auth_methods_supported": ["tls_client_auth"],
         }
 
     def document_paths(self) -> tuple[str, ...]:
@@ -61,6 +83,10 @@ class ServerMetadata:
                 )
             )
         )
+
+    def status_list_paths(self) -> tuple[str, ...]:
+        """Return the paths under which status lists are named and served."""
+        return tuple(dict.fromkeys((STATUS_LISTS_PATH, self.path + STATUS_LISTS_PATH)))
 
     def jwks_paths(self) -> tuple[str, ...]:
         """Return the paths of the key set: that of ``jwks_uri``, and the plain one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
@@ -13,6 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from issuer.core.base64url import base64url_decoded
 from issuer.core.checkpoint import ledger_keys
 from issuer.core.origin import Actor
+from issuer.core.remembered import Remembered
+from issuer.core.strict_json import strict_object
 from issuer.core.token import TOKEN_TYPE
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 _HALF: Final = 32
 """Octets of each of r and s on P-256 (RFC 7518 section 3.4)."""
+
+REMEMBERED: Final = 10_000
+"""Tokens whose signature need not be verified again: about 15 MB. Only who has a token of ours can put one there."""
 
 
 class OwnToken(NamedTuple):
@@ -59,12 +65,23 @@ class OwnTokens:
     def __init__(self, jwks: str, issuer: str) -> None:
         self._keys = ledger_keys(jwks)
         self._issuer = issuer
+        self._read: Remembered[bytes, OwnToken] = Remembered(REMEMBERED)
 
     def read(self, text: str) -> OwnToken | None:
         """Return what a token says; ``None`` when it was not signed by one of the keys, or is no access token.
 
-        Not checked: that it is valid now, and everything that its claims mean.
+        Not checked: that it is valid now, and everything that its claims mean. A token that was read before is known by
+        its SHA-256; its text is not kept.
         """
+        digest = sha256(text.encode("utf-8", "replace")).digest()
+        if (known := self._read.get(digest)) is not None:
+            return known
+        token = self._read_anew(text)
+        if token is not None:
+            self._read.put(digest, token)
+        return token
+
+    def _read_anew(self, text: str) -> OwnToken | None:
         try:
             header_text, payload_text, signature_text = text.split(".")
             header = json.loads(base64url_decoded(header_text))
@@ -74,7 +91,7 @@ class OwnTokens:
             key = self._keys[header["kid"]]
             if not _fits(key, f"{header_text}.{payload_text}".encode("ascii"), base64url_decoded(signature_text)):
                 return None
-            return _token(header["kid"], json.loads(base64url_decoded(payload_text)), self._issuer)
+            return _token(header["kid"], strict_object(base64url_decoded(payload_text)), self._issuer)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -109,14 +126,21 @@ def _token(key_id: str, claims: dict[str, Any], issuer: str) -> OwnToken | None:
         expires_at=claims["exp"],
         application=claims.get("application", ""),
         certificate_thumbprint=claims.get("cnf", {}).get("x5t#S256", ""),
-        actors=tuple(_actors(claims.get("act"))),
+        actors=tuple(_actors(claims["act"])) if "act" in claims else (),
         transaction=claims.get("txn", ""),
         grant_id=claims.get("grant_id", ""),
         details=json.dumps(claims["authorization_details"]) if "authorization_details" in claims else "",
     )
 
 
-def _actors(act: dict[str, Any] | None) -> Iterator[Actor]:
-    while act is not None:
+def _actors(act: Any) -> Iterator[Actor]:  # noqa: ANN401 - what a JSON member holds
+    """Yield a chain as we write it; of any other there is no telling what would be lost by going on without it."""
+    while True:
+        if not {"sub", "iss"} <= act.keys() <= {"sub", "iss", "act"}:
+            raise ValueError("is no chain of ours")
+        if not (isinstance(act["sub"], str) and isinstance(act["iss"], str)):
+            raise TypeError("is no chain of ours")
         yield Actor(act["sub"], act["iss"])
-        act = act.get("act")
+        if "act" not in act:
+            return
+        act = act["act"]

@@ -14,13 +14,14 @@ from issuer.core.condition import ConditionCompiler
 from issuer.core.index import RuleIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from issuer.core.condition import Condition
     from issuer.core.facts import FactType
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.policy_faults import Position
+    from issuer.core.subjects import SubjectPattern
     from issuer.core.token_request import GrantType
 
 
@@ -53,12 +54,14 @@ class Approval:
         quorum: How many of them, at least one.
         valid_for: How long an answer is waited for, and then how long an approval can be used.
         uses: For how many tokens an approval is good, at least one.
+        human: Each approver must prove to be a person, with an ID token.
     """
 
     approvers: tuple[WorkloadPattern, ...]
     quorum: int
     valid_for: timedelta
     uses: int = 1
+    human: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class TierRules:
     binding_required: bool
     requires: tuple[Condition, ...] = ()
     approval: Approval | None = None
+    status_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ class AudienceRule:
     """An API that tokens are for: the ``aud``, exactly, and the application that owns it.
 
     ``environment`` is where it runs: grants of it reach only callers of that environment, unless they name others.
-    ``servers`` are the workloads that serve it: they may introspect its tokens.
+    ``servers`` are the workloads that serve it: they may introspect its tokens. ``status_required``: its tokens have an
+    entry in a status list, as do those of a risk tier that says so.
     """
 
     name: str
@@ -99,6 +104,7 @@ class AudienceRule:
     source: Position
     environment: str | None = None
     servers: tuple[WorkloadPattern, ...] = ()
+    status_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +165,7 @@ class GrantRule:
         environments: The caller must be in one of these; ``None`` leaves it to the audience's environment.
         groups: The names of the groups whose patterns are in ``workloads``.
         legacy: The exception under which its tokens outlive the caller's SVID.
+        subjects: Whose tokens of others may be exchanged by it, and nobody else's; none: only tokens of this issuer.
         window: How long a window of access by it lasts at most; ``None`` for :data:`DEFAULT_WINDOW`.
     """
 
@@ -179,6 +186,7 @@ class GrantRule:
     groups: tuple[str, ...] = ()
     legacy: Legacy | None = None
     mode: Mode = Mode.ENFORCE
+    subjects: tuple[SubjectPattern, ...] = ()
     window: timedelta | None = None
 
     @property
@@ -293,3 +301,8 @@ class Policy:
         object.__setattr__(self, "grant_index", RuleIndex(self.grants))
         object.__setattr__(self, "prohibition_index", RuleIndex(self.prohibitions))
         object.__setattr__(self, "limit_index", RuleIndex(self.limits))
+
+    def requires_status(self, audience: str, scopes: Iterable[str]) -> bool:
+        """Return whether tokens with these scopes of a declared audience have an entry in a status list."""
+        rule = self.audiences[audience]
+        return rule.status_required or any(self.risk_tiers[rule.scopes[scope].risk].status_required for scope in scopes)

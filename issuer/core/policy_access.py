@@ -112,7 +112,7 @@ class PolicyAccess:
 
     def _grant_terms(self, rule: GrantRule) -> tuple[object, ...]:
         legacy = rule.legacy and rule.legacy.max_ttl
-        terms = (rule.application, rule.max_ttl, legacy, rule.window, rule.not_before, rule.ends)
+        terms = (rule.application, rule.max_ttl, legacy, rule.window, rule.not_before, rule.ends, rule.subjects)
         return (*terms, rule.environments, rule.scopes, rule.grant_types, self._phrases.of(rule.conditions))
 
     def _taking_terms(self, rule: ProhibitionRule | LimitRule) -> tuple[object, ...]:

@@ -33,21 +33,24 @@ def check_approvers(
     approvals: Sequence[tuple[Approval, Position]],
     grants: Iterable[GrantRule],
     feeders: Iterable[SpiffeId],
+    gateways: Iterable[SpiffeId] = (),
 ) -> None:
-    """Report each grant whose workloads an approver's pattern matches too, and each approval that a feeder may give.
+    """Report each grant whose workloads an approver's pattern matches too, and who may approve and should only do else.
 
     Args:
         faults: Where they are reported.
         approvals: Each with its place.
         grants: Who may call.
         feeders: Who tells facts: whoever may set what decides does not also approve.
+        gateways: Who brings the evidence of others: whoever carries approvals makes none.
     """
     if not approvals:
         return
     for approval, position in approvals:
-        for feeder in feeders:
-            if any(pattern.matches(feeder) for pattern in approval.approvers):
-                faults.add(position, f"approval: {feeder} tells facts and may approve as well: nobody does both")
+        for others, do in ((feeders, "tells facts"), (gateways, "brings the evidence of others")):
+            for other in others:
+                if any(pattern.matches(other) for pattern in approval.approvers):
+                    faults.add(position, f"approval: {other} {do} and may approve as well: nobody does both")
     patterns = dict.fromkeys(pattern for approval, _ in approvals for pattern in approval.approvers)
     index = OverlapIndex([_Approvers(tuple(patterns))])
     met: dict[str, str | None] = {}  # by the pattern's text: 100,000 grants repeat few patterns

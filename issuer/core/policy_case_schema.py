@@ -33,6 +33,9 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "ttl": Key("how long a token is asked for", values.DURATION),
         "intent": Key("what the token is for", ref("intent")),
         "grant_type": Key("client_credentials unless set", values.GRANT_TYPE),
+        "subject": Key(
+            "of whose token of others it is the exchange, as in `subjects` of a grant", values.TOKEN_SUBJECT
+        ),
         "allow_partial": Key("whether some of the scopes are welcome too", values.BOOLEAN),
         "bind_certificate": Key("whether to bind the token to the certificate, whatever its risk", values.BOOLEAN),
     },

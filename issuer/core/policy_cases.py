@@ -25,11 +25,13 @@ from issuer.core.condition import Truth
 from issuer.core.decision import Denial
 from issuer.core.duration import format_duration, parse_duration
 from issuer.core.errors import InvalidTokenRequest, Reason
+from issuer.core.exchange import origin_of_other
 from issuer.core.explain import explain_decision
 from issuer.core.fact_reading import FactRefused, fact_from_document
 from issuer.core.policy_faults import FaultList, Position, quoted
 from issuer.core.policy_fields import Fields, Source
 from issuer.core.spiffe_id import SpiffeId, SpiffeIdError
+from issuer.core.subjects import parse_subject
 from issuer.core.token_request import GrantType, Intent, TokenRequest
 from issuer.core.yaml_reader import Scalar, SequenceNode, YamlFault, read_entries
 from issuer.core.yaml_values import mapping_of
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 
 CASE: Final = ("name", "at", "caller", "svid_rest", "request", "facts", "expect")
 REQUEST: Final = (
-    "audience", "scopes", "application", "ttl", "intent", "grant_type", "allow_partial", "bind_certificate",
+    "audience", "scopes", "application", "ttl", "intent", "grant_type", "subject", "allow_partial",
+    "bind_certificate",
 )  # fmt: skip
 EXPECT: Final = (
     "outcome", "reason", "scopes", "refused_scopes", "lifetime", "lifetime_rule", "rules", "application",
@@ -66,7 +69,10 @@ REASONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request and what must come of it. ``expect`` holds what the file says, by the words of :data:`EXPECT`."""
+    """One request and what must come of it. ``expect`` holds what the file says, by the words of :data:`EXPECT`.
+
+    ``subject`` is whose token of others is exchanged; ``None`` where none is.
+    """
 
     name: str
     source: Position
@@ -74,6 +80,7 @@ class Case:
     caller: Caller
     request: TokenRequest
     facts: tuple[Fact, ...]
+    subject: str | None
     expect: Mapping[str, str | tuple[str, ...]]
 
 
@@ -164,7 +171,10 @@ def _keep(source: Source, cases: dict[str, Case], case: Case | None) -> None:
 def run_case(policy: Policy, case: Case) -> CaseResult:
     """Decide a case as the server would, and compare."""
     facts = {fact.key: fact for fact in case.facts}
-    explanation = explain_decision(policy, case.caller, case.request, facts, case.at)
+    rests_on = None
+    if case.subject is not None:
+        rests_on = origin_of_other(case.subject, case.caller, case.request.scopes, case.at)
+    explanation = explain_decision(policy, case.caller, case.request, facts, case.at, origin=rests_on)
     got = _outcome(explanation.answer)
     differences = tuple(
         (word, _shown(expected), _shown(got[word])) for word, expected in case.expect.items() if got[word] != expected
@@ -247,7 +257,7 @@ def _case(source: Source, node: Node, fact_types: Mapping[str, FactType]) -> Cas
     if name is None or at is None or identity is None or request is None or expect is None:
         return None
     caller = Caller(identity, bytes(32), 0, at + rest)
-    return Case(name.text, source.position(node), at, caller, request, facts, expect)
+    return Case(name.text, source.position(node), at, caller, request[0], facts, request[1], expect)
 
 
 def _moment(text: str) -> datetime:
@@ -261,7 +271,7 @@ def _spiffe_id(text: str) -> SpiffeId:
         raise ValueError(error.message) from None
 
 
-def _request(outer: Fields) -> TokenRequest | None:
+def _request(outer: Fields) -> tuple[TokenRequest, str | None] | None:
     node = outer.node_of("request")
     if node is None:
         outer.source.report(outer.node, "case: 'request' is missing")
@@ -270,9 +280,9 @@ def _request(outer: Fields) -> TokenRequest | None:
     intent = None if fields_.node_of("intent") is None else _intent(fields_)
     ttl = outer.source.converted(fields_.scalar("ttl"), "request: 'ttl'", parse_duration)
     application = fields_.scalar("application")
-    audience = fields_.required("audience")
+    audience, subject = fields_.required("audience"), _subject(fields_)
     try:
-        return TokenRequest(
+        request = TokenRequest(
             audience=audience.text if audience else "",
             scopes=tuple(scope.text for scope in fields_.required_scalars("scopes")),
             ttl=ttl,
@@ -288,6 +298,21 @@ def _request(outer: Fields) -> TokenRequest | None:
         for violation in error.violations:
             outer.source.report(node, f"request: {violation.field} {violation.description}")
         return None
+    return request, subject
+
+
+def _subject(request: Fields) -> str | None:
+    """Read whose token of others is exchanged; it is written as in ``subjects`` of a grant, and one subject alone."""
+    scalar = request.scalar("subject")
+    pattern = request.source.converted(scalar, "request: 'subject'", parse_subject)
+    if scalar is None or pattern is None:
+        return None
+    grant_type = request.scalar("grant_type")
+    if grant_type is None or grant_type.text != GrantType.TOKEN_EXCHANGE:
+        request.source.report(scalar, "request: 'subject' is for the grant type token_exchange")
+    if "*" in pattern.text:
+        request.source.report(scalar, "request: 'subject' is one, and has no '*'")
+    return pattern.text
 
 
 def _intent(outer: Fields) -> Intent:

@@ -71,18 +71,24 @@ def _audience(rule: AudienceRule) -> list[object]:
     declared = [[scope.name, scope.risk, _seconds(scope.max_ttl), _approval(scope.approval)] for scope in scopes]
     line: list[object] = ["audience", rule.name, rule.environment, _seconds(rule.max_ttl), declared]
     # Only where there are some: policies of before there were keep the digest under which their decisions are recorded.
+    if rule.status_required:
+        return [*line, _patterns(rule.servers), "status"]
     return [*line, _patterns(rule.servers)] if rule.servers else line
 
 
 def _tier(tier: RiskTier, rules: TierRules) -> list[object]:
     binding, requires = rules.binding_required, _conditions(rules.requires)
-    return ["tier", tier, _seconds(rules.max_ttl), binding, requires, _approval(rules.approval)]
+    line: list[object] = ["tier", tier, _seconds(rules.max_ttl), binding, requires, _approval(rules.approval)]
+    return [*line, "status"] if rules.status_required else line
 
 
 def _approval(approval: Approval | None) -> list[object] | None:
     if approval is None:
         return None
-    return [_patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for), approval.uses]
+    line: list[object] = [
+        _patterns(approval.approvers), approval.quorum, _seconds(approval.valid_for), approval.uses,
+    ]  # fmt: skip
+    return [*line, "human"] if approval.human else line
 
 
 def _grant(rule: GrantRule) -> list[object]:
@@ -102,8 +108,12 @@ def _grant(rule: GrantRule) -> list[object]:
         _instant(rule.expires),
         None if rule.legacy is None else [_seconds(rule.legacy.max_ttl), _instant(rule.legacy.expires)],
     ]
-    # As above: grants of before there were windows keep their line.
-    return line if rule.window is None else [*line, _seconds(rule.window)]
+    # As above: grants of before there were subjects and windows keep their line.
+    if rule.subjects:
+        line.append(sorted(pattern.text for pattern in rule.subjects))
+    if rule.window is not None:
+        line.append(_seconds(rule.window))
+    return line
 
 
 def _prohibition(rule: ProhibitionRule) -> list[object]:

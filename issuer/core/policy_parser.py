@@ -41,7 +41,11 @@ class PolicyFile:
 
 
 def parse_policy(
-    files: Iterable[PolicyFile], *, legacy_ceiling: timedelta | None = None, feeders: Iterable[SpiffeId] = ()
+    files: Iterable[PolicyFile],
+    *,
+    legacy_ceiling: timedelta | None = None,
+    feeders: Iterable[SpiffeId] = (),
+    gateways: Iterable[SpiffeId] = (),
 ) -> Policy:
     """Return the policy that the files make together; their order does not matter.
 
@@ -49,6 +53,7 @@ def parse_policy(
         files: Their names are relative to the policy's folder, with ``/``.
         legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
         feeders: Who tells facts; they may not approve.
+        gateways: Who brings evidence of approvers; they may not approve themselves.
 
     Raises:
         PolicyInvalid: With all faults of all files, up to the bound.
@@ -70,7 +75,7 @@ def parse_policy(
         fact_types=draft.fact_types,
         environments=tuple(draft.environments.values()),
     )
-    check_approvers(faults, draft.approvals(), parts.grants, feeders)
+    check_approvers(faults, draft.approvals(), parts.grants, feeders, gateways)
     faults.raise_if_any()
     return Policy(
         **parts._asdict(),

@@ -29,6 +29,7 @@ from issuer.core.policy_faults import quoted
 from issuer.core.policy_fields import Fields
 from issuer.core.policy_references import check_grant
 from issuer.core.policy_sections import read_patterns
+from issuer.core.subjects import parse_subject
 from issuer.core.token_request import GrantType
 from issuer.core.yaml_reader import SequenceNode
 
@@ -38,14 +39,15 @@ if TYPE_CHECKING:
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.policy_draft import PolicyDraft
     from issuer.core.policy_fields import Source
+    from issuer.core.subjects import SubjectPattern
     from issuer.core.yaml_reader import Node, Scalar
 
-AUDIENCE: Final = ("name", "application", "environment", "servers", "max_ttl", "scopes")
+AUDIENCE: Final = ("name", "application", "environment", "servers", "status", "max_ttl", "scopes")
 SCOPE: Final = ("name", "risk", "max_ttl", "approval")
-APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses")
+APPROVAL: Final = ("approvers", "quorum", "valid_for", "uses", "human")
 GRANT: Final = (
-    "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "requires", "when",
-    "window", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
+    "id", "workloads", "groups", "environments", "application", "audience", "scopes", "grant_types", "subjects",
+    "requires", "when", "window", "max_ttl", "not_before", "expires", "legacy", "mode", "owner", "description",
 )  # fmt: skip
 LEGACY: Final = ("reason", "owner", "expires", "max_ttl")
 PROHIBITION: Final = (
@@ -54,7 +56,7 @@ PROHIBITION: Final = (
 LIMIT: Final = (
     "id", "workloads", "groups", "audiences", "scopes", "when", "max_ttl", "requires", "mode", "owner", "description",
 )  # fmt: skip
-TIER: Final = ("max_ttl", "proof_binding", "requires", "approval")
+TIER: Final = ("max_ttl", "proof_binding", "status", "requires", "approval")
 
 MAX_QUORUM: Final = 10
 MAX_USES: Final = 100
@@ -64,6 +66,8 @@ MAX_WINDOW: Final = timedelta(hours=24)
 """Of access just in time: what is needed for longer is a grant with ``expires``, which people review."""
 _MODES: Final = tuple(mode.value for mode in Mode)
 _BINDING: Final = ("optional", "required")
+TRUTH: Final = ("true", "false")
+_STATUS: Final = ("none", "required")
 _RISKS: Final = tuple(tier.value for tier in RiskTier)
 _GRANT_TYPES: Final = tuple(kind.value for kind in GrantType)
 _DEFAULT_GRANT_TYPES: Final = frozenset({GrantType.CLIENT_CREDENTIALS})
@@ -84,6 +88,7 @@ def read_audience(draft: PolicyDraft, source: Source, node: Node) -> None:
         source=source.position(node),
         environment=environment.text if (environment := fields.scalar("environment")) else None,
         servers=_servers(draft, fields),
+        status_required=fields.word("status", _STATUS) == "required",
     )
     if environment is not None:
         draft.audience_environments.append((source, environment))
@@ -146,6 +151,7 @@ def _approval(draft: PolicyDraft, outer: Fields) -> Approval | None:
         valid_for=fields.source.converted(fields.required("valid_for"), "approval: 'valid_for'", _approval_age)
         or MAX_APPROVAL,
         uses=fields.source.converted(fields.scalar("uses"), "approval: 'uses'", _number_to(MAX_USES)) or 1,
+        human=fields.one_of(fields.scalar("human"), "human", TRUTH) == "true",
     )
 
 
@@ -187,6 +193,7 @@ def read_grant(draft: PolicyDraft, source: Source, node: Node) -> None:
         source=source.position(node),
         legacy=_legacy(draft, fields),
         mode=_mode(fields),
+        subjects=_subjects(fields),
         window=_window(draft, fields),
     )
     if rule.window is not None and GrantType.JIT not in rule.grant_types and (window := fields.scalar("window")):
@@ -269,6 +276,19 @@ def _grant_types(fields: Fields) -> frozenset[GrantType]:
     return frozenset(GrantType(word) for word in words if word) or _DEFAULT_GRANT_TYPES
 
 
+def _subjects(fields: Fields) -> tuple[SubjectPattern, ...]:
+    """Read whose tokens may be exchanged. Only of grants for that alone: any other way to a token has no subject."""
+    node = fields.node_of("subjects")
+    if node is None:
+        return ()
+    if _grant_types(fields) != {GrantType.TOKEN_EXCHANGE}:
+        fields.source.report(node, "grant: 'subjects' is for grants whose 'grant_types' is [token_exchange]")
+    patterns = [
+        fields.source.converted(scalar, "grant: 'subjects'", parse_subject) for scalar in fields.scalars("subjects")
+    ]
+    return tuple(pattern for pattern in patterns if pattern is not None)
+
+
 def read_prohibition(draft: PolicyDraft, source: Source, node: Node) -> None:
     """Read an entry of ``prohibitions``."""
     fields = Fields(source, node, "prohibition", PROHIBITION)
@@ -340,6 +360,7 @@ def read_tier(draft: PolicyDraft, source: Source, key: Scalar, node: Node) -> No
         max_ttl=draft.ttl(source, ttl, f"{fields.what}: 'max_ttl'") or default.max_ttl,
         binding_required=default.binding_required if binding is None else binding == "required",
         approval=_approval(draft, fields),
+        status_required=fields.word("status", _STATUS) == "required",
     )
     if requires := fields.scalars("requires"):
         draft.tier_links.setdefault(tier, Links(fields.what, source, (), (), tuple(requires), None))

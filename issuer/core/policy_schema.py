@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core import schema_values as values
 from issuer.core.policy import RiskTier
-from issuer.core.policy_rules import MAX_QUORUM, MAX_USES
+from issuer.core.policy_rules import MAX_QUORUM, MAX_USES, TRUTH
 from issuer.core.schema_values import Key, Schema, distinct, mapping, one_of, ref, required, some
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
     "risk tier": {
         "max_ttl": Key("bounds every token with a scope of the tier", values.DURATION),
         "proof_binding": Key("whether its tokens are bound to the certificate", one_of(["optional", "required"])),
+        "status": Key("whether its tokens have an entry in a status list", one_of(["none", "required"])),
         "requires": Key("named conditions, for every scope of the tier", distinct(values.RULE_ID)),
         "approval": Key(f"{_APPROVAL}, for every scope of the tier", ref("approval")),
     },
@@ -50,6 +51,7 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "application": required("who owns the API", values.APPLICATION),
         "environment": Key("only callers of it are reached", values.RULE_ID),
         "servers": Key("IDs and patterns of what serves it; they may introspect its tokens", distinct(values.WORKLOAD)),
+        "status": Key("whether its tokens have an entry in a status list", one_of(["none", "required"])),
         "max_ttl": Key("bounds every token of the audience", values.DURATION),
         "scopes": required("at least one", some(ref("scope"))),
     },
@@ -72,6 +74,9 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
             "for how many tokens an approval is good, 1 unless set",
             {"type": ["integer", "string"], "minimum": 1, "maximum": MAX_USES, "pattern": "^[0-9]+$"},
         ),
+        "human": Key(
+            "whether each approver must prove to be a person, with an ID token", {"enum": [True, False, *TRUTH]}
+        ),
     },
     "grant": {
         "id": _RULE_ID,
@@ -81,8 +86,13 @@ KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "audience": required("exactly one", values.AUDIENCE),
         "scopes": required("at least one, each declared by the audience", distinct(values.SCOPE)),
         "grant_types": Key(
-            "`client_credentials` unless set; also `jit`, and `token_exchange`, `intent`, which no request can use yet",
+            "`client_credentials` unless set; also `token_exchange`, `intent`, `jit`",
             distinct(values.GRANT_TYPE),
+        ),
+        "subjects": Key(
+            "whose JWT-SVIDs, or tokens of an OpenID provider, may be exchanged; only where `grant_types` is "
+            "`[token_exchange]`, which without it is for tokens of this issuer",
+            distinct(values.TOKEN_SUBJECT),
         ),
         "requires": _REQUIRES,
         "when": _WHEN,

@@ -50,7 +50,13 @@ def _rule_words(rule: GrantRule | ProhibitionRule | LimitRule, phrases: Phrases)
     if isinstance(rule, GrantRule):
         types = " ".join(sorted(rule.grant_types))
         environments = None if rule.environments is None else " ".join(sorted(rule.environments))
-        own = {"application": rule.application, "grant_types": types, "environments": environments}
+        subjects = " ".join(sorted(pattern.text for pattern in rule.subjects)) or None
+        own = {
+            "application": rule.application,
+            "grant_types": types,
+            "subjects": subjects,
+            "environments": environments,
+        }
         terms |= own | {"not_before": instant(rule.not_before), "expires": instant(rule.ends)}
     if max_ttl := getattr(rule, "max_ttl", None):
         terms["max_ttl"] = format_duration(max_ttl)

@@ -62,7 +62,9 @@ class Terms(NamedTuple):
     expires: datetime | None
     approval: str | None
     binding: bool
+    subjects: frozenset[str] = frozenset()
     window: timedelta | None = None
+    status: bool = False
 
     def cover(self, other: Terms) -> bool:
         """Return whether whoever meets ``other`` gets at least as much by these."""
@@ -74,7 +76,9 @@ class Terms(NamedTuple):
             and (self.not_before is None or (other.not_before is not None and self.not_before <= other.not_before))
             and (self.expires is None or (other.expires is not None and self.expires >= other.expires))
             and (self.window or DEFAULT_WINDOW) >= (other.window or DEFAULT_WINDOW)
-            and (self.risk, self.approval, self.binding) == (other.risk, other.approval, other.binding)
+            and (self.risk, self.approval, self.binding, self.status)
+            == (other.risk, other.approval, other.binding, other.status)
+            and self.subjects == other.subjects
         )
 
     def words(self) -> dict[str, str | None]:
@@ -89,7 +93,9 @@ class Terms(NamedTuple):
             "expires": instant(self.expires),
             "approval": self.approval,
             "binding": "required" if self.binding else None,
+            "subjects": " ".join(sorted(self.subjects)) or None,
             "window": None if self.window is None else format_duration(self.window),
+            "status": "required" if self.status else None,
         }
 
 
@@ -128,6 +134,7 @@ class TermsReader:
             environments=environments,
             not_before=rule.not_before,
             expires=rule.ends,
+            subjects=frozenset(pattern.text for pattern in rule.subjects),
         )
 
     def _declared(self, audience: AudienceRule, name: str) -> Terms:
@@ -144,6 +151,7 @@ class TermsReader:
             expires=None,
             approval=approval_words(scope.approval or tier.approval),
             binding=tier.binding_required,
+            status=audience.status_required or tier.status_required,
         )
 
 
@@ -158,7 +166,8 @@ def approval_words(approval: Approval | None) -> str | None:
         return None
     approvers = " ".join(sorted(pattern.text for pattern in approval.approvers))
     uses = f", for {approval.uses} tokens" if approval.uses > 1 else ""
-    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}{uses}"
+    human = ", each proved to be a person" if approval.human else ""
+    return f"{approval.quorum} of {approvers}, valid for {format_duration(approval.valid_for)}{uses}{human}"
 
 
 def instant(moment: datetime | None) -> str | None:

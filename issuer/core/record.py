@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
-from uuid import UUID
 
 from issuer.core.approval_text import approval_text
 from issuer.core.decision import Denial, Grant
@@ -51,11 +51,12 @@ class Flag(IntFlag):
 
 
 class Minted(NamedTuple):
-    """The token of a grant: its ``jti``, its ``exp`` and the SHA-256 of its text."""
+    """The token of a grant: its ``jti``, its ``exp``, the SHA-256 of its text, and where its status is kept."""
 
     token_id: str
     expires_at: int
     sha256: bytes
+    status: int | None = None
 
 
 class DecisionRecord(NamedTuple):
@@ -163,7 +164,7 @@ def record_decision(
     granted = decision if isinstance(decision, Grant) else None
     denied = decision if isinstance(decision, Denial) else None
     return DecisionRecord(
-        decision_id=UUID(decision_id).bytes,
+        decision_id=bytes.fromhex(decision_id.replace("-", "")),
         time=microseconds(now),
         caller=str(caller.spiffe_id),
         svid=svid_text(caller),
@@ -193,6 +194,7 @@ def record_decision(
         audit=_shadow_text(decision.shadow),
         approval=approval_text(decision.approval),
         origin=origin_text(decision.origin),
+        status=minted.status if minted else None,
     )
 
 
@@ -201,7 +203,7 @@ def record_failure(
 ) -> DecisionRecord:
     """Return the record of a request that could not be decided. ``request`` is ``None`` when it could not be read."""
     return DecisionRecord(
-        decision_id=UUID(decision_id).bytes,
+        decision_id=bytes.fromhex(decision_id.replace("-", "")),
         time=microseconds(now),
         caller=str(caller.spiffe_id),
         svid=svid_text(caller),
@@ -242,7 +244,12 @@ def _flags(request: TokenRequest, granted: Grant | None, *, validate_only: bool)
 
 def svid_text(caller: Caller) -> str:
     """Return what of the caller's certificate is kept."""
-    return f"{caller.certificate_sha256.hex()} {caller.serial_number:x} {microseconds(caller.not_after)}"
+    return _svid_text(caller.certificate_sha256, caller.serial_number, caller.not_after)
+
+
+@lru_cache(maxsize=4096)  # a caller shows the same certificate with every call
+def _svid_text(sha256: bytes, serial_number: int, not_after: datetime) -> str:
+    return f"{sha256.hex()} {serial_number:x} {microseconds(not_after)}"
 
 
 def _shadow_text(shadow: Shadow | None) -> str:

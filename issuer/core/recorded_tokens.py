@@ -52,9 +52,10 @@ class Hits:
 class RecordedToken(NamedTuple):
     """A token as the ledger knows it: its decision's ``seq``, its ``exp``, and what revocations can tell of it.
 
-    The key that signed it is not recorded.
+    The key that signed it is not recorded. ``status`` is its :attr:`~issuer.core.status_index.StatusIndex.number`.
     """
 
     seq: int
     expires_at: int
     issued: Issued
+    status: int | None = None

@@ -76,6 +76,12 @@ class Revocations:
         kills = (revocation for revocation in self._near(issued) if revocation.kills(issued, seq))
         return min(kills, key=lambda revocation: revocation.id, default=None)
 
+    def made_since(self, issued: Issued, time: int) -> Revocation | None:
+        """Return a revocation that hits a token and was made at a moment or after it, the oldest; ``None`` for none."""
+        made = (revocation for revocation in self._near(issued) if revocation.time >= time)
+        hits = (revocation for revocation in made if revocation.selector.hits(issued))
+        return min(hits, key=lambda revocation: revocation.id, default=None)
+
     def _near(self, issued: Issued) -> Iterator[Revocation]:
         """Yield what may hit a token or one of those above it, some of it more than once."""
         yield from self._everything

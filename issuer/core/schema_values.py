@@ -87,6 +87,11 @@ _TIME: Final = "[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 
 WORKLOAD: Final = text(rf"spiffe://{_TRUST_DOMAIN}/(?:(?:{_LITERAL}|\*)/)*(?:{_LITERAL}|\*\*?)", MAX_ID_BYTES)
 SPIFFE_ID: Final = text(rf"spiffe://{_TRUST_DOMAIN}(?:/{_LITERAL})+", MAX_ID_BYTES)
+TOKEN_SUBJECT: Final = text(
+    rf"(?:spiffe://{_TRUST_DOMAIN}/(?:(?:{_LITERAL}|\*)/)*(?:{_LITERAL}|\*\*?)"
+    r"|https?://[^#?\s]+#(?:\*|[A-Za-z0-9_.~%-]+))",
+    MAX_ID_BYTES,
+)
 DURATION: Final = text("(?=.*[1-9])(?:[0-9]{1,5}d)?(?:[0-9]{1,6}h)?(?:[0-9]{1,8}m)?(?:[0-9]{1,9}s)?")
 MOMENT: Final = text(f"{_DAY}(?:{_TIME})?")
 RULE_ID: Final = text("[A-Za-z0-9][A-Za-z0-9._/-]*", MAX_ID_CHARACTERS)

@@ -50,6 +50,7 @@ def _gives_as_much(other: GrantRule, grant: GrantRule) -> bool:
     return (
         other.scopes >= grant.scopes
         and other.grant_types >= grant.grant_types
+        and set(other.subjects) == set(grant.subjects)
         and _applies_as_often(other, grant)
         and _lives_as_long(other, grant)
     )

@@ -88,6 +88,13 @@ class FactStore:
         with self._lock:
             return {feeder: len(keys) for feeder, keys in sorted(self._by_feeder.items())}
 
+    def told(self) -> dict[str, list[Fact]]:
+        """Return all facts by feeder, for another store that is to hold the same."""
+        with self._lock:
+            return {
+                feeder: [self._by_key[key][feeder] for key in keys] for feeder, keys in self._by_feeder.items() if keys
+            }
+
     def _make_room(self, feeder: str, keys: set[FactKey], now: datetime) -> None:
         have = self._by_feeder.get(feeder, set())
         if len(have | keys) > self._max:
@@ -110,3 +117,26 @@ class FactStore:
 
 def _snapshot(told: dict[str, Fact]) -> tuple[Fact, ...]:
     return tuple(told.values())  # one step for the interpreter: another thread cannot come between
+
+
+class ToldFacts:
+    """A :class:`~issuer.ports.FactSink` over the store of this very process.
+
+    Args:
+        store: The store.
+    """
+
+    def __init__(self, store: FactStore) -> None:
+        self._store = store
+
+    async def put(self, facts: Sequence[Fact], now: datetime) -> None:
+        """Take facts, all or nothing.
+
+        Raises:
+            AdminRefused: TOO_MANY_FACTS.
+        """
+        self._store.put(facts, now)
+
+    def feeders(self) -> dict[str, int]:
+        """Return how many facts each feeder has told."""
+        return self._store.feeders()

@@ -33,10 +33,17 @@ class Beginning(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """What was opened: the ledger's id, and the first entry of the new chain."""
+    """What was opened.
+
+    Attributes:
+        store: The ledger's id.
+        head: The last entry of the chain; of one that was begun, the first.
+        chain: The chain, where others write to it as well and one of them began it; ``None`` for the one asked for.
+    """
 
     store: str
     head: Head
+    chain: str | None = None
 
 
 class RevocationRow(NamedTuple):
@@ -60,10 +67,15 @@ class Engine(Protocol):
     name: str
     """For messages; without a secret."""
     shared: bool
-    """Whether other issuers write to it too, so that it has to be asked what they revoked."""
+    """Whether others write to it too, issuers or workers, so that it has to be asked what they revoked."""
+
+    @property
+    def newest(self) -> Head | None:
+        """The last entry of the chain, as far as is known, where others write to the very chain; ``None`` elsewhere."""
+        ...
 
     async def open(self, beginning: Beginning) -> Opened:
-        """Begin a chain, after what an earlier one of this process left.
+        """Begin a chain, after what an earlier one of this process left; or join the one that others write to.
 
         Raises:
             LedgerFault: It cannot be used now.

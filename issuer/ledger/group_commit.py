@@ -130,7 +130,8 @@ class GroupCommit:
     @property
     def head(self) -> WriterHead | None:
         """The last entry of this writer's chain that is known to be durable; ``None`` before it was open."""
-        return self._head
+        newest = self._engine.newest
+        return self._head if newest is None or self._head is None else WriterHead(self._chain, *newest)
 
     async def open(self, pinned: str | None = None, last: WriterHead | None = None) -> None:
         """Open the store, and begin to write what is queued.
@@ -365,14 +366,14 @@ class GroupCommit:
         now = self._clock.now()
         beginning = Beginning(
             pinned=self._pinned,
-            last=self._head,
+            last=self.head,
             new_store=self._ids.decision_id(now),
             writer=self._ids.decision_id(now),
             time=microseconds(now),
             program=self._program,
         )
         opened = await self._engine.open(beginning)
-        self._pinned, self._chain = opened.store, beginning.writer
+        self._pinned, self._chain = opened.store, opened.chain or beginning.writer
         self._head = WriterHead(self._chain, *opened.head)
         await self._learn()  # what the last commit left behind, too: nobody knew whether it was there
         self._set_fault(None)

@@ -7,10 +7,11 @@ answered while it cannot be. A *best-effort* copy is written afterwards, and a l
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import sys
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -24,7 +25,7 @@ from issuer.core.ledger_entries import Event, detail
 from issuer.ledger.errors import LedgerFault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -47,6 +48,7 @@ class JsonLines:
         clock: The time of the lines about the copy itself.
         log: Is told of faults and of recovery.
         on_change: Runs when the copy failed, or works again.
+        lock: A file whose lock is held while lines are written, where other workers write to the same; else ``None``.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class JsonLines:
         clock: Clock,
         log: FilteringBoundLogger,
         on_change: Callable[[], None],
+        lock: Path | None = None,
     ) -> None:
         self.name = "standard output" if path == STANDARD_OUTPUT else path
         self.required = required
@@ -66,6 +69,7 @@ class JsonLines:
         self._clock = clock
         self._log = log
         self._on_change = on_change
+        self._lock = lock
         self._file = -1
         self._size = 0
         self._moved_on_purpose = False
@@ -191,21 +195,40 @@ class JsonLines:
         lines = b"".join(orjson.dumps(document) + b"\n" for document in documents if document)
         self._check_file()
         try:
-            left = memoryview(lines)
-            while left:
-                written = os.write(self._file, left)
-                left, self._size = left[written:], self._size + written
+            with self._alone():
+                self._write_whole(memoryview(lines))
             if self._path is not None:
                 os.fdatasync(self._file)
         except OSError as error:
             raise LedgerFault(f"{self.name}: cannot be written: {error.strerror}") from None
 
+    def _write_whole(self, left: memoryview) -> None:
+        while left:
+            written = os.write(self._file, left)
+            left, self._size = left[written:], self._size + written
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other workers from writing, whose lines could come into the middle of ours: a pipe parts long writes."""
+        if self._lock is None:
+            yield
+            return
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if self._path is not None:
+                self._size = os.fstat(self._file).st_size
+            yield
+        finally:
+            os.close(descriptor)
+
     def _tell_missed(self) -> None:
         """Begin a new line, for the last may be torn, and tell how many entries are only in the ledger."""
         missed = self.missed
         try:
-            if self._path is None or (self._size and os.pread(self._file, 1, self._size - 1) != b"\n"):
-                self._size += os.write(self._file, b"\n")
+            with self._alone():
+                if self._path is None or (self._size and os.pread(self._file, 1, self._size - 1) != b"\n"):
+                    self._size += os.write(self._file, b"\n")
         except OSError as error:
             raise LedgerFault(f"{self.name}: cannot be written: {error.strerror}") from None
         now = microseconds(self._clock.now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sqlalchemy import false, func, or_, select
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
+    from issuer.core.recorded_tokens import RecordedToken
     from issuer.core.revocation import Selector
     from issuer.ledger.reading import LedgerReader
 
@@ -51,6 +53,22 @@ def hits(reader: LedgerReader, selector: Selector, now: int, listed: int) -> Hit
     )
 
 
+def resting(reader: LedgerReader, now: int, limit: int) -> list[RecordedToken]:
+    """Return living tokens that were made from others, in no order.
+
+    Args:
+        reader: The ledger.
+        now: Unix seconds.
+        limit: How many at most.
+
+    Raises:
+        LedgerFault: The ledger cannot be read.
+    """
+    with reader.connected() as connection:
+        found = recorded_tokens(connection, [*living(now), decision.c.origin.is_not(None)])
+        return list(islice(found, limit))
+
+
 _Found: TypeAlias = tuple["Counter[str]", "list[LivingToken]"]
 """How many tokens of which caller are hit, and the newest of them."""
 
@@ -59,7 +77,7 @@ def _plain(connection: Connection, selector: Selector, now: int, listed: int) ->
     """Count those that rest on nothing but their caller's right, in the database."""
     by_caller: Counter[int] = Counter()
     newest: list[tuple[int, str, int, int, int]] = []
-    for conditions in _conditions(connection, selector, now):
+    for conditions in conditions_of(connection, selector, now):
         counted = select(decision.c.caller, func.count()).where(*conditions).group_by(decision.c.caller)
         by_caller.update(dict(map(tuple, connection.execute(counted))))
         columns = (decision.c[name] for name in ("seq", "token_id", "caller", "audience", "expires_at"))
@@ -79,7 +97,7 @@ def _resting(connection: Connection, selector: Selector, now: int, listed: int) 
         rests = or_(rests, decision.c.approval.is_not(None))
     by_caller: Counter[str] = Counter()
     newest: list[LivingToken] = []
-    for token in recorded_tokens(connection, [*_living(now), rests]):
+    for token in recorded_tokens(connection, [*living(now), rests]):
         issued = token.issued
         if replace(selector, key=None).hits(issued):
             by_caller[str(issued.caller)] += 1
@@ -98,15 +116,19 @@ def _texts(connection: Connection, numbers: Collection[int]) -> dict[int, str]:
     return told
 
 
-def _living(now: int) -> list[ColumnElement[bool]]:
+def living(now: int) -> list[ColumnElement[bool]]:
+    """Return what rows of tokens that have not expired fulfil."""
     return [decision.c.token_id.is_not(None), decision.c.expires_at > now]
 
 
-def _conditions(connection: Connection, selector: Selector, now: int) -> Iterator[Sequence[ColumnElement[bool]]]:
-    """Yield what rows have to fulfil, in parts that have no row in common."""
+def conditions_of(connection: Connection, selector: Selector, now: int) -> Iterator[Sequence[ColumnElement[bool]]]:
+    """Yield what rows of tokens that a selector hits fulfil, in parts that have no row in common.
+
+    Its key is not looked at. Left out are tokens that rest on something: those have to be looked at one by one.
+    """
     if selector.basis is not None:
         return
-    plain = [*_living(now), decision.c.origin.is_(None), *_exact(connection, selector)]
+    plain = [*living(now), decision.c.origin.is_(None), *_exact(connection, selector)]
     if selector.workload is None:
         yield plain
         return

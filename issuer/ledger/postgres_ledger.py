@@ -72,6 +72,7 @@ class PostgresLedger:
     """
 
     shared = True
+    newest: Head | None = None
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo

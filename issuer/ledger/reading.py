@@ -42,7 +42,7 @@ _FIELDS: Final = tuple(decision.c[name] for name in DecisionRecord._fields)
 _TOLD: Final = ("caller", "audience", "application", "rules", "policy")
 _TEXT_OF: Final = {name: text.alias(name) for name in _TOLD}
 _RECORDED: Final = select(
-    *(decision.c[name] for name in ("seq", "token_id", "time", "expires_at", "approval", "origin")),
+    *(decision.c[name] for name in ("seq", "token_id", "time", "expires_at", "approval", "origin", "status")),
     *(_TEXT_OF[name].c.value.label(name) for name in _TOLD),
 ).select_from(
     reduce(
@@ -52,6 +52,7 @@ _RECORDED: Final = select(
     )
 )
 _RECORDED_TOKEN: Final = _RECORDED.where(decision.c.token_id == bindparam("token_id"))
+_REVOKED_AFTER: Final = select(revocation).where(revocation.c.version > bindparam("version"))
 
 
 class StoredDecision(NamedTuple):
@@ -188,6 +189,20 @@ class LedgerReader:
             row = connection.execute(select(revocation).where(revocation.c.id == revocation_id)).first()
         return None if row is None else revocation_from_row(row)
 
+    def revoked_after(self, version: int) -> frozenset[str]:
+        """Return the single tokens that were revoked after a version, of those that this ledger holds.
+
+        Raises:
+            LedgerFault: The ledger cannot be read.
+        """
+        try:
+            with self._kept.connect() as connection:
+                rows = connection.execute(_REVOKED_AFTER, {"version": version}).all()
+        except DatabaseError as error:
+            raise LedgerFault(f"{self._name}: {error.orig}") from error
+        found = (revocation_from_row(row).selector.token for row in rows)
+        return frozenset(token for token in found if token is not None)
+
     def revocations(self, limit: int, before: str | None = None) -> list[Revocation]:
         """Return revocations, the newest first; their ids sort by time.
 
@@ -246,7 +261,7 @@ def _recorded_token(row: Any) -> RecordedToken:  # noqa: ANN401 - a row of the q
         basis=basis,
         ancestors=ancestors,
     )
-    return RecordedToken(row.seq, row.expires_at, issued)
+    return RecordedToken(row.seq, row.expires_at, issued, row.status)
 
 
 def revocation_from_row(row: Any) -> Revocation:  # noqa: ANN401 - a row of the table, however it was read

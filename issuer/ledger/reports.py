@@ -71,7 +71,7 @@ def uses(reader: LedgerReader, *, since: int, until: int) -> Iterator[Use]:
     with reader.connected() as connection:
         query = (
             select(*keys, func.count(), func.min(decision.c.time), func.max(decision.c.time))
-            .where(*_between(connection, since, until))
+            .where(decision.c.peer.is_not(None), *_between(connection, since, until))  # None: of one who was not there
             .group_by(*keys)
         )
         rows = connection.execute(query).all()

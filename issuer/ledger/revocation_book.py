@@ -64,6 +64,10 @@ class LedgerRevocations:
         """Return why a token that was recorded under ``seq`` is dead by its attributes; ``None`` if it lives."""
         return self._killing.killing(issued, seq)
 
+    def made_since(self, issued: Issued, time: int) -> Revocation | None:
+        """Return a revocation that hits a token and was made since a moment, lifted or not; ``None`` for none."""
+        return self._killing.made_since(issued, time)
+
     def tokens_after(self, version: int) -> list[RevokedToken]:
         """Return the single tokens that were revoked after a version and may not have expired, in that order."""
         return self._revoked_tokens[bisect_right(self._revoked_tokens, version, key=lambda token: token.version) :]

@@ -293,6 +293,15 @@ def prepare(
     if pinned is not None and version_of(connection) == 0:
         raise LedgerFault(f"{name}: is empty; the ledger in use is {pinned}: put it back")
     migrate(connection, new_store_id)
+    return check_is(connection, name, pinned=pinned, last=last)
+
+
+def check_is(connection: Connection, name: str, *, pinned: str | None, last: WriterHead | None) -> str:
+    """See that a ledger is the one in use, and no older state of it; return its id. Arguments as for :func:`prepare`.
+
+    Raises:
+        LedgerFault: It is not.
+    """
     store = store_id_of(connection)
     if pinned is not None and store != pinned:
         raise LedgerFault(f"{name}: is another ledger ({store}) than the one in use ({pinned}): put that back")

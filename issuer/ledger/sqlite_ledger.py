@@ -17,12 +17,13 @@ from issuer.core.ledger_claims import ClaimRow
 from issuer.ledger.engine import Opened, RevocationRow
 from issuer.ledger.entries import pack_entries
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.sqlite_process import CLAIM_TAKEN, CLAIMS, COMMIT, EPOCH_MOVED, LENGTH, OPEN, REVOCATIONS, framed
+from issuer.ledger.sqlite_connection import LENGTH, framed
+from issuer.ledger.sqlite_process import CLAIM_TAKEN, CLAIMS, COMMIT, EPOCH_MOVED, OPEN, REVOCATIONS
 from issuer.ledger.sqlite_store import Opening
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from issuer.core.ledger_entries import Entry
@@ -39,23 +40,31 @@ class SqliteLedger:
 
     Args:
         path: The file.
+        at: The socket of the process that owns it, which several workers share; ``None`` has a process of its own.
+        hangs: Is told that the shared process does not answer; what can be done is up to who started it.
     """
 
-    shared = False
-
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, at: Path | None = None, hangs: Callable[[], None] = lambda: None) -> None:
         self.name = str(path)
+        self.shared = at is not None
         self._path = path.absolute()
+        self._at = at
+        self._hangs = hangs
         self._process: _Process | None = None
 
+    @property
+    def newest(self) -> Head | None:
+        """The last entry of the chain that the shared process has told of."""
+        return self._process.newest if self._process else None
+
     async def open(self, beginning: Beginning) -> Opened:
-        """Open the ledger with a new chain, in a new process if the last one is gone.
+        """Open the ledger with a new chain, in a new process if the last one is gone; or join the one that is shared.
 
         Raises:
             LedgerFault: It cannot be opened.
         """
         if self._process is None:
-            self._process = await _Process.start()
+            self._process = await self._reached()
         opening = Opening(
             path=str(self._path),
             wait_ms=BUSY_MS,
@@ -66,8 +75,8 @@ class SqliteLedger:
             time=beginning.time,
             program=beginning.program,
         )
-        store, head = await self._ask(OPEN, opening)
-        return Opened(store, Head(*head))
+        store, head, chain = await self._ask(OPEN, opening)
+        return Opened(store, Head(*head), chain)
 
     async def commit(self, entries: Sequence[Entry], epoch: int | None = None) -> Head:
         """Write entries; they are on disk when this returns. Return the last one's place.
@@ -101,16 +110,26 @@ class SqliteLedger:
         return [ClaimRow(*row) for row in await self._ask(CLAIMS, [after, alive_at, limit])]
 
     async def abandon(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does; of a shared one, the connection."""
         if self._process:
+            if self.shared and self._process.was_given_up:
+                self._hangs()
             self._process.kill()
             self._process = None
 
     async def close(self) -> None:
-        """End the process, after it has written what it was given."""
+        """End the process, after it has written what it was given; of a shared one, the connection."""
         if self._process:
             await self._process.leave()
             self._process = None
+
+    async def _reached(self) -> _Process:
+        if self._at is None:
+            return await _Process.start()
+        try:
+            return await _Process.connect(self._at)
+        except OSError as error:
+            raise LedgerFault(f"{self.name}: the ledger's process cannot be reached: {error.strerror}") from None
 
     async def _ask(self, kind: int, argument: object) -> Any:  # noqa: ANN401 - what msgpack reads
         if self._process is None:
@@ -124,11 +143,18 @@ class SqliteLedger:
 
 
 class _Process:
-    """One run of the process."""
+    """One run of the process, or a connection to one that others started.
+
+    Attributes:
+        newest: The last entry of the chain, where others write to it.
+        was_given_up: An answer did not come for so long that nobody waits for it.
+    """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: subprocess.Popen[bytes] | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        self.newest: Head | None = None
+        self.was_given_up = False
         self._process = process
         self._reader = reader
         self._writer = writer
@@ -138,10 +164,13 @@ class _Process:
     async def start(cls) -> _Process:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "issuer.ledger.sqlite_process", str(theirs.fileno())]
-            process = await asyncio.to_thread(subprocess.Popen, command, pass_fds=(theirs.fileno(),))
+            process = await asyncio.to_thread(start_process, theirs)
         reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_REPLY_BYTES)
         return cls(process, reader, writer)
+
+    @classmethod
+    async def connect(cls, at: Path) -> _Process:
+        return cls(None, *await asyncio.open_unix_connection(at, limit=MAX_REPLY_BYTES))
 
     async def ask(self, kind: int, argument: object) -> Any:  # noqa: ANN401 - what msgpack reads
         """Return the answer to a command.
@@ -155,9 +184,13 @@ class _Process:
             self._writer.write(framed([self._number, kind, argument]))
             await self._writer.drain()
             length = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
-            number, fault, answer = msgpack.unpackb(await self._reader.readexactly(length), raw=False)
+            number, fault, answer, newest = msgpack.unpackb(await self._reader.readexactly(length), raw=False)
         except OSError as error:
             raise EOFError from error
+        except asyncio.CancelledError:
+            self.was_given_up = True
+            raise
+        self.newest = Head(*newest) if newest else None
         if fault is not None:
             raise LedgerFault(fault)
         if number != self._number:  # an earlier question was given up: its answer is not this one's
@@ -168,6 +201,8 @@ class _Process:
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
+        if self._process is None:
+            return
         try:
             await asyncio.to_thread(self._process.wait, LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -176,5 +211,19 @@ class _Process:
     def kill(self) -> None:
         """End it. One that waits for a dead disk does not end; nobody waits for that here."""
         self._writer.close()
-        self._process.kill()
-        Thread(target=self._process.wait, name="ledger-reaper", daemon=True).start()
+        if self._process is not None:
+            self._process.kill()
+            Thread(target=self._process.wait, name="ledger-reaper", daemon=True).start()
+
+
+def start_process(owner: socket.socket, listener: socket.socket | None = None) -> subprocess.Popen[bytes]:
+    """Start the process that owns the ledger. Blocks for a moment.
+
+    Args:
+        owner: Its end ends the process. Without a listener, commands come on it.
+        listener: Where workers connect.
+    """
+    sockets = [owner] if listener is None else [owner, listener]
+    numbers = [each.fileno() for each in sockets]
+    command = [sys.executable, "-m", "issuer.ledger.sqlite_process", *map(str, numbers)]
+    return subprocess.Popen(command, pass_fds=numbers)

@@ -35,7 +35,7 @@ from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.engine import REVOCATION_COLUMNS
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row
-from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
+from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, check_is, migrate_existing, prepare
 from issuer.ledger.sqlite_claims import claims_after, take_claims
 from issuer.ports import ClaimTaken, EpochMoved
 
@@ -79,6 +79,13 @@ class Opening(NamedTuple):
     program: str
 
 
+class Batch(NamedTuple):
+    """What one writer wants written, and what the ledger's epoch must be for that; ``None`` for whatever it is."""
+
+    entries: Sequence[Entry]
+    epoch: int | None
+
+
 class SqliteStore:
     """An open ledger, with this writer's own chain.
 
@@ -97,6 +104,8 @@ class SqliteStore:
         except BaseException:
             os.close(self._file)
             raise
+        self.writer = opening.writer
+        self.head = BEFORE_FIRST
         self._texts: dict[str, int] = {}
         self._personal: dict[str, tuple[bytes, int]] = {}
         self._epoch = 0
@@ -118,17 +127,27 @@ class SqliteStore:
             ClaimTaken: An entry claims what is taken. Nothing was written.
             LedgerFault: They may or may not be there. The store is closed.
         """
-        if epoch not in (None, self._epoch):
-            raise EpochMoved
+        (outcome,) = self.commit_together([Batch(entries, epoch)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def commit_together(self, batches: Sequence[Batch]) -> list[Head | EpochMoved | ClaimTaken]:
+        """Write what several want written in one transaction, and return when it is on disk, how it went for each.
+
+        They count as one after the other: a revocation that comes before a decision moves the epoch for it.
+
+        Raises:
+            LedgerFault: They may or may not be there. The store is closed.
+        """
         try:
             self._check_file()
             self._db.execute("BEGIN IMMEDIATE")
-            take_claims(self._db, claims_of(entries))
-            head = self._insert(entries)
+            head, outcomes = self.head, list[Head | EpochMoved | ClaimTaken]()
+            for batch in batches:
+                outcomes.append(outcome := self._written(batch, head))
+                head = outcome if isinstance(outcome, Head) else head
             self._db.execute("COMMIT")
-        except ClaimTaken:
-            self._db.execute("ROLLBACK")
-            raise
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise LedgerFault(f"{self.path}: {error}") from error
@@ -140,7 +159,28 @@ class SqliteStore:
             self._texts.clear()
         if len(self._personal) > MAX_CACHED_TEXTS:
             self._personal.clear()
-        return head
+        return outcomes
+
+    def _written(self, batch: Batch, head: Head) -> Head | EpochMoved | ClaimTaken:
+        if batch.epoch not in (None, self._epoch):
+            return EpochMoved()
+        try:
+            take_claims(self._db, claims_of(batch.entries))  # looks at all of them before it writes the first
+        except ClaimTaken as taken:
+            return taken
+        return self._insert(batch.entries, head)
+
+    def check(self, opening: Opening) -> None:
+        """See that this is the ledger that another writer of the same chain opens.
+
+        Raises:
+            LedgerFault: It is not, or an older state of it.
+        """
+        try:
+            with create_engine(sqlite_url(self.path, read_only=True), poolclass=NullPool).connect() as connection:
+                check_is(connection, self.path, pinned=opening.pinned, last=opening.last)
+        except DatabaseError as error:
+            raise LedgerFault(f"{self.path}: {error.orig}") from error
 
     def revocations(self, after: int, alive_at: int, limit: int) -> list[tuple[object, ...]]:
         """Return the revocations that changed after a version, in that order, but those of tokens that are over.
@@ -182,6 +222,11 @@ class SqliteStore:
             self.close()
             raise LedgerFault(f"{self.path}: {error}") from error
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used: no fault has closed it."""
+        return self._file >= 0
+
     def close(self) -> None:
         """Close it; harmless when it is closed."""
         if self._file >= 0:
@@ -203,8 +248,8 @@ class SqliteStore:
         if not there.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
             raise LedgerFault(f"{self.path}: was made read-only")
 
-    def _insert(self, entries: Sequence[Entry]) -> Head:
-        head, decisions = self.head, []
+    def _insert(self, entries: Sequence[Entry], head: Head) -> Head:
+        decisions = []
         for entry in entries:
             if isinstance(entry, DecisionRecord):
                 row, head = decision_row(entry, self._writer, head, self._text, self._personal_text)
@@ -288,7 +333,6 @@ class SqliteStore:
 
     def _start_chain(self, opening: Opening) -> None:
         """Begin this writer's chain with an entry that holds the heads of those before it, which it closes."""
-        self.head = BEFORE_FIRST
         try:
             self._db.execute("BEGIN IMMEDIATE")
             heads = [[uuid, *_head_of(self._db, number, pruned)] for number, uuid, pruned in _open_writers(self._db)]
@@ -299,7 +343,7 @@ class SqliteStore:
             started = detail(
                 {"heads": heads, "program": opening.program, "store": self.store_id, "writer": opening.writer}
             )
-            head = self._insert([Event(WRITER_STARTED, opening.time, "", started)])
+            head = self._insert([Event(WRITER_STARTED, opening.time, "", started)], self.head)
             self._epoch = int(self._db.execute("SELECT value FROM meta WHERE name = ?", (EPOCH,)).fetchone()[0])
             self._db.execute("COMMIT")
         except sqlite3.Error as error:

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
+from issuer.core.remembered import Remembered
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.living_tokens import hits
+from issuer.ledger.living_tokens import hits, resting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,10 @@ T = TypeVar("T")
 AT_ONCE: Final = 2
 SECONDS: Final = 10.0
 """A query that takes longer is answered with a refusal."""
+REMEMBERED: Final = 10_000
+"""Tokens that resource servers ask for again and again: about 10 MB."""
+REMEMBERED_SECONDS: Final = 60.0
+"""What is recorded of a token never changes, but it is pruned one day."""
 
 
 class LedgerTokenBook:
@@ -34,6 +39,7 @@ class LedgerTokenBook:
         self._reader = reader
         # Threads of its own: nobody's report is in the way of a revocation.
         self._threads = ThreadPoolExecutor(AT_ONCE, "token-book")
+        self._recorded: Remembered[str, RecordedToken] = Remembered(REMEMBERED, REMEMBERED_SECONDS)
 
     async def hits(self, selector: Selector, now: int, listed: int) -> Hits:
         """Return which living tokens a selector hits."""
@@ -41,7 +47,21 @@ class LedgerTokenBook:
 
     async def issued(self, token_id: str) -> RecordedToken | None:
         """Return what is recorded of a token; ``None`` when it is not in the ledger."""
-        return await self._read(lambda: self._reader.recorded_token(token_id))
+        now = asyncio.get_running_loop().time()
+        found = self._recorded.get(token_id, now)
+        if found is None:
+            found = await self._read(lambda: self._reader.recorded_token(token_id))
+            if found is not None:
+                self._recorded.put(token_id, found, now)
+        return found
+
+    async def resting(self, now: int, limit: int) -> Sequence[RecordedToken]:
+        """Return living tokens that were made from others."""
+        return await self._read(lambda: resting(self._reader, now, limit))
+
+    async def revoked_after(self, version: int) -> frozenset[str]:
+        """Return the single tokens that were revoked after a version."""
+        return await self._read(lambda: self._reader.revoked_after(version))
 
     async def revocations(self, limit: int, before: str | None) -> Sequence[Revocation]:
         """Return revocations, the newest first; those before an id where one is given."""

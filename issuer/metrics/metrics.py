@@ -50,6 +50,9 @@ class Metrics:
             buckets=CALL_SECONDS,
             registry=self.registry,
         )
+        # The children that exist, since to look one up costs more than to count; as few as their labels' values.
+        self._calls_by: dict[tuple[str, str], Histogram] = {}
+        self._decisions_by: dict[tuple[int, str, str, str], Counter] = {}
         self._identities = self._counter(
             "issuer_svid_verify_failures", "Calls refused since the caller's X.509-SVID was not accepted.", "reason"
         )
@@ -76,6 +79,7 @@ class Metrics:
         self._failed = self._counter("issuer_ledger_failed_commits", "Commits that failed.")
         self._policy_changes = self._counter("issuer_policy_changes", "Policies put in force, the first not counted.")
         self._policy_failures = self._counter("issuer_policy_reload_failures", "Policies that were refused.")
+        self._expired_intents = self._counter("issuer_intents_expired", "Intents that nobody redeemed in time.")
 
         self._refused_calls = self._counter(
             "issuer_refused_calls",
@@ -89,7 +93,10 @@ class Metrics:
 
     def call_ended(self, method: str, code: str, seconds: float, fields: Mapping[str, object]) -> None:
         """Count a call; see :meth:`issuer.observing.CallObserver.ended`. ``method`` is one that the issuer serves."""
-        self._calls.labels("grpc", method, code).observe(seconds)
+        call = self._calls_by.get((method, code))
+        if call is None:
+            call = self._calls_by[method, code] = self._calls.labels("grpc", method, code)
+        call.observe(seconds)
         if code == _REFUSED_IDENTITY:
             self._identities.labels(fields.get("reason", "")).inc()
 
@@ -107,8 +114,12 @@ class Metrics:
 
     def _decided(self, record: DecisionRecord) -> None:
         trust_domain = record.caller.split("/", 3)[2]
-        outcome = Outcome(record.outcome).name.lower()
-        self._decisions.labels(outcome, record.reason, record.grant_type, trust_domain).inc()
+        decided = record.outcome, record.reason, record.grant_type, trust_domain
+        counter = self._decisions_by.get(decided)
+        if counter is None:
+            outcome = Outcome(record.outcome).name.lower()
+            counter = self._decisions_by[decided] = self._decisions.labels(outcome, *decided[1:])
+        counter.inc()
         if record.token_id:
             risk = self._risk_of(record.audience, record.scopes.split(" "))
             self._tokens.labels(record.grant_type, risk, trust_domain).inc()
@@ -121,6 +132,10 @@ class Metrics:
         """Count a commit that failed."""
         self._failed.inc()
 
+    def intent_expired(self) -> None:
+        """Count an intent that nobody redeemed in time."""
+        self._expired_intents.inc()
+
     def policy_changed(self) -> None:
         """Count a policy that was put in force."""
         self._policy_changes.inc()
@@ -129,18 +144,19 @@ class Metrics:
         """Count a policy that was not put in force."""
         self._policy_failures.inc()
 
-    def serve(self, listen: str) -> Callable[[], None]:
+    def serve(self, listen: str, registry: CollectorRegistry | None = None) -> Callable[[], None]:
         """Answer `GET /metrics` from a thread; return what ends that.
 
         Args:
             listen: ``host:port``. Whoever reaches it can read: keep it on loopback or behind something that asks.
+            registry: What is read; its own by default.
 
         Raises:
             MetricsListenerFault: The address cannot be used.
         """
         host, _, port = listen.rpartition(":")
         try:
-            server, thread = start_http_server(int(port), host.strip("[]"), registry=self.registry)
+            server, thread = start_http_server(int(port), host.strip("[]"), registry=registry or self.registry)
         except OSError as error:
             raise MetricsListenerFault(f"metrics: {listen} cannot be listened on: {error.strerror}") from None
 

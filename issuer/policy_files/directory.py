@@ -7,16 +7,16 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from issuer.core.generations import Generation, PolicyStatus, keep
 from issuer.core.policy_faults import FaultList, Position
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.yaml_reader import MAX_FILE_BYTES
-from issuer.policy_files.archive import pack_files
+from issuer.policy_files.archive import pack_files, unpack_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime, timedelta
 
     from issuer.core.policy import Policy
@@ -131,6 +131,20 @@ def _whole(name: str) -> Position:
     return Position(name, 0, 0)
 
 
+class KeptGenerations(NamedTuple):
+    """A book's policies as they pass to another process.
+
+    Attributes:
+        generations: The packed files of each, and when it was loaded, the newest first.
+        digest: Which is in force.
+        pinned: Whether a rollback holds it.
+    """
+
+    generations: Sequence[tuple[bytes, datetime]]
+    digest: str
+    pinned: bool
+
+
 class DirectoryPolicyBook:
     """A :class:`~issuer.ports.PolicyBook` over a folder or a file, which is never without a policy.
 
@@ -141,7 +155,9 @@ class DirectoryPolicyBook:
         now: When it is loaded first, UTC.
         legacy_ceiling: The longest lifetime that an exception may have; ``None`` allows no exception.
         feeders: Who tells facts; they may not approve.
+        gateways: Who brings evidence of approvers; they may not approve themselves.
         generations: How many policies are kept to go back to, the one in force included.
+        begin_with: What is in force, and kept, elsewhere and so here as well; ``None`` begins with the files.
 
     Raises:
         PolicyInvalid: When the policy has faults at construction.
@@ -154,15 +170,18 @@ class DirectoryPolicyBook:
         *,
         legacy_ceiling: timedelta | None = None,
         feeders: frozenset[SpiffeId] = frozenset(),
+        gateways: frozenset[SpiffeId] = frozenset(),
         generations: int = 5,
+        begin_with: KeptGenerations | None = None,
     ) -> None:
         self.path = path
         self._legacy_ceiling = legacy_ceiling
         self._feeders = feeders
+        self._gateways = gateways
         self._at_most = generations
         self._changing = Lock()
-        self._current = self.load(now)
-        self._status = PolicyStatus(self._current, (self._current,), pinned=False, last_fault=None, last_fault_at=None)
+        self._status = self._begun(now) if begin_with is None else self._begun_with(begin_with)
+        self._current = self._status.current
 
     def current(self) -> Policy:
         """Return the policy in force; the same object until another is put in force whole."""
@@ -179,8 +198,25 @@ class DirectoryPolicyBook:
             PolicyInvalid: When it has faults; the one in force stays.
         """
         files = read_policy_files(self.path)
-        policy = parse_policy(files, legacy_ceiling=self._legacy_ceiling, feeders=self._feeders)
+        policy = parse_policy(
+            files, legacy_ceiling=self._legacy_ceiling, feeders=self._feeders, gateways=self._gateways
+        )
         return Generation(policy, now, pack_files(files))
+
+    def read(self, packed: bytes, loaded_at: datetime) -> Generation:
+        """Return what packed files hold, as :meth:`load` does for those of the folder.
+
+        Raises:
+            PolicyInvalid: When it has faults.
+        """
+        policy = parse_policy(unpack_files(packed), legacy_ceiling=self._legacy_ceiling, feeders=self._feeders)
+        return Generation(policy, loaded_at, packed)
+
+    def to_begin_with(self) -> KeptGenerations:
+        """Return what another book has to begin with to be as this one."""
+        status = self._status
+        kept = tuple((each.files, each.loaded_at) for each in status.generations)
+        return KeptGenerations(kept, status.current.policy.digest, status.pinned)
 
     def put_in_force(self, generation: Generation) -> None:
         """Put a loaded policy in force, and follow the files again after a rollback."""
@@ -210,6 +246,15 @@ class DirectoryPolicyBook:
             kept = self.kept(digest)
             self._put_in_force(kept, self._status.generations, pinned=True)
             return kept
+
+    def _begun(self, now: datetime) -> PolicyStatus:
+        loaded = self.load(now)
+        return PolicyStatus(loaded, (loaded,), pinned=False, last_fault=None, last_fault_at=None)
+
+    def _begun_with(self, given: KeptGenerations) -> PolicyStatus:
+        kept = tuple(self.read(files, loaded_at) for files, loaded_at in given.generations)
+        current = next(each for each in kept if each.policy.digest == given.digest)
+        return PolicyStatus(current, kept, pinned=given.pinned, last_fault=None, last_fault_at=None)
 
     def _put_in_force(self, generation: Generation, generations: tuple[Generation, ...], *, pinned: bool) -> None:
         self._status = PolicyStatus(generation, generations, pinned=pinned, last_fault=None, last_fault_at=None)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from issuer.public_http.documents import Board
-from issuer.public_http.messages import MAX_LINE_BYTES, Report, Setup, State
+from issuer.public_http.messages import MAX_LINE_BYTES, ListShown, Report, Setup, State
 from issuer.public_http.routes import HTTPS_HEADERS, SECURITY_HEADERS, public_app
 from issuer.public_http.server import PublicServer
+from issuer.public_http.status_documents import ShownLists
 from issuer.public_http.tls import POLL_SECONDS, TlsFiles, TlsFilesError
 
 if TYPE_CHECKING:
@@ -79,17 +80,20 @@ def _take_over_stdout() -> int:
 
 
 async def _serve(setup: Setup, state: State, source: FileIO, reporter: Reporter) -> None:
-    board = Board(state, setup.max_age)
+    board, lists = Board(state, setup.max_age), ShownLists(setup.list_uri, setup.max_age)
     tls = (
         TlsFiles(Path(setup.tls_certificate), Path(setup.tls_key)) if setup.tls_certificate and setup.tls_key else None
     )
     server = PublicServer(
-        public_app(setup, board),
+        public_app(setup, board, lists),
         tls=tls.context if tls else None,
         headers=[*SECURITY_HEADERS, *(HTTPS_HEADERS if tls else ())],
         on_listening=lambda: reporter.send(Report("listening", "")),
     )
-    following = [asyncio.create_task(_follow_parent(source, board, server))]
+    following = [
+        asyncio.create_task(_follow_parent(source, board, server)),
+        asyncio.create_task(_follow_lists(os.fdopen(setup.lists, "rb", buffering=0), lists)),
+    ]
     if tls is not None:
         following.append(asyncio.create_task(_follow_files(tls)))
     await server.serve(sockets=[socket.socket(fileno=setup.listener)])
@@ -101,14 +105,26 @@ async def _serve(setup: Setup, state: State, source: FileIO, reporter: Reporter)
 
 
 async def _follow_parent(source: FileIO, board: Board, server: PublicServer) -> None:
-    lines = asyncio.StreamReader(limit=MAX_LINE_BYTES)
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
+    lines = await _lines_of(source)
     try:
         while line := await lines.readline():
             board.post(State.from_line(line))
     finally:
         server.should_exit = True
+
+
+async def _follow_lists(source: FileIO, lists: ShownLists) -> None:
+    """Show what comes. The parent ends this pipe no sooner than the other, whose end is the order to leave."""
+    shown = await _lines_of(source)
+    while line := await shown.readline():
+        lists.post(ListShown.from_line(line))
+
+
+async def _lines_of(source: FileIO) -> asyncio.StreamReader:
+    lines = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), source)
+    return lines
 
 
 async def _follow_files(tls: TlsFiles) -> None:

@@ -24,21 +24,24 @@ _MAX_IF_NONE_MATCH = 1024
 class Document:
     """A cacheable JSON document and its entity tag (RFC 9110 section 8.8.3)."""
 
-    def __init__(self, content: bytes, max_age: int) -> None:
+    def __init__(self, content: bytes, max_age: int, headers: dict[str, str] | None = None) -> None:
         self._tag = f'"{sha256(content).hexdigest()[:32]}"'
-        headers = {"etag": self._tag, "cache-control": f"public, max-age={max_age}"}
+        headers = {"etag": self._tag, "cache-control": f"public, max-age={max_age}", **(headers or {})}
         self._full = Response(content, media_type="application/json", headers=headers)
         self._unchanged = Response(status_code=304, headers=headers)
 
     def answer(self, request: Request) -> Response:
         """Return the document, or 304 when the asker has it (RFC 9110 section 13.1.2)."""
-        return self._unchanged if self._known(request.headers.get("if-none-match", "")) else self._full
+        known = names_tag(request.headers.get("if-none-match", ""), (self._tag,))
+        return self._unchanged if known else self._full
 
-    def _known(self, if_none_match: str) -> bool:
-        if len(if_none_match) > _MAX_IF_NONE_MATCH:
-            return False
-        tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-        return self._tag in tags or "*" in tags
+
+def names_tag(if_none_match: str, tags: tuple[str, ...]) -> bool:
+    """Return whether an ``If-None-Match`` names one of some entity tags (RFC 9110 section 13.1.2)."""
+    if not if_none_match or len(if_none_match) > _MAX_IF_NONE_MATCH:
+        return False
+    named = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return "*" in named or not named.isdisjoint(tags)
 
 
 def json_answer(status: int, body: dict[str, object], headers: dict[str, str] | None = None) -> Response:

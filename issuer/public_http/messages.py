@@ -1,8 +1,8 @@
 """What passes between the issuer and its public HTTP process: JSON, one message a line, each small.
 
 Down the child's standard input: one :class:`Setup`, then a :class:`State` whenever something changed; each is whole and
-replaces the one before. Its end is the order to leave, so a child never outlives its parent. Up the child's standard
-output: :class:`Report`.
+replaces the one before. Its end is the order to leave, so a child never outlives its parent. Down another pipe, where
+nothing waits behind them: a :class:`ListShown` for each status list. Up the child's standard output: :class:`Report`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ class Setup(_Message):
         metadata: The discovery document, JSON.
         metadata_paths: Where it is served.
         jwks_paths: Where the key set is served.
+        lists: The descriptor of the pipe of status lists, inherited.
+        list_uri: What the URI of each status list begins with, the slash included.
+        list_paths: Where the list of status lists is served; each of them is below.
         max_age: How long both may be cached, seconds.
         tls_certificate: Path of the chain; ``None`` for plain HTTP.
         tls_key: Path of the certificate's key.
@@ -46,6 +49,9 @@ class Setup(_Message):
     metadata: str
     metadata_paths: list[str]
     jwks_paths: list[str]
+    lists: int
+    list_uri: str
+    list_paths: list[str]
     max_age: int
     tls_certificate: str | None
     tls_key: str | None
@@ -64,6 +70,21 @@ class State(_Message):
     jwks: str
     ready: bool
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListShown(_Message):
+    """A status list that is shown from now on.
+
+    Attributes:
+        name: The last segment of its path.
+        text: The signed list; empty for one that is shown no more.
+        max_age: Seconds that it may be cached.
+    """
+
+    name: str
+    text: str
+    max_age: int
 
 
 @dataclass(frozen=True, slots=True)

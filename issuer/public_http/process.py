@@ -12,6 +12,8 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from issuer.core.metadata import status_list_uri
+from issuer.public_http.list_feed import ListFeed
 from issuer.public_http.listener import open_listener
 from issuer.public_http.messages import MAX_LINE_BYTES, Report, Setup, State
 from issuer.public_http.settings import PublicHttpError
@@ -55,6 +57,7 @@ class PublicHttpProcess:
         self._metadata = metadata
         self._state = State(jwks.jwks.decode(), ready=False, reason="the issuer is starting")
         self._lock = Lock()  # over _state and _child: a new child is told the state that the old one was not
+        self._lists = ListFeed()
         self._child: _Child | None = None
         self._started: Future[None] = Future()
         self._stopping = Event()
@@ -93,6 +96,16 @@ class PublicHttpProcess:
         """Show another key set from now on."""
         self._post(jwks=jwks.jwks.decode())
 
+    def show_list(self, name: str, text: str, max_age: int) -> None:
+        """Serve a signed status list under this name from now on; an empty text takes it away.
+
+        Args:
+            name: The last segment of its path.
+            text: The signed list, in no other form than this.
+            max_age: Seconds that it may be cached.
+        """
+        self._lists.show(name, text, max_age)
+
     def set_ready(self, *, ready: bool, reason: str = "") -> None:
         """Answer ``/readyz`` so from now on. ``reason`` is public: no secrets, no names."""
         self._post(ready=ready, reason=reason)
@@ -108,6 +121,7 @@ class PublicHttpProcess:
         if child and self._thread.is_alive():
             child.kill()
             self._thread.join()
+        self._lists.close()
         self._listener.close()
 
     def _post(self, **changes: str | bool) -> None:
@@ -150,17 +164,25 @@ class PublicHttpProcess:
     def _new_child(self) -> _Child:
         tls = (self._settings.tls_certificate, self._settings.tls_key)
         certificate, key = (str(path.absolute()) if path else None for path in tls)
+        read_lists, write_lists = os.pipe()
         setup = Setup(
             listener=self._listener.fileno(),
             metadata=self._metadata.document.decode(),
             metadata_paths=list(self._metadata.document_paths()),
             jwks_paths=list(self._metadata.jwks_paths()),
+            lists=read_lists,
+            list_uri=status_list_uri(self._metadata.issuer, ""),
+            list_paths=list(self._metadata.status_list_paths()),
             max_age=int(self._settings.key_set_max_age.total_seconds()),
             tls_certificate=certificate,
             tls_key=key,
         )
+        self._lists.connect(write_lists)
         with self._lock:
-            self._child = _Child(setup, self._state)
+            try:
+                self._child = _Child(setup, self._state)
+            finally:
+                os.close(read_lists)  # the child's is its own: when it dies, writing fails
             if self._stopping.is_set():  # stop() came between and saw no child to end
                 self._child.leave()
             return self._child
@@ -184,7 +206,11 @@ class _Child:
 
     def __init__(self, setup: Setup, state: State) -> None:
         self._process = subprocess.Popen(
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, pass_fds=(setup.listener,)
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=(setup.listener, setup.lists),
         )
         assert self._process.stdin and self._process.stdout  # noqa: S101, PT018 - both are pipes, for the type checker
         self._input, self._output = self._process.stdin, self._process.stdout

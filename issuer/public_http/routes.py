@@ -1,4 +1,4 @@
-"""The paths of the public HTTP listener. All of them answer GET and HEAD; none reads a body, a query or a cookie."""
+"""The paths of the public HTTP listener. All of them answer GET and HEAD; none reads a body or a cookie."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from issuer.public_http.documents import Board
     from issuer.public_http.messages import Setup
+    from issuer.public_http.status_documents import ShownLists
 
 SECURITY_HEADERS = (
     ("x-content-type-options", "nosniff"),
@@ -27,8 +28,8 @@ SECURITY_HEADERS = (
 HTTPS_HEADERS = (("strict-transport-security", "max-age=31536000"),)
 
 
-def public_app(setup: Setup, board: Board) -> Starlette:
-    """Return the ASGI application that shows ``board``."""
+def public_app(setup: Setup, board: Board, lists: ShownLists) -> Starlette:
+    """Return the ASGI application that shows ``board``, and status lists."""
     metadata = Document(setup.metadata.encode(), setup.max_age)
     alive = json_answer(200, {"alive": True})
 
@@ -37,6 +38,15 @@ def public_app(setup: Setup, board: Board) -> Starlette:
 
     async def show_jwks(request: Request) -> Response:
         return board.jwks.answer(request)
+
+    async def show_lists(request: Request) -> Response:
+        return lists.aggregation.answer(request)
+
+    async def show_list(request: Request) -> Response:
+        found = lists.get(request.path_params["name"])
+        if found is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return found.answer(request)
 
     async def show_alive(_: Request) -> Response:
         return alive
@@ -50,6 +60,8 @@ def public_app(setup: Setup, board: Board) -> Starlette:
             Route("/readyz", show_readiness),
             *(Route(unquote(path), show_jwks) for path in setup.jwks_paths),
             *(Route(unquote(path), show_metadata) for path in setup.metadata_paths),
+            *(Route(unquote(path), show_lists) for path in setup.list_paths),
+            *(Route(f"{unquote(path)}/{{name}}", show_list) for path in setup.list_paths),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _server_error},
     )

@@ -51,7 +51,7 @@ class AdminMethods:
         call.log_fields["facts"] = len(facts)
         call.log_fields["types"] = sorted({fact.type for fact in facts})
         await self._ledger.write(_told(facts, call), within=call.asked.within)
-        self._facts.put(facts, call.now)
+        await self._facts.put(facts, call.now)
         return pb.PutFactsResponse(expire_times=[admin_messages.timestamp(fact.expires_at) for fact in facts])
 
     def _read(self, message: pb.PutFactsRequest, call: VerifiedCall) -> list[Fact]:

@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from issuer.approving import Answer
+from issuer.core.approval_evidence import evidence_nonce
 from issuer.core.approval_state import COLLECTION, Status, StepKind, name_of
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
 from issuer.core.instants import microseconds, moment
@@ -19,6 +20,7 @@ from issuer_api.v1.issuer_service_pb2 import Intent
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from issuer.core.approval_evidence import Evidence
     from issuer.core.approval_request import Need
     from issuer.core.approval_state import ApprovalRequest, Given
     from issuer.core.recorded_tokens import LivingToken
@@ -62,7 +64,7 @@ def approve_from_proto(message: pb.ApproveRequestRequest) -> Answer:
         ttl = message.ttl.seconds
         if message.ttl.nanos or not 0 < ttl < 366 * _DAY:
             raise InvalidTokenRequest((FieldViolation("ttl", "must be positive and whole seconds"),))
-    return Answer(StepKind.APPROVE, tuple(message.scopes) or None, ttl, message.reason)
+    return Answer(StepKind.APPROVE, tuple(message.scopes) or None, ttl, message.reason, message.id_token)
 
 
 def request_to_proto(request: ApprovalRequest, now: datetime) -> pb.ApprovalRequest:
@@ -97,6 +99,7 @@ def request_to_proto(request: ApprovalRequest, now: datetime) -> pb.ApprovalRequ
         ended_by=request.ended_by,
         ended_reason=request.ended_why,
         development=any(given.development for given in request.given),
+        evidence_nonce=evidence_nonce(question),
     )
 
 
@@ -117,7 +120,9 @@ def got_to_proto(
 
 
 def _need(need: Need) -> pb.ApprovalNeed:
-    return pb.ApprovalNeed(scope=need.scope, risk=need.risk, approvers=need.approvers, quorum=need.quorum)
+    return pb.ApprovalNeed(
+        scope=need.scope, risk=need.risk, approvers=need.approvers, quorum=need.quorum, human=need.human
+    )
 
 
 def _given(given: Given) -> pb.GivenApproval:
@@ -127,6 +132,19 @@ def _given(given: Given) -> pb.GivenApproval:
         ttl=_seconds(given.ttl),
         time=timestamp(moment(given.time)),
         reason=given.why,
+        evidence=None if given.evidence is None else _evidence(given.evidence),
+    )
+
+
+def _evidence(evidence: Evidence) -> pb.ApprovalEvidence:
+    return pb.ApprovalEvidence(
+        issuer=evidence.issuer,
+        person=evidence.person,
+        auth_time=Timestamp(seconds=evidence.auth_time),
+        acr=evidence.acr,
+        amr=evidence.amr,
+        token_sha256=evidence.token,
+        gateway=evidence.gateway,
     )
 
 

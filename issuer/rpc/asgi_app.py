@@ -151,12 +151,13 @@ def _http_refusal(scope: MutableMapping[str, Any]) -> int | None:
     """Return the HTTP status for what is no gRPC call; ``None`` for a call."""
     if scope["method"] != "POST":
         return 405
-    content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    if content_type.partition(b";")[0].strip().lower() not in _CONTENT_TYPES:
+    headers = scope["headers"]
+    content_type = dict(headers).get(b"content-type", b"")
+    if content_type not in _CONTENT_TYPES and content_type.partition(b";")[0].strip().lower() not in _CONTENT_TYPES:
         return 415
     # Without it no trailers can be sent, and so no status. All clients of gRPC send it, and proxies that lose it are
     # what it is there to find.
-    return None if (b"te", b"trailers") in scope["headers"] else 400
+    return None if (b"te", b"trailers") in headers else 400
 
 
 def _trailers(fault: GrpcFault) -> list[tuple[bytes, bytes]]:
@@ -170,7 +171,7 @@ async def _run(handler: grpc.RpcMethodHandler, reader: MessageReader, context: A
         requests = _parsed(handler, await reader.only())
     if not handler.response_streaming:
         behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        await context.write(await behaviour(requests, context))
+        await context.write(await behaviour(requests, context), last=True)
         return
     behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
     async with aclosing(behaviour(requests, context)) as answers:

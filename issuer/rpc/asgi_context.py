@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from issuer.rpc.asgi_messages import ClientGone
+from issuer.rpc.asgi_peer import chain_of, peer_of
 from issuer.rpc.asgi_wire import GrpcFault, frame, metadata_from_headers, timeout_seconds
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class AsgiContext:
         GrpcFault: When the call's timeout is malformed.
     """
 
-    __slots__ = ("_deadline", "_limit", "_now", "_scope", "_send", "_started", "ending", "headers", "task")
+    __slots__ = ("_deadline", "_limit", "_now", "_scope", "_send", "_started", "_whole", "ending", "headers", "task")
 
     def __init__(self, scope: Mapping[str, Any], send: Send, limit: int, now: Callable[[], float]) -> None:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -50,27 +51,20 @@ class AsgiContext:
         self._send = send
         self._limit = limit
         self._now = now
-        self._started = False
+        self._started = self._whole = False
         timeout = self.headers.get(b"grpc-timeout")
         self._deadline = None if timeout is None else now() + timeout_seconds(timeout)
 
     def peer(self) -> str:
         """Return the network peer, spelled as gRPC does."""
-        client = self._scope.get("client")
-        if client is None:
-            return "unknown"
-        host, port = client
-        return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+        return peer_of(self._scope)
 
     def auth_context(self) -> dict[str, list[bytes]]:
         """Return the chain that the peer presented, under grpcio's names: the leaf, and the rest where there is one."""
-        chain = self._scope["extensions"]["tls"]["client_cert_chain"]
-        if not chain:
+        leaf, rest = chain_of(self._scope)
+        if leaf is None:
             return {}
-        found = {"x509_pem_cert": [chain[0].encode()]}
-        if len(chain) > 1:
-            found["x509_pem_cert_chain"] = ["".join(chain[1:]).encode()]
-        return found
+        return {"x509_pem_cert": [leaf]} | ({"x509_pem_cert_chain": [rest]} if rest is not None else {})
 
     def time_remaining(self) -> float | None:
         """Return the seconds until the caller no longer waits; ``None`` when it did not say."""
@@ -88,8 +82,8 @@ class AsgiContext:
         """
         raise GrpcFault(code, details, trailing_metadata)
 
-    async def write(self, message: Message | bytes) -> None:
-        """Send one answer; returns once the server has room for the next.
+    async def write(self, message: Message | bytes, *, last: bool = False) -> None:
+        """Send one answer; returns once the server has room for the next. ``last``: there is none.
 
         Raises:
             GrpcFault: RESOURCE_EXHAUSTED, when it is larger than the limit.
@@ -99,7 +93,8 @@ class AsgiContext:
         if len(body) > self._limit:
             text = f"sent message larger than max ({len(body)} vs. {self._limit})"
             raise GrpcFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-        await self._sent({"type": "http.response.body", "body": frame(body), "more_body": True})
+        await self._sent({"type": "http.response.body", "body": frame(body), "more_body": not last})
+        self._whole = last
 
     async def close(self, trailers: list[tuple[bytes, bytes]]) -> None:
         """Send the status, after which nothing can be sent.
@@ -107,7 +102,8 @@ class AsgiContext:
         Raises:
             ClientGone: When the client is not there any more.
         """
-        await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
+        if not self._whole:
+            await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
         await self._sent({"type": "http.response.trailers", "headers": trailers})
 
     async def _sent(self, event: dict[str, Any]) -> None:

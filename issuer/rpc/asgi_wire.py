@@ -24,7 +24,7 @@ FIELD_OVERHEAD_BYTES = 32
 """What HTTP counts for a header field besides its name and value (RFC 9113 section 6.5.2)."""
 _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _SECONDS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
-_PLAIN = frozenset(range(0x20, 0x7F)) - {ord("%")}
+_PLAIN = bytes(sorted(frozenset(range(0x20, 0x7F)) - {ord("%")}))
 _NOT_CALLERS = frozenset({b"te", b"content-type", b"grpc-timeout", b"grpc-encoding", b"grpc-accept-encoding", b"host"})
 """What the protocol uses itself, and no method is shown."""
 
@@ -105,7 +105,7 @@ def status_headers(code: grpc.StatusCode, details: str, metadata: Metadata = ())
 def percent_encoded(text: str) -> bytes:
     """Encode a status message: printable ASCII but for ``%`` as it is, every other byte of its UTF-8 as ``%XX``."""
     encoded = text.encode("utf-8", "replace")
-    if all(byte in _PLAIN for byte in encoded):
+    if not encoded.translate(None, _PLAIN):
         return encoded
     return b"".join(bytes((byte,)) if byte in _PLAIN else b"%%%02X" % byte for byte in encoded)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from issuer.observing import Metadata
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """An unverified call: only what the transport saw.
 
     Attributes:
@@ -31,11 +29,10 @@ class Call:
     leaf_pem: bytes | None
     intermediates_pem: bytes | None
     within: float | None = None
-    metadata: Metadata = field(default=tuple, repr=False)
+    metadata: Metadata = tuple
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedCall:
+class VerifiedCall(NamedTuple):
     """A call whose caller was verified; the only kind that a method receives.
 
     Attributes:
@@ -46,7 +43,7 @@ class VerifiedCall:
 
     asked: Asked
     request_id: str
-    log_fields: LogFields = field(default_factory=dict)
+    log_fields: LogFields
 
     @property
     def caller(self) -> Caller:

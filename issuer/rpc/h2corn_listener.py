@@ -14,7 +14,7 @@ import socket
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
 import h2corn
@@ -26,11 +26,13 @@ from issuer.rpc.throwaway_root import root_of_nobody
 from issuer.waiting import first_of, threadsafe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, MutableMapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.ports import TlsMaterial
+    from issuer.rpc.asgi_context import Send
+    from issuer.rpc.asgi_messages import Receive
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.settings import RpcSettings
 
@@ -52,6 +54,8 @@ ENDING_SECONDS = 1.0
 HARD_METADATA_FACTOR = 8
 """From so many times the limit on, h2corn itself refuses metadata, with HTTP 431, which callers see as UNKNOWN. Below,
 our own check gives the status of gRPC's other servers."""
+UNBOUNDED_BODY_BYTES = 2**30
+"""As h2corn has it by default: of gRPC, each message is bounded, and not the stream of them."""
 RUNTIME_THREADS = 1
 """Of h2corn, beside the event loop's. With two, a lone caller's call costs half as much again, and many callers' the
 same (docs/PERFORMANCE.md)."""
@@ -71,25 +75,44 @@ class _Generation:
 
     wanted: TlsMaterial
     material: TlsMaterial
-    app: AsgiGrpc
+    app: Application
     server: h2corn.Server
     serving: asyncio.Task[None]
 
 
+class Application(Protocol):
+    """An ASGI application whose calls can be told to end."""
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one call."""
+
+    def end_calls(self, fault: GrpcFault) -> None:
+        """End every open call, with a status where the protocol has one."""
+
+
 class H2cornListener:
-    """Serves gRPC handlers with h2corn, embedded in the running event loop. Needs Linux: keys are kept in memory files.
+    """Serves with h2corn, embedded in the running event loop. Needs Linux: keys are kept in memory files.
 
     Args:
         settings: Address and limits.
         identity: The issuer's own SVID and the roots to accept.
         log: Where changes and faults are told.
+        max_body_bytes: Serve plain HTTP, 1.1 as well as 2, with bodies of so many bytes; without it, gRPC.
     """
 
-    def __init__(self, settings: RpcSettings, *, identity: ChangingIdentity, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        settings: RpcSettings,
+        *,
+        identity: ChangingIdentity,
+        log: FilteringBoundLogger,
+        max_body_bytes: int | None = None,
+    ) -> None:
         self._settings = settings
         self._identity = identity
         self._log = log
-        self._handlers: Sequence[grpc.GenericRpcHandler] = ()
+        self._max_body_bytes = max_body_bytes
+        self._make: Callable[[], Application] | None = None
         self._socket: socket.socket | None = None
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -105,19 +128,30 @@ class H2cornListener:
             AddressInUse: When it cannot be taken.
         """
         try:
-            self._socket = _listening(self._settings.listen)
+            self._socket = _listening(self._settings.listen, shares_port=self._settings.shares_port)
         except OSError as error:
             message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
             raise AddressInUse(message) from error
         return int(self._socket.getsockname()[1])
 
     async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Accept calls.
+        """Accept calls of gRPC.
 
         Raises:
             CannotListen: When the first material cannot be used.
         """
-        self._handlers = handlers
+        await self.serve(lambda: AsgiGrpc(handlers, self._settings, self._log))
+
+    async def serve(self, make: Callable[[], Application]) -> None:
+        """Accept calls.
+
+        Args:
+            make: Makes the application; called for each server that is started.
+
+        Raises:
+            CannotListen: When the first material cannot be used.
+        """
+        self._make = make
         self._identity.subscribe(threadsafe(self._changed.set))
         wanted = self._identity.tls_material()
         try:
@@ -147,10 +181,11 @@ class H2cornListener:
 
     async def _begun(self, wanted: TlsMaterial, material: TlsMaterial) -> _Generation:
         """Start a server; returns when it accepts."""
-        assert self._socket is not None, "bind() comes first"  # noqa: S101 - a defect of ours, not of the world
-        app = AsgiGrpc(self._handlers, self._settings, self._log)
+        assert self._socket is not None and self._make is not None, "bind() comes first"  # noqa: S101, PT018 - our defect
+        app = self._make()
         with _memory_files(material) as paths:
-            server = h2corn.Server(app, _config(self._settings, self._socket.fileno(), paths))
+            config = _config(self._settings, self._socket.fileno(), paths, self._max_body_bytes)
+            server = h2corn.Server(app, config)
             serving = asyncio.get_running_loop().create_task(server.serve())
             try:
                 await server.wait_started()
@@ -228,20 +263,24 @@ async def _finished(generation: _Generation, grace: float) -> None:
         await generation.serving
 
 
-def _listening(listen: str) -> socket.socket:
+def _listening(listen: str, *, shares_port: bool) -> socket.socket:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     [(family, _, _, _, address), *_] = socket.getaddrinfo(
         host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    # Without SO_REUSEPORT: it would let two issuers share one port without a word.
+    # SO_REUSEPORT only among workers: it would let two issuers share one port without a word.
     both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-    listener = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    listener = socket.create_server(
+        address[:2], family=family, backlog=BACKLOG, reuse_port=shares_port, dualstack_ipv6=both
+    )
     listener.setblocking(False)  # noqa: FBT003 - the socket module's own
     return listener
 
 
-def _config(settings: RpcSettings, listener: int, paths: tuple[Path, Path, Path]) -> h2corn.Config:
+def _config(
+    settings: RpcSettings, listener: int, paths: tuple[Path, Path, Path], max_body_bytes: int | None
+) -> h2corn.Config:
     certificate, key, roots = paths
     grace = settings.max_connection_age_grace.total_seconds()
     window = settings.max_message_bytes + WINDOW_BYTES
@@ -251,8 +290,9 @@ def _config(settings: RpcSettings, listener: int, paths: tuple[Path, Path, Path]
         keyfile=key,
         ca_certs=roots,
         cert_reqs="required",
-        grpc=True,
-        http1=False,
+        grpc=max_body_bytes is None,
+        http1=max_body_bytes is not None,
+        max_request_body_size=max_body_bytes or UNBOUNDED_BODY_BYTES,
         lifespan="off",
         access_log=False,
         log_format="json",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from issuer.core.approval_state import COLLECTION
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
 from issuer.core.token import TOKEN_SCHEME
 from issuer.core.token_request import MAX_TTL, GrantType, Intent, TokenRequest
+from issuer.revocation_feed import Position
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from issuer.core.own_token import OwnToken
     from issuer.introspection import Introspection
     from issuer.issuance import IssuedToken
-    from issuer.revocation_feed import News
+    from issuer.revocation_feed import DeadTokens, News
 
 MAX_BATCH_ITEMS = 256
 """The contract's bound, in the comment of BatchIssueTokensRequest."""
@@ -28,17 +31,36 @@ MAX_TOKEN = 16 * 1024
 """Characters of a token: 32 scopes of 128 bytes, an audience and a subject, twice, of 2,048 bytes each, in base64."""
 MAX_TOKEN_ID = 128
 
+MAX_REMEMBERED, MAX_REMEMBERED_BYTES = 2048, 512
+"""Requests that are remembered, and how long each may be: 4 MiB at most, and most of them take 100 bytes."""
+
 _NANOS = 1_000_000_000
 
 
 def token_request_from_proto(
     message: pb.IssueTokenRequest, grant_type: GrantType = GrantType.CLIENT_CREDENTIALS
 ) -> TokenRequest:
-    """Parse a request into a value that cannot be wrong; which method it came by says its grant type.
+    """Parse a request into a value that cannot be wrong; what was asked before is remembered by its bytes.
+
+    Args:
+        message: What is asked.
+        grant_type: How: by which method.
 
     Raises:
         InvalidTokenRequest: With every violation, each naming its field as the .proto spells it.
     """
+    # What is said of an intent is new each time; everything else a workload asks for again and again.
+    if message.HasField("intent") or len(encoded := message.SerializeToString()) > MAX_REMEMBERED_BYTES:
+        return _parsed(message, grant_type)
+    return _remembered(encoded, grant_type)
+
+
+@lru_cache(maxsize=MAX_REMEMBERED)
+def _remembered(encoded: bytes, grant_type: GrantType) -> TokenRequest:
+    return _parsed(pb.IssueTokenRequest.FromString(encoded), grant_type)
+
+
+def _parsed(message: pb.IssueTokenRequest, grant_type: GrantType) -> TokenRequest:
     violations: list[FieldViolation] = []
     ttl = _ttl(message, violations)
     bind_certificate = _binding(message, violations)
@@ -113,6 +135,7 @@ def issued_token_to_proto(issued: IssuedToken) -> pb.IssueTokenResponse:
         token_id=issued.token_id,
         decision_id=issued.decision_id,
         application=grant.application or "",
+        approval_request=f"{COLLECTION}/{grant.approval.id}" if grant.approval else "",
     )
 
 
@@ -193,24 +216,44 @@ def introspected_to_proto(token: OwnToken) -> pb.IntrospectTokenResponse:
         application=token.application,
         certificate_thumbprint=token.certificate_thumbprint,
         token_type=TOKEN_SCHEME,
+        not_before_time=Timestamp(seconds=token.not_before),
+        actors=[pb.IntrospectedActor(subject=actor.subject, issuer=actor.issuer) for actor in token.actors],
+        authorization_details=token.details,
+        transaction=token.transaction,
+        grant_id=token.grant_id,
     )
+
+
+def position_from_proto(message: pb.WatchRevocationsRequest) -> Position | None:
+    """Return where a stream is to go on; ``None`` for the beginning."""
+    return Position(message.after, message.ledger) if message.HasField("after") and message.after >= 0 else None
 
 
 def news_to_proto(news: News) -> pb.WatchRevocationsResponse:
     """Return a message of WatchRevocations."""
-    return pb.WatchRevocationsResponse(
-        dead=[
-            pb.DeadTokens(
-                revocation_id=each.revocation_id,
-                token_ids=each.token_ids,
-                workload=each.workload,
-                application=each.application,
-                audience=each.audience,
-                key_id=each.key_id,
-                issued_from=None if each.issued_from is None else Timestamp(seconds=each.issued_from),
-                issued_until=None if each.issued_until is None else Timestamp(seconds=each.issued_until),
-            )
-            for each in news.dead
-        ],
-        position=news.position,
+    message = pb.WatchRevocationsResponse(dead=map(_dead_to_proto, news.dead), position=news.position)
+    if (begun := news.beginning) is not None:
+        message.beginning.issuer = begun.issuer
+        message.beginning.ledger = begun.ledger
+        message.beginning.audiences.extend(begun.audiences)
+        message.beginning.resumed = begun.resumed
+    return message
+
+
+def _dead_to_proto(dead: DeadTokens) -> pb.DeadTokens:
+    return pb.DeadTokens(
+        revocation_id=dead.revocation_id,
+        token_ids=dead.token_ids,
+        token_expire_seconds=dead.token_ends,
+        workload=dead.workload,
+        application=dead.application,
+        audience=dead.audience,
+        key_id=dead.key_id,
+        issued_from=_optional_second(dead.issued_from),
+        issued_until=_optional_second(dead.issued_until),
+        forget_time=_optional_second(dead.forget_at),
     )
+
+
+def _optional_second(second: int | None) -> Timestamp | None:
+    return None if second is None else Timestamp(seconds=second)

@@ -12,7 +12,7 @@ from issuer.core.errors import AdminRefused, InvalidTokenRequest, IssuerError, P
 from issuer.core.token_request import GrantType
 from issuer.issuance import Wanted
 from issuer.observing import Step
-from issuer.rpc import access_messages, messages
+from issuer.rpc import access_messages, exchange_messages, messages
 from issuer.rpc.status import status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from issuer.accessing import Accessing
     from issuer.approving import Approving
     from issuer.core.origin import Origin
+    from issuer.exchanging import Exchanging
     from issuer.introspection import Introspection
     from issuer.issuance import Issuance, IssuedToken
     from issuer.ports import Signer
@@ -39,6 +40,7 @@ class IssuerMethods:
 
     Args:
         issuance: The request path.
+        exchanging: What comes before it for a token on behalf of another.
         approving: Asks for approvals.
         accessing: Knows the windows of access.
         signer: Whose public keys GetKeySet returns.
@@ -52,6 +54,7 @@ class IssuerMethods:
         self,
         *,
         issuance: Issuance,
+        exchanging: Exchanging,
         approving: Approving,
         accessing: Accessing,
         signer: Signer,
@@ -61,6 +64,7 @@ class IssuerMethods:
         feed: RevocationFeed,
     ) -> None:
         self._issuance = issuance
+        self._exchanging = exchanging
         self._approving = approving
         self._accessing = accessing
         self._signer = signer
@@ -95,6 +99,13 @@ class IssuerMethods:
         call.log_fields["items"] = len(results)
         call.log_fields["items_refused"] = sum(result.HasField("error") for result in results)
         return pb.BatchIssueTokensResponse(results=results)
+
+    async def exchange_token(self, message: pb.ExchangeTokenRequest, call: VerifiedCall) -> pb.ExchangeTokenResponse:
+        """Verify the subject token, then decide, mint, sign, record, answer."""
+        call.asked.trace.at(Step.PARSE_REQUEST)
+        presented = exchange_messages.presented_from_proto(message)
+        issued, subject = await self._exchanging.exchange(call.asked, presented, call.log_fields)
+        return pb.ExchangeTokenResponse(issued=messages.issued_token_to_proto(issued), subject=subject)
 
     async def _wanted(self, message: pb.IssueTokenRequest, call: VerifiedCall) -> Wanted:
         try:
@@ -168,10 +179,10 @@ class IssuerMethods:
         self, message: pb.WatchRevocationsRequest, call: VerifiedCall
     ) -> AsyncIterator[pb.WatchRevocationsResponse | None]:
         """Tell a server which tokens are dead, and which die."""
-        async with aclosing(
-            self._feed.follow(call.asked, message.after if message.HasField("after") else None)
-        ) as all_:
+        async with aclosing(self._feed.follow(call.asked, messages.position_from_proto(message))) as all_:
             async for news in all_:
+                if news is not None and news.beginning is not None:
+                    call.log_fields["resumed"] = news.beginning.resumed
                 yield None if news is None else messages.news_to_proto(news)
 
 

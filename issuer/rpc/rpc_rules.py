@@ -23,6 +23,7 @@ class CallerKind(Enum):
 RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.IssuerService/IssueToken": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/BatchIssueTokens": CallerKind.WORKLOAD,
+    "issuer_api.v1.IssuerService/ExchangeToken": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/ListAccess": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/GetKeySet": CallerKind.WORKLOAD,
     "issuer_api.v1.IssuerService/RevokeToken": CallerKind.WORKLOAD,
@@ -56,6 +57,12 @@ RPC_RULES: dict[str, CallerKind] = {
     "issuer_api.v1.AccessService/GetAccessWindow": CallerKind.WORKLOAD,
     "issuer_api.v1.AccessService/ListAccessWindows": CallerKind.WORKLOAD,
     "issuer_api.v1.AccessService/EndAccess": CallerKind.OPERATOR,
+    # Who may register or redeem what is for policy to decide; IntentMethods shows a caller what concerns it.
+    "issuer_api.v1.IntentService/RegisterIntent": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/GetIntent": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/ListIntents": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/CancelIntent": CallerKind.WORKLOAD,
+    "issuer_api.v1.IntentService/RedeemIntent": CallerKind.WORKLOAD,
     "grpc.health.v1.Health/Check": CallerKind.TLS_PEER,
     "grpc.health.v1.Health/List": CallerKind.TLS_PEER,
     "grpc.health.v1.Health/Watch": CallerKind.TLS_PEER,

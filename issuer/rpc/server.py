@@ -19,6 +19,7 @@ from issuer.rpc.reflection import reflection_handlers
 from issuer_api.v1 import access_service_pb2 as access_pb
 from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import approval_service_pb2 as approval_pb
+from issuer_api.v1 import intent_service_pb2 as intent_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from issuer.rpc.access_methods import AccessMethods
     from issuer.rpc.admin_methods import AdminMethods
     from issuer.rpc.approval_methods import ApprovalMethods
+    from issuer.rpc.intent_methods import IntentMethods
     from issuer.rpc.listener import Listener
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
 APPROVAL_SERVICE = approval_pb.DESCRIPTOR.services_by_name["ApprovalService"].full_name
 ACCESS_SERVICE = access_pb.DESCRIPTOR.services_by_name["AccessService"].full_name
+INTENT_SERVICE = intent_pb.DESCRIPTOR.services_by_name["IntentService"].full_name
 ADMIN_SERVICE = admin_pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 
 MAX_PING_STRIKES = 2
@@ -56,6 +59,7 @@ _REQUESTS: dict[str, type[Message]] = {
         admin_pb.DESCRIPTOR.services_by_name["AdminService"],
         approval_pb.DESCRIPTOR.services_by_name["ApprovalService"],
         access_pb.DESCRIPTOR.services_by_name["AccessService"],
+        intent_pb.DESCRIPTOR.services_by_name["IntentService"],
     )
     for method in service.methods
 }
@@ -86,8 +90,11 @@ class RpcServer:
             grpc.method_handlers_generic_handler(ADMIN_SERVICE, self._admin_handlers(admin, services)),
             grpc.method_handlers_generic_handler(APPROVAL_SERVICE, self._approval_handlers(services.approvals)),
             grpc.method_handlers_generic_handler(ACCESS_SERVICE, self._access_handlers(services.accesses)),
+            grpc.method_handlers_generic_handler(INTENT_SERVICE, self._intent_handlers(services.intents)),
             *self.health.handlers(),
-            *reflection_handlers((ISSUER_SERVICE, ADMIN_SERVICE, APPROVAL_SERVICE, ACCESS_SERVICE), log),
+            *reflection_handlers(
+                (ISSUER_SERVICE, ADMIN_SERVICE, APPROVAL_SERVICE, ACCESS_SERVICE, INTENT_SERVICE), log
+            ),
         )
         self._in_flight = 0
         self._last_arrival = 0.0
@@ -128,6 +135,7 @@ class RpcServer:
             "ListAccess": self._unary(ISSUER_SERVICE, "ListAccess", methods.list_access),
             "GetKeySet": self._unary(ISSUER_SERVICE, "GetKeySet", methods.get_key_set),
             "RevokeToken": self._unary(ISSUER_SERVICE, "RevokeToken", methods.revoke_token),
+            "ExchangeToken": self._unary(ISSUER_SERVICE, "ExchangeToken", methods.exchange_token),
             "IntrospectToken": self._unary(ISSUER_SERVICE, "IntrospectToken", methods.introspect_token),
             "WatchRevocations": self._stream(ISSUER_SERVICE, "WatchRevocations", methods.watch_revocations),
         }
@@ -150,6 +158,15 @@ class RpcServer:
             "GetAccessWindow": self._unary(ACCESS_SERVICE, "GetAccessWindow", methods.get),
             "ListAccessWindows": self._unary(ACCESS_SERVICE, "ListAccessWindows", methods.list),
             "EndAccess": self._unary(ACCESS_SERVICE, "EndAccess", methods.end),
+        }
+
+    def _intent_handlers(self, methods: IntentMethods) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            "RegisterIntent": self._unary(INTENT_SERVICE, "RegisterIntent", methods.register),
+            "GetIntent": self._unary(INTENT_SERVICE, "GetIntent", methods.get),
+            "ListIntents": self._unary(INTENT_SERVICE, "ListIntents", methods.list),
+            "CancelIntent": self._unary(INTENT_SERVICE, "CancelIntent", methods.cancel),
+            "RedeemIntent": self._unary(INTENT_SERVICE, "RedeemIntent", methods.redeem),
         }
 
     def _admin_handlers(
@@ -307,7 +324,7 @@ def server_options(settings: RpcSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", _milliseconds(settings.min_ping_interval)),
         ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
         # On by default, it would let two issuers share one port without a word.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.shares_port)),
     ]
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from issuer.rpc.access_methods import AccessMethods
     from issuer.rpc.approval_methods import ApprovalMethods
     from issuer.rpc.decision_methods import DecisionMethods
+    from issuer.rpc.intent_methods import IntentMethods
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.report_methods import ReportMethods
     from issuer.rpc.revocation_methods import RevocationMethods
@@ -23,6 +24,7 @@ class Services(NamedTuple):
         revocations: Of AdminService, about revocations.
         approvals: Of ApprovalService.
         accesses: Of AccessService.
+        intents: Of IntentService.
     """
 
     methods: IssuerMethods
@@ -31,3 +33,4 @@ class Services(NamedTuple):
     revocations: RevocationMethods
     approvals: ApprovalMethods
     accesses: AccessMethods
+    intents: IntentMethods

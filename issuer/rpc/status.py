@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from google.protobuf.any_pb2 import Any
@@ -13,6 +14,8 @@ from issuer.core.errors import InvalidTokenRequest, IssuerError, PolicyDenied, R
 from issuer.core.instants import moment
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from google.protobuf.message import Message
 
     from issuer.core.approval_state import ApprovalRequest
@@ -53,13 +56,27 @@ STATUS_CODES: dict[Reason, code_pb2.Code.ValueType] = {
     Reason.APPROVAL_NOT_OPEN: code_pb2.FAILED_PRECONDITION,
     Reason.APPROVER_NOT_ALLOWED: code_pb2.PERMISSION_DENIED,
     Reason.TOO_MANY_APPROVALS: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.SUBJECT_TOKEN_NOT_TAKEN: code_pb2.FAILED_PRECONDITION,
+    Reason.SUBJECT_TOKEN_NOT_YOURS: code_pb2.PERMISSION_DENIED,
+    Reason.ACTOR_CHAIN_ENDS: code_pb2.FAILED_PRECONDITION,
+    Reason.EVIDENCE_REQUIRED: code_pb2.FAILED_PRECONDITION,
+    Reason.EVIDENCE_REFUSED: code_pb2.PERMISSION_DENIED,
     Reason.ACCESS_UNKNOWN: code_pb2.NOT_FOUND,
     Reason.ACCESS_ENDED: code_pb2.FAILED_PRECONDITION,
     Reason.TOO_MANY_WINDOWS: code_pb2.RESOURCE_EXHAUSTED,
+    Reason.INTENT_UNKNOWN: code_pb2.NOT_FOUND,
+    Reason.INTENT_NOT_OPEN: code_pb2.FAILED_PRECONDITION,
+    Reason.INTENT_NOT_YET: code_pb2.FAILED_PRECONDITION,
+    Reason.INTENT_NOT_YOURS: code_pb2.PERMISSION_DENIED,
+    Reason.INTENT_PAYLOAD_DIFFERS: code_pb2.FAILED_PRECONDITION,
+    Reason.REGISTRAR_NOT_ALLOWED: code_pb2.PERMISSION_DENIED,
+    Reason.TOO_MANY_INTENTS: code_pb2.RESOURCE_EXHAUSTED,
     Reason.IDENTITY_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.POLICY_NOT_LOADED: code_pb2.UNAVAILABLE,
     Reason.SIGNER_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.LEDGER_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.OIDC_ISSUER_UNAVAILABLE: code_pb2.UNAVAILABLE,
+    Reason.STATUS_UNAVAILABLE: code_pb2.UNAVAILABLE,
     Reason.RATE_LIMITED: code_pb2.RESOURCE_EXHAUSTED,
     Reason.INTERNAL: code_pb2.INTERNAL,
 }
@@ -71,13 +88,15 @@ def status_from_error(error: IssuerError, request_id: str) -> status_pb2.Status:
 
     ``request_id`` is empty for a call that the log does not tell of.
     """
+    if isinstance(error, RateLimited) and not request_id:
+        return _rate_limited(error.message, error.retry_after)
     details: list[Message] = [
         ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=_metadata(error, request_id))
     ]
     if isinstance(error, InvalidTokenRequest):
         details.append(_bad_request(error))
     if isinstance(error, RateLimited):
-        details.append(_retry_info(error))
+        details.append(_retry_info(error.retry_after))
     if isinstance(error, PolicyDenied) and error.reason is Reason.APPROVAL_REQUIRED:
         details.append(_precondition(error))
     return status_pb2.Status(code=STATUS_CODES[error.reason], message=error.message, details=map(_packed, details))
@@ -123,10 +142,18 @@ def _bad_request(error: InvalidTokenRequest) -> BadRequest:
     )
 
 
-def _retry_info(error: RateLimited) -> RetryInfo:
+def _retry_info(retry_after: timedelta) -> RetryInfo:
     info = RetryInfo()
-    info.retry_delay.FromTimedelta(error.retry_after)
+    info.retry_delay.FromTimedelta(retry_after)
     return info
+
+
+@lru_cache(maxsize=64)  # there are sixteen times to come back after, and two texts
+def _rate_limited(message: str, retry_after: timedelta) -> status_pb2.Status:
+    """Return the status of a call that is one too many: it must cost less than the call would have."""
+    reason = Reason.RATE_LIMITED
+    details = (ErrorInfo(reason=reason, domain=ERROR_DOMAIN), _retry_info(retry_after))
+    return status_pb2.Status(code=STATUS_CODES[reason], message=message, details=map(_packed, details))
 
 
 def _packed(message: Message) -> Any:

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from issuer_api.v1 import issuer_service_pb2 as issuer__api_dot_v1_dot_issuer__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$issuer_api/v1/approval_service.proto\x12\rissuer_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"issuer_api/v1/issuer_service.proto\"\x85\x07\n\x0f\x41pprovalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.issuer_api.v1.ApprovalRequest.State\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x10\n\x08\x61udience\x18\x05 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x06 \x01(\t\x12\x0e\n\x06scopes\x18\x07 \x03(\t\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x06intent\x18\t \x01(\x0b\x32\x15.issuer_api.v1.Intent\x12\x18\n\x10\x62ind_certificate\x18\n \x01(\x08\x12\x15\n\rpolicy_digest\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\r \x01(\t\x12+\n\x08lifetime\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05needs\x18\x11 \x03(\x0b\x32\x1b.issuer_api.v1.ApprovalNeed\x12+\n\x05given\x18\x12 \x03(\x0b\x32\x1c.issuer_api.v1.GivenApproval\x12\x13\n\x0bscopes_left\x18\x13 \x03(\t\x12*\n\x07max_ttl\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tuses_left\x18\x15 \x01(\x05\x12\x10\n\x08\x65nded_by\x18\x16 \x01(\t\x12\x14\n\x0c\x65nded_reason\x18\x17 \x01(\t\x12\x13\n\x0b\x64\x65velopment\x18\x18 \x01(\x08\x12\x12\n\ngrant_type\x18\x1a \x01(\t\"\xa5\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x12\n\x0eSTATE_APPROVED\x10\x02\x12\x10\n\x0cSTATE_DENIED\x10\x03\x12\x13\n\x0fSTATE_CANCELLED\x10\x04\x12\x11\n\rSTATE_EXPIRED\x10\x05\x12\x11\n\rSTATE_USED_UP\x10\x06\x12\x11\n\rSTATE_REVOKED\x10\x07\"N\n\x0c\x41pprovalNeed\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0c\n\x04risk\x18\x02 \x01(\t\x12\x11\n\tapprovers\x18\x03 \x03(\t\x12\x0e\n\x06quorum\x18\x04 \x01(\x05\"\x93\x01\n\rGivenApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\"_\n\x1c\x43reateApprovalRequestRequest\x12/\n\x05token\x18\x01 \x01(\x0b\x32 .issuer_api.v1.IssueTokenRequest\x12\x0e\n\x06reason\x18\x02 \x01(\t\"Y\n\x1d\x43reateApprovalRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\")\n\x19GetApprovalRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa0\x01\n\x1aGetApprovalRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\x12\x15\n\rliving_tokens\x18\x02 \x01(\x03\x12\x31\n\rnewest_tokens\x18\x03 \x03(\x0b\x32\x1a.issuer_api.v1.LivingToken\"b\n\x0bLivingToken\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08token_id\x18\x03 \x01(\t\"*\n\x1aWaitApprovalRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"W\n\x1bWaitApprovalRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\"\xd2\x01\n\x1bListApprovalRequestsRequest\x12=\n\x04view\x18\x01 \x01(\x0e\x32/.issuer_api.v1.ListApprovalRequestsRequest.View\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\r\n\tVIEW_MINE\x10\x01\x12\x12\n\x0eVIEW_TO_DECIDE\x10\x02\x12\x0c\n\x08VIEW_ALL\x10\x03\"r\n\x1cListApprovalRequestsResponse\x12\x39\n\x11\x61pproval_requests\x18\x01 \x03(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"}\n\x15\x41pproveRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\"R\n\x16\x41pproveRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\"2\n\x12\x44\x65nyRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"O\n\x13\x44\x65nyRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\"$\n\x14\x43\x61ncelRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x15\x43\x61ncelRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest2\xe2\x05\n\x0f\x41pprovalService\x12r\n\x15\x43reateApprovalRequest\x12+.issuer_api.v1.CreateApprovalRequestRequest\x1a,.issuer_api.v1.CreateApprovalRequestResponse\x12i\n\x12GetApprovalRequest\x12(.issuer_api.v1.GetApprovalRequestRequest\x1a).issuer_api.v1.GetApprovalRequestResponse\x12n\n\x13WaitApprovalRequest\x12).issuer_api.v1.WaitApprovalRequestRequest\x1a*.issuer_api.v1.WaitApprovalRequestResponse0\x01\x12o\n\x14ListApprovalRequests\x12*.issuer_api.v1.ListApprovalRequestsRequest\x1a+.issuer_api.v1.ListApprovalRequestsResponse\x12]\n\x0e\x41pproveRequest\x12$.issuer_api.v1.ApproveRequestRequest\x1a%.issuer_api.v1.ApproveRequestResponse\x12T\n\x0b\x44\x65nyRequest\x12!.issuer_api.v1.DenyRequestRequest\x1a\".issuer_api.v1.DenyRequestResponse\x12Z\n\rCancelRequest\x12#.issuer_api.v1.CancelRequestRequest\x1a$.issuer_api.v1.CancelRequestResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$issuer_api/v1/approval_service.proto\x12\rissuer_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"issuer_api/v1/issuer_service.proto\"\x9d\x07\n\x0f\x41pprovalRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.issuer_api.v1.ApprovalRequest.State\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x04 \x01(\t\x12\x10\n\x08\x61udience\x18\x05 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x06 \x01(\t\x12\x0e\n\x06scopes\x18\x07 \x03(\t\x12&\n\x03ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12%\n\x06intent\x18\t \x01(\x0b\x32\x15.issuer_api.v1.Intent\x12\x18\n\x10\x62ind_certificate\x18\n \x01(\x08\x12\x15\n\rpolicy_digest\x18\x0b \x01(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\r \x01(\t\x12+\n\x08lifetime\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05needs\x18\x11 \x03(\x0b\x32\x1b.issuer_api.v1.ApprovalNeed\x12+\n\x05given\x18\x12 \x03(\x0b\x32\x1c.issuer_api.v1.GivenApproval\x12\x13\n\x0bscopes_left\x18\x13 \x03(\t\x12*\n\x07max_ttl\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tuses_left\x18\x15 \x01(\x05\x12\x10\n\x08\x65nded_by\x18\x16 \x01(\t\x12\x14\n\x0c\x65nded_reason\x18\x17 \x01(\t\x12\x13\n\x0b\x64\x65velopment\x18\x18 \x01(\x08\x12\x16\n\x0e\x65vidence_nonce\x18\x19 \x01(\t\x12\x12\n\ngrant_type\x18\x1a \x01(\t\"\xa5\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x12\n\x0eSTATE_APPROVED\x10\x02\x12\x10\n\x0cSTATE_DENIED\x10\x03\x12\x13\n\x0fSTATE_CANCELLED\x10\x04\x12\x11\n\rSTATE_EXPIRED\x10\x05\x12\x11\n\rSTATE_USED_UP\x10\x06\x12\x11\n\rSTATE_REVOKED\x10\x07\"]\n\x0c\x41pprovalNeed\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x0c\n\x04risk\x18\x02 \x01(\t\x12\x11\n\tapprovers\x18\x03 \x03(\t\x12\x0e\n\x06quorum\x18\x04 \x01(\x05\x12\r\n\x05human\x18\x05 \x01(\x08\"\xc6\x01\n\rGivenApproval\x12\x10\n\x08\x61pprover\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x04time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x31\n\x08\x65vidence\x18\x06 \x01(\x0b\x32\x1f.issuer_api.v1.ApprovalEvidence\"\xa2\x01\n\x10\x41pprovalEvidence\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0e\n\x06person\x18\x02 \x01(\t\x12-\n\tauth_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61\x63r\x18\x04 \x01(\t\x12\x0b\n\x03\x61mr\x18\x05 \x03(\t\x12\x14\n\x0ctoken_sha256\x18\x06 \x01(\t\x12\x0f\n\x07gateway\x18\x07 \x01(\t\"_\n\x1c\x43reateApprovalRequestRequest\x12/\n\x05token\x18\x01 \x01(\x0b\x32 .issuer_api.v1.IssueTokenRequest\x12\x0e\n\x06reason\x18\x02 \x01(\t\"Y\n\x1d\x43reateApprovalRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\")\n\x19GetApprovalRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa0\x01\n\x1aGetApprovalRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\x12\x15\n\rliving_tokens\x18\x02 \x01(\x03\x12\x31\n\rnewest_tokens\x18\x03 \x03(\x0b\x32\x1a.issuer_api.v1.LivingToken\"b\n\x0bLivingToken\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08token_id\x18\x03 \x01(\t\"*\n\x1aWaitApprovalRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"W\n\x1bWaitApprovalRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\"\xd2\x01\n\x1bListApprovalRequestsRequest\x12=\n\x04view\x18\x01 \x01(\x0e\x32/.issuer_api.v1.ListApprovalRequestsRequest.View\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\r\n\tVIEW_MINE\x10\x01\x12\x12\n\x0eVIEW_TO_DECIDE\x10\x02\x12\x0c\n\x08VIEW_ALL\x10\x03\"r\n\x1cListApprovalRequestsResponse\x12\x39\n\x11\x61pproval_requests\x18\x01 \x03(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8f\x01\n\x15\x41pproveRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x10\n\x08id_token\x18\x06 \x01(\t\"R\n\x16\x41pproveRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\"2\n\x12\x44\x65nyRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"O\n\x13\x44\x65nyRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest\"$\n\x14\x43\x61ncelRequestRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"Q\n\x15\x43\x61ncelRequestResponse\x12\x38\n\x10\x61pproval_request\x18\x01 \x01(\x0b\x32\x1e.issuer_api.v1.ApprovalRequest2\xe2\x05\n\x0f\x41pprovalService\x12r\n\x15\x43reateApprovalRequest\x12+.issuer_api.v1.CreateApprovalRequestRequest\x1a,.issuer_api.v1.CreateApprovalRequestResponse\x12i\n\x12GetApprovalRequest\x12(.issuer_api.v1.GetApprovalRequestRequest\x1a).issuer_api.v1.GetApprovalRequestResponse\x12n\n\x13WaitApprovalRequest\x12).issuer_api.v1.WaitApprovalRequestRequest\x1a*.issuer_api.v1.WaitApprovalRequestResponse0\x01\x12o\n\x14ListApprovalRequests\x12*.issuer_api.v1.ListApprovalRequestsRequest\x1a+.issuer_api.v1.ListApprovalRequestsResponse\x12]\n\x0e\x41pproveRequest\x12$.issuer_api.v1.ApproveRequestRequest\x1a%.issuer_api.v1.ApproveRequestResponse\x12T\n\x0b\x44\x65nyRequest\x12!.issuer_api.v1.DenyRequestRequest\x1a\".issuer_api.v1.DenyRequestResponse\x12Z\n\rCancelRequest\x12#.issuer_api.v1.CancelRequestRequest\x1a$.issuer_api.v1.CancelRequestResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,45 +35,47 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer_api.v1.approval_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_APPROVALREQUEST']._serialized_start=157
-  _globals['_APPROVALREQUEST']._serialized_end=1058
-  _globals['_APPROVALREQUEST_STATE']._serialized_start=893
-  _globals['_APPROVALREQUEST_STATE']._serialized_end=1058
-  _globals['_APPROVALNEED']._serialized_start=1060
-  _globals['_APPROVALNEED']._serialized_end=1138
-  _globals['_GIVENAPPROVAL']._serialized_start=1141
-  _globals['_GIVENAPPROVAL']._serialized_end=1288
-  _globals['_CREATEAPPROVALREQUESTREQUEST']._serialized_start=1290
-  _globals['_CREATEAPPROVALREQUESTREQUEST']._serialized_end=1385
-  _globals['_CREATEAPPROVALREQUESTRESPONSE']._serialized_start=1387
-  _globals['_CREATEAPPROVALREQUESTRESPONSE']._serialized_end=1476
-  _globals['_GETAPPROVALREQUESTREQUEST']._serialized_start=1478
-  _globals['_GETAPPROVALREQUESTREQUEST']._serialized_end=1519
-  _globals['_GETAPPROVALREQUESTRESPONSE']._serialized_start=1522
-  _globals['_GETAPPROVALREQUESTRESPONSE']._serialized_end=1682
-  _globals['_LIVINGTOKEN']._serialized_start=1684
-  _globals['_LIVINGTOKEN']._serialized_end=1782
-  _globals['_WAITAPPROVALREQUESTREQUEST']._serialized_start=1784
-  _globals['_WAITAPPROVALREQUESTREQUEST']._serialized_end=1826
-  _globals['_WAITAPPROVALREQUESTRESPONSE']._serialized_start=1828
-  _globals['_WAITAPPROVALREQUESTRESPONSE']._serialized_end=1915
-  _globals['_LISTAPPROVALREQUESTSREQUEST']._serialized_start=1918
-  _globals['_LISTAPPROVALREQUESTSREQUEST']._serialized_end=2128
-  _globals['_LISTAPPROVALREQUESTSREQUEST_VIEW']._serialized_start=2051
-  _globals['_LISTAPPROVALREQUESTSREQUEST_VIEW']._serialized_end=2128
-  _globals['_LISTAPPROVALREQUESTSRESPONSE']._serialized_start=2130
-  _globals['_LISTAPPROVALREQUESTSRESPONSE']._serialized_end=2244
-  _globals['_APPROVEREQUESTREQUEST']._serialized_start=2246
-  _globals['_APPROVEREQUESTREQUEST']._serialized_end=2371
-  _globals['_APPROVEREQUESTRESPONSE']._serialized_start=2373
-  _globals['_APPROVEREQUESTRESPONSE']._serialized_end=2455
-  _globals['_DENYREQUESTREQUEST']._serialized_start=2457
-  _globals['_DENYREQUESTREQUEST']._serialized_end=2507
-  _globals['_DENYREQUESTRESPONSE']._serialized_start=2509
-  _globals['_DENYREQUESTRESPONSE']._serialized_end=2588
-  _globals['_CANCELREQUESTREQUEST']._serialized_start=2590
-  _globals['_CANCELREQUESTREQUEST']._serialized_end=2626
-  _globals['_CANCELREQUESTRESPONSE']._serialized_start=2628
-  _globals['_CANCELREQUESTRESPONSE']._serialized_end=2709
-  _globals['_APPROVALSERVICE']._serialized_start=2712
-  _globals['_APPROVALSERVICE']._serialized_end=3450
+  _globals['_APPROVALREQUEST']._serialized_end=1082
+  _globals['_APPROVALREQUEST_STATE']._serialized_start=917
+  _globals['_APPROVALREQUEST_STATE']._serialized_end=1082
+  _globals['_APPROVALNEED']._serialized_start=1084
+  _globals['_APPROVALNEED']._serialized_end=1177
+  _globals['_GIVENAPPROVAL']._serialized_start=1180
+  _globals['_GIVENAPPROVAL']._serialized_end=1378
+  _globals['_APPROVALEVIDENCE']._serialized_start=1381
+  _globals['_APPROVALEVIDENCE']._serialized_end=1543
+  _globals['_CREATEAPPROVALREQUESTREQUEST']._serialized_start=1545
+  _globals['_CREATEAPPROVALREQUESTREQUEST']._serialized_end=1640
+  _globals['_CREATEAPPROVALREQUESTRESPONSE']._serialized_start=1642
+  _globals['_CREATEAPPROVALREQUESTRESPONSE']._serialized_end=1731
+  _globals['_GETAPPROVALREQUESTREQUEST']._serialized_start=1733
+  _globals['_GETAPPROVALREQUESTREQUEST']._serialized_end=1774
+  _globals['_GETAPPROVALREQUESTRESPONSE']._serialized_start=1777
+  _globals['_GETAPPROVALREQUESTRESPONSE']._serialized_end=1937
+  _globals['_LIVINGTOKEN']._serialized_start=1939
+  _globals['_LIVINGTOKEN']._serialized_end=2037
+  _globals['_WAITAPPROVALREQUESTREQUEST']._serialized_start=2039
+  _globals['_WAITAPPROVALREQUESTREQUEST']._serialized_end=2081
+  _globals['_WAITAPPROVALREQUESTRESPONSE']._serialized_start=2083
+  _globals['_WAITAPPROVALREQUESTRESPONSE']._serialized_end=2170
+  _globals['_LISTAPPROVALREQUESTSREQUEST']._serialized_start=2173
+  _globals['_LISTAPPROVALREQUESTSREQUEST']._serialized_end=2383
+  _globals['_LISTAPPROVALREQUESTSREQUEST_VIEW']._serialized_start=2306
+  _globals['_LISTAPPROVALREQUESTSREQUEST_VIEW']._serialized_end=2383
+  _globals['_LISTAPPROVALREQUESTSRESPONSE']._serialized_start=2385
+  _globals['_LISTAPPROVALREQUESTSRESPONSE']._serialized_end=2499
+  _globals['_APPROVEREQUESTREQUEST']._serialized_start=2502
+  _globals['_APPROVEREQUESTREQUEST']._serialized_end=2645
+  _globals['_APPROVEREQUESTRESPONSE']._serialized_start=2647
+  _globals['_APPROVEREQUESTRESPONSE']._serialized_end=2729
+  _globals['_DENYREQUESTREQUEST']._serialized_start=2731
+  _globals['_DENYREQUESTREQUEST']._serialized_end=2781
+  _globals['_DENYREQUESTRESPONSE']._serialized_start=2783
+  _globals['_DENYREQUESTRESPONSE']._serialized_end=2862
+  _globals['_CANCELREQUESTREQUEST']._serialized_start=2864
+  _globals['_CANCELREQUESTREQUEST']._serialized_end=2900
+  _globals['_CANCELREQUESTRESPONSE']._serialized_start=2902
+  _globals['_CANCELREQUESTRESPONSE']._serialized_end=2983
+  _globals['_APPROVALSERVICE']._serialized_start=2986
+  _globals['_APPROVALSERVICE']._serialized_end=3724
 # @@protoc_insertion_point(module_scope)

@@ -95,6 +95,7 @@ class ApprovalRequest(_message.Message):
     ENDED_BY_FIELD_NUMBER: _builtins.int
     ENDED_REASON_FIELD_NUMBER: _builtins.int
     DEVELOPMENT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_NONCE_FIELD_NUMBER: _builtins.int
     GRANT_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`approvalRequests/` and a UUID."""
@@ -124,6 +125,8 @@ class ApprovalRequest(_message.Message):
     """What they said."""
     development: _builtins.bool
     """Somebody approved it with an SVID of the embedded development authority, which attests nobody."""
+    evidence_nonce: _builtins.str
+    """What the `nonce` of an ID token must be that proves a person's approval of this request: `sha256:` and hexadecimal."""
     grant_type: _builtins.str
     """How it is asked for, as policies name grant types: with `jit` for a window of access, whose length `lifetime` is then."""
     @_builtins.property
@@ -193,11 +196,12 @@ class ApprovalRequest(_message.Message):
         ended_by: _builtins.str = ...,
         ended_reason: _builtins.str = ...,
         development: _builtins.bool = ...,
+        evidence_nonce: _builtins.str = ...,
         grant_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "intent", b"intent", "lifetime", b"lifetime", "max_ttl", b"max_ttl", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "bind_certificate", b"bind_certificate", "caller", b"caller", "create_time", b"create_time", "decision_id", b"decision_id", "development", b"development", "digest", b"digest", "ended_by", b"ended_by", "ended_reason", b"ended_reason", "expire_time", b"expire_time", "given", b"given", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "max_ttl", b"max_ttl", "name", b"name", "needs", b"needs", "policy_digest", b"policy_digest", "reason", b"reason", "scopes", b"scopes", "scopes_left", b"scopes_left", "state", b"state", "ttl", b"ttl", "uses_left", b"uses_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "bind_certificate", b"bind_certificate", "caller", b"caller", "create_time", b"create_time", "decision_id", b"decision_id", "development", b"development", "digest", b"digest", "ended_by", b"ended_by", "ended_reason", b"ended_reason", "evidence_nonce", b"evidence_nonce", "expire_time", b"expire_time", "given", b"given", "grant_type", b"grant_type", "intent", b"intent", "lifetime", b"lifetime", "max_ttl", b"max_ttl", "name", b"name", "needs", b"needs", "policy_digest", b"policy_digest", "reason", b"reason", "scopes", b"scopes", "scopes_left", b"scopes_left", "state", b"state", "ttl", b"ttl", "uses_left", b"uses_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -213,12 +217,15 @@ class ApprovalNeed(_message.Message):
     RISK_FIELD_NUMBER: _builtins.int
     APPROVERS_FIELD_NUMBER: _builtins.int
     QUORUM_FIELD_NUMBER: _builtins.int
+    HUMAN_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """The scope."""
     risk: _builtins.str
     """Its risk tier."""
     quorum: _builtins.int
     """How many persons must."""
+    human: _builtins.bool
+    """Each of them must prove to be a person, with an ID token."""
     @_builtins.property
     def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """SPIFFE IDs, and patterns, of those who may approve it."""
@@ -230,10 +237,11 @@ class ApprovalNeed(_message.Message):
         risk: _builtins.str = ...,
         approvers: _abc.Iterable[_builtins.str] | None = ...,
         quorum: _builtins.int = ...,
+        human: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvers", b"approvers", "quorum", b"quorum", "risk", b"risk", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvers", b"approvers", "human", b"human", "quorum", b"quorum", "risk", b"risk", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -250,6 +258,7 @@ class GivenApproval(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     approver: _builtins.str
     """Their SPIFFE ID."""
     reason: _builtins.str
@@ -266,6 +275,10 @@ class GivenApproval(_message.Message):
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
 
+    @_builtins.property
+    def evidence(self) -> Global___ApprovalEvidence:
+        """What proved that it was a person; absent for nothing."""
+
     def __init__(
         self,
         *,
@@ -274,14 +287,65 @@ class GivenApproval(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
+        evidence: Global___ApprovalEvidence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "time", b"time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "reason", b"reason", "scopes", b"scopes", "time", b"time", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver", b"approver", "evidence", b"evidence", "reason", b"reason", "scopes", b"scopes", "time", b"time", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GivenApproval: _TypeAlias = GivenApproval  # noqa: Y015
+
+@_typing.final
+class ApprovalEvidence(_message.Message):
+    """What an ID token proved about who approved. The token itself is kept nowhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    PERSON_FIELD_NUMBER: _builtins.int
+    AUTH_TIME_FIELD_NUMBER: _builtins.int
+    ACR_FIELD_NUMBER: _builtins.int
+    AMR_FIELD_NUMBER: _builtins.int
+    TOKEN_SHA256_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """The OIDC issuer, its `iss`."""
+    person: _builtins.str
+    """Who it was: a hash over the issuer, its `sub` and the request."""
+    acr: _builtins.str
+    """How, as the issuer calls it: `acr`, empty for what it does not say."""
+    token_sha256: _builtins.str
+    """The SHA-256 of the ID token, in hexadecimal."""
+    gateway: _builtins.str
+    """The SPIFFE ID of the gateway that brought it; empty where the approver did."""
+    @_builtins.property
+    def auth_time(self) -> _timestamp_pb2.Timestamp:
+        """When they last proved who they are."""
+
+    @_builtins.property
+    def amr(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """How, as the issuer calls it: `amr`."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        person: _builtins.str = ...,
+        auth_time: _timestamp_pb2.Timestamp | None = ...,
+        acr: _builtins.str = ...,
+        amr: _abc.Iterable[_builtins.str] | None = ...,
+        token_sha256: _builtins.str = ...,
+        gateway: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auth_time", b"auth_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acr", b"acr", "amr", b"amr", "auth_time", b"auth_time", "gateway", b"gateway", "issuer", b"issuer", "person", b"person", "token_sha256", b"token_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalEvidence: _TypeAlias = ApprovalEvidence  # noqa: Y015
 
 @_typing.final
 class CreateApprovalRequestRequest(_message.Message):
@@ -565,12 +629,17 @@ class ApproveRequestRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    ID_TOKEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. The request's name."""
     reason: _builtins.str
     """For those who read it later; at most 512 printable characters."""
     digest: _builtins.str
     """The digest of what was looked at. Where it is not the request's, nothing is approved. Empty does not compare."""
+    id_token: _builtins.str
+    """An ID token of a configured OIDC issuer, whose `nonce` is the request's `evidence_nonce` and whose `auth_time` is fresh.
+    Required where a scope needs a person; then, or where a gateway brings it, the person whom it names is the approver.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these of the scopes that the caller may approve; none for all of them. What is left out is out for all."""
@@ -587,10 +656,11 @@ class ApproveRequestRequest(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         reason: _builtins.str = ...,
         digest: _builtins.str = ...,
+        id_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name", "reason", b"reason", "scopes", b"scopes", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "id_token", b"id_token", "name", b"name", "reason", b"reason", "scopes", b"scopes", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

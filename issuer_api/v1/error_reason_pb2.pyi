@@ -148,12 +148,48 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
     ERROR_REASON_TOO_MANY_APPROVALS: _ErrorReason.ValueType  # 93
     """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+    ERROR_REASON_EVIDENCE_REQUIRED: _ErrorReason.ValueType  # 94
+    """FAILED_PRECONDITION. A person has to approve this, and the approval came without an ID token that proves one."""
+    ERROR_REASON_EVIDENCE_REFUSED: _ErrorReason.ValueType  # 95
+    """PERMISSION_DENIED. The ID token does not prove that this person approves this now; the message says why."""
+    ERROR_REASON_OIDC_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 96
+    """UNAVAILABLE. The keys of a configured OIDC issuer cannot be had now; safe to retry."""
+    ERROR_REASON_SUBJECT_TOKEN_NOT_TAKEN: _ErrorReason.ValueType  # 120
+    """FAILED_PRECONDITION. The subject token is not of the kind that was named, not by somebody who is trusted, not for this
+    issuer, not valid now, revoked, or not in the issuer's record.
+    """
+    ERROR_REASON_SUBJECT_TOKEN_NOT_YOURS: _ErrorReason.ValueType  # 121
+    """PERMISSION_DENIED. The caller may not exchange this token: it is not its holder, not a server of its audience, and not
+    whom its `may_act` names; or it is bound to a certificate of its holder that the holder did not present.
+    """
+    ERROR_REASON_ACTOR_CHAIN_ENDS: _ErrorReason.ValueType  # 122
+    """FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
+    be too long, or it is not one that the issuer can vouch for.
+    """
     ERROR_REASON_ACCESS_UNKNOWN: _ErrorReason.ValueType  # 110
     """NOT_FOUND. This caller has no window of access of this name."""
     ERROR_REASON_ACCESS_ENDED: _ErrorReason.ValueType  # 111
     """FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
     ERROR_REASON_TOO_MANY_WINDOWS: _ErrorReason.ValueType  # 112
     """RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
+    ERROR_REASON_STATUS_UNAVAILABLE: _ErrorReason.ValueType  # 135
+    """UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+    issued. Safe to retry.
+    """
+    ERROR_REASON_INTENT_UNKNOWN: _ErrorReason.ValueType  # 100
+    """NOT_FOUND. There is no intent of this name that this caller registered or may redeem."""
+    ERROR_REASON_INTENT_NOT_OPEN: _ErrorReason.ValueType  # 101
+    """FAILED_PRECONDITION. The intent was redeemed, taken back, or has expired."""
+    ERROR_REASON_INTENT_NOT_YET: _ErrorReason.ValueType  # 102
+    """FAILED_PRECONDITION. The window in which the intent can be redeemed has not begun."""
+    ERROR_REASON_INTENT_NOT_YOURS: _ErrorReason.ValueType  # 103
+    """PERMISSION_DENIED. The caller is not the one who may redeem the intent, or take it back."""
+    ERROR_REASON_INTENT_PAYLOAD_DIFFERS: _ErrorReason.ValueType  # 104
+    """FAILED_PRECONDITION. The digest of the parameters is not the one that the intent was registered with."""
+    ERROR_REASON_REGISTRAR_NOT_ALLOWED: _ErrorReason.ValueType  # 105
+    """PERMISSION_DENIED. Who registered the intent could not have the token itself now; `decisionId` tells why."""
+    ERROR_REASON_TOO_MANY_INTENTS: _ErrorReason.ValueType  # 106
+    """RESOURCE_EXHAUSTED. As many intents are open, or kept, as may be: of this registrar, or for this consumer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why the issuer refused.
@@ -296,10 +332,46 @@ ERROR_REASON_APPROVER_NOT_ALLOWED: ErrorReason.ValueType  # 92
 """PERMISSION_DENIED. This caller may not answer the request: it asked for it, owns it, or has answered by another name."""
 ERROR_REASON_TOO_MANY_APPROVALS: ErrorReason.ValueType  # 93
 """RESOURCE_EXHAUSTED. As many requests for approval are open as may be, of this caller or for its approvers."""
+ERROR_REASON_EVIDENCE_REQUIRED: ErrorReason.ValueType  # 94
+"""FAILED_PRECONDITION. A person has to approve this, and the approval came without an ID token that proves one."""
+ERROR_REASON_EVIDENCE_REFUSED: ErrorReason.ValueType  # 95
+"""PERMISSION_DENIED. The ID token does not prove that this person approves this now; the message says why."""
+ERROR_REASON_OIDC_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 96
+"""UNAVAILABLE. The keys of a configured OIDC issuer cannot be had now; safe to retry."""
+ERROR_REASON_SUBJECT_TOKEN_NOT_TAKEN: ErrorReason.ValueType  # 120
+"""FAILED_PRECONDITION. The subject token is not of the kind that was named, not by somebody who is trusted, not for this
+issuer, not valid now, revoked, or not in the issuer's record.
+"""
+ERROR_REASON_SUBJECT_TOKEN_NOT_YOURS: ErrorReason.ValueType  # 121
+"""PERMISSION_DENIED. The caller may not exchange this token: it is not its holder, not a server of its audience, and not
+whom its `may_act` names; or it is bound to a certificate of its holder that the holder did not present.
+"""
+ERROR_REASON_ACTOR_CHAIN_ENDS: ErrorReason.ValueType  # 122
+"""FAILED_PRECONDITION. Nobody can act next in the `act` chain of the subject token: the caller is in it already, it would
+be too long, or it is not one that the issuer can vouch for.
+"""
 ERROR_REASON_ACCESS_UNKNOWN: ErrorReason.ValueType  # 110
 """NOT_FOUND. This caller has no window of access of this name."""
 ERROR_REASON_ACCESS_ENDED: ErrorReason.ValueType  # 111
 """FAILED_PRECONDITION. The window of access is over; GetAccessWindow tells why. Start another."""
 ERROR_REASON_TOO_MANY_WINDOWS: ErrorReason.ValueType  # 112
 """RESOURCE_EXHAUSTED. As many windows of access are open, or were lately, as may be, of this caller or of all."""
+ERROR_REASON_STATUS_UNAVAILABLE: ErrorReason.ValueType  # 135
+"""UNAVAILABLE. Policy wants the token to have an entry in a status list, and none could be reserved in time; nothing was
+issued. Safe to retry.
+"""
+ERROR_REASON_INTENT_UNKNOWN: ErrorReason.ValueType  # 100
+"""NOT_FOUND. There is no intent of this name that this caller registered or may redeem."""
+ERROR_REASON_INTENT_NOT_OPEN: ErrorReason.ValueType  # 101
+"""FAILED_PRECONDITION. The intent was redeemed, taken back, or has expired."""
+ERROR_REASON_INTENT_NOT_YET: ErrorReason.ValueType  # 102
+"""FAILED_PRECONDITION. The window in which the intent can be redeemed has not begun."""
+ERROR_REASON_INTENT_NOT_YOURS: ErrorReason.ValueType  # 103
+"""PERMISSION_DENIED. The caller is not the one who may redeem the intent, or take it back."""
+ERROR_REASON_INTENT_PAYLOAD_DIFFERS: ErrorReason.ValueType  # 104
+"""FAILED_PRECONDITION. The digest of the parameters is not the one that the intent was registered with."""
+ERROR_REASON_REGISTRAR_NOT_ALLOWED: ErrorReason.ValueType  # 105
+"""PERMISSION_DENIED. Who registered the intent could not have the token itself now; `decisionId` tells why."""
+ERROR_REASON_TOO_MANY_INTENTS: ErrorReason.ValueType  # 106
+"""RESOURCE_EXHAUSTED. As many intents are open, or kept, as may be: of this registrar, or for this consumer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

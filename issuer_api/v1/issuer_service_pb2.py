@@ -27,55 +27,65 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"issuer_api/v1/issuer_service.proto\x12\rissuer_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"7\n\x17WatchRevocationsRequest\x12\x12\n\x05\x61\x66ter\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_after\"g\n\x18WatchRevocationsResponse\x12\'\n\x04\x64\x65\x61\x64\x18\x01 \x03(\x0b\x32\x19.issuer_api.v1.DeadTokens\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_position\"\xe2\x01\n\nDeadTokens\x12\x15\n\rrevocation_id\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12\x10\n\x08\x61udience\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12/\n\x0bissued_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cissued_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x12RevokeTokenRequest\x12\x0f\n\x05token\x18\x01 \x01(\tH\x00\x12\x12\n\x08token_id\x18\x02 \x01(\tH\x00\x42\x07\n\x05which\"\x15\n\x13RevokeTokenResponse\"\'\n\x16IntrospectTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\xbb\x02\n\x17IntrospectTokenResponse\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x08\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x10\n\x08\x61udience\x18\x05 \x01(\t\x12\x0e\n\x06issuer\x18\x06 \x01(\t\x12\x10\n\x08token_id\x18\x07 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61pplication\x18\n \x01(\t\x12\x1e\n\x16\x63\x65rtificate_thumbprint\x18\x0b \x01(\t\x12\x12\n\ntoken_type\x18\x0c \x01(\t\"\xd5\x02\n\x11IssueTokenRequest\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12\x37\n\rproof_binding\x18\x05 \x01(\x0e\x32\x1b.issuer_api.v1.ProofBindingH\x00\x88\x01\x01\x12\x15\n\rallow_partial\x18\x06 \x01(\x08\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12%\n\x06intent\x18\x08 \x01(\x0b\x32\x15.issuer_api.v1.Intent\x12\x18\n\x10request_approval\x18\t \x01(\x08\x12\x17\n\x0f\x61pproval_reason\x18\n \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x0b \x01(\tB\x10\n\x0e_proof_binding\"d\n\x06Intent\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0e\n\x06ticket\x18\x04 \x01(\t\x12\x13\n\x0btransaction\x18\x05 \x01(\t\"\xfc\x01\n\x12IssueTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x16\n\x0erefused_scopes\x18\x06 \x03(\t\x12\x10\n\x08token_id\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x08 \x01(\t\x12\x13\n\x0b\x61pplication\x18\t \x01(\t\"M\n\x17\x42\x61tchIssueTokensRequest\x12\x32\n\x08requests\x18\x01 \x03(\x0b\x32 .issuer_api.v1.IssueTokenRequest\"R\n\x18\x42\x61tchIssueTokensResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.issuer_api.v1.BatchIssueTokensResult\"~\n\x16\x42\x61tchIssueTokensResult\x12\x35\n\x08response\x18\x01 \x01(\x0b\x32!.issuer_api.v1.IssueTokenResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x13\n\x11ListAccessRequest\"=\n\x12ListAccessResponse\x12\'\n\x08\x61\x63\x63\x65sses\x18\x01 \x03(\x0b\x32\x15.issuer_api.v1.Access\"\x98\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x02 \x01(\t\x12*\n\x06scopes\x18\x03 \x03(\x0b\x32\x1a.issuer_api.v1.AccessScope\x12;\n\x12unavailable_scopes\x18\x04 \x03(\x0b\x32\x1f.issuer_api.v1.UnavailableScope\"t\n\x10UnavailableScope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04risk\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\x12\x18\n\x10unmet_conditions\x18\x04 \x03(\t\x12\x19\n\x11\x61pproval_required\x18\x05 \x01(\x08\"\xa0\x01\n\x0b\x41\x63\x63\x65ssScope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04risk\x18\x02 \x01(\t\x12*\n\x07max_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10\x62inding_required\x18\x04 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetKeySetRequest\"M\n\x11GetKeySetResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*P\n\x0cProofBinding\x12\x1d\n\x19PROOF_BINDING_UNSPECIFIED\x10\x00\x12!\n\x1dPROOF_BINDING_TLS_CERTIFICATE\x10\x01\x32\x89\x05\n\rIssuerService\x12Q\n\nIssueToken\x12 .issuer_api.v1.IssueTokenRequest\x1a!.issuer_api.v1.IssueTokenResponse\x12\x63\n\x10\x42\x61tchIssueTokens\x12&.issuer_api.v1.BatchIssueTokensRequest\x1a\'.issuer_api.v1.BatchIssueTokensResponse\x12Q\n\nListAccess\x12 .issuer_api.v1.ListAccessRequest\x1a!.issuer_api.v1.ListAccessResponse\x12N\n\tGetKeySet\x12\x1f.issuer_api.v1.GetKeySetRequest\x1a .issuer_api.v1.GetKeySetResponse\x12T\n\x0bRevokeToken\x12!.issuer_api.v1.RevokeTokenRequest\x1a\".issuer_api.v1.RevokeTokenResponse\x12`\n\x0fIntrospectToken\x12%.issuer_api.v1.IntrospectTokenRequest\x1a&.issuer_api.v1.IntrospectTokenResponse\x12\x65\n\x10WatchRevocations\x12&.issuer_api.v1.WatchRevocationsRequest\x1a\'.issuer_api.v1.WatchRevocationsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"issuer_api/v1/issuer_service.proto\x12\rissuer_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"G\n\x17WatchRevocationsRequest\x12\x12\n\x05\x61\x66ter\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06ledger\x18\x02 \x01(\tB\x08\n\x06_after\"\x99\x01\n\x18WatchRevocationsResponse\x12\'\n\x04\x64\x65\x61\x64\x18\x01 \x03(\x0b\x32\x19.issuer_api.v1.DeadTokens\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x30\n\tbeginning\x18\x03 \x01(\x0b\x32\x1d.issuer_api.v1.WatchBeginningB\x0b\n\t_position\"T\n\x0eWatchBeginning\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x0e\n\x06ledger\x18\x02 \x01(\t\x12\x11\n\taudiences\x18\x03 \x03(\t\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\"\xb1\x02\n\nDeadTokens\x12\x15\n\rrevocation_id\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\t\x12\x10\n\x08workload\x18\x03 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12\x10\n\x08\x61udience\x18\x05 \x01(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12/\n\x0bissued_from\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cissued_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14token_expire_seconds\x18\t \x03(\x03\x12/\n\x0b\x66orget_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x12RevokeTokenRequest\x12\x0f\n\x05token\x18\x01 \x01(\tH\x00\x12\x12\n\x08token_id\x18\x02 \x01(\tH\x00\x42\x07\n\x05which\"\x15\n\x13RevokeTokenResponse\"\'\n\x16IntrospectTokenRequest\x12\r\n\x05token\x18\x01 \x01(\t\"\xe8\x03\n\x17IntrospectTokenResponse\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\x08\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x10\n\x08\x61udience\x18\x05 \x01(\t\x12\x0e\n\x06issuer\x18\x06 \x01(\t\x12\x10\n\x08token_id\x18\x07 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nissue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x61pplication\x18\n \x01(\t\x12\x1e\n\x16\x63\x65rtificate_thumbprint\x18\x0b \x01(\t\x12\x12\n\ntoken_type\x18\x0c \x01(\t\x12\x33\n\x0fnot_before_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06\x61\x63tors\x18\x0e \x03(\x0b\x32 .issuer_api.v1.IntrospectedActor\x12\x1d\n\x15\x61uthorization_details\x18\x0f \x01(\t\x12\x13\n\x0btransaction\x18\x10 \x01(\t\x12\x10\n\x08grant_id\x18\x11 \x01(\t\"4\n\x11IntrospectedActor\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06issuer\x18\x02 \x01(\t\"\xd5\x02\n\x11IssueTokenRequest\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x0e\n\x06scopes\x18\x02 \x03(\t\x12&\n\x03ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\t\x12\x37\n\rproof_binding\x18\x05 \x01(\x0e\x32\x1b.issuer_api.v1.ProofBindingH\x00\x88\x01\x01\x12\x15\n\rallow_partial\x18\x06 \x01(\x08\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\x12%\n\x06intent\x18\x08 \x01(\x0b\x32\x15.issuer_api.v1.Intent\x12\x18\n\x10request_approval\x18\t \x01(\x08\x12\x17\n\x0f\x61pproval_reason\x18\n \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x0b \x01(\tB\x10\n\x0e_proof_binding\"d\n\x06Intent\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x08workflow\x18\x03 \x01(\t\x12\x0e\n\x06ticket\x18\x04 \x01(\t\x12\x13\n\x0btransaction\x18\x05 \x01(\t\"\x96\x02\n\x12IssueTokenResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x12\n\ntoken_type\x18\x02 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x16\n\x0erefused_scopes\x18\x06 \x03(\t\x12\x10\n\x08token_id\x18\x07 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x08 \x01(\t\x12\x13\n\x0b\x61pplication\x18\t \x01(\t\x12\x18\n\x10\x61pproval_request\x18\x0e \x01(\t\"\x9d\x01\n\x14\x45xchangeTokenRequest\x12\x15\n\rsubject_token\x18\x01 \x01(\t\x12;\n\x12subject_token_type\x18\x02 \x01(\x0e\x32\x1f.issuer_api.v1.SubjectTokenType\x12\x31\n\x07request\x18\x03 \x01(\x0b\x32 .issuer_api.v1.IssueTokenRequest\"[\n\x15\x45xchangeTokenResponse\x12\x31\n\x06issued\x18\x01 \x01(\x0b\x32!.issuer_api.v1.IssueTokenResponse\x12\x0f\n\x07subject\x18\x02 \x01(\t\"M\n\x17\x42\x61tchIssueTokensRequest\x12\x32\n\x08requests\x18\x01 \x03(\x0b\x32 .issuer_api.v1.IssueTokenRequest\"R\n\x18\x42\x61tchIssueTokensResponse\x12\x36\n\x07results\x18\x01 \x03(\x0b\x32%.issuer_api.v1.BatchIssueTokensResult\"~\n\x16\x42\x61tchIssueTokensResult\x12\x35\n\x08response\x18\x01 \x01(\x0b\x32!.issuer_api.v1.IssueTokenResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x13\n\x11ListAccessRequest\"=\n\x12ListAccessResponse\x12\'\n\x08\x61\x63\x63\x65sses\x18\x01 \x03(\x0b\x32\x15.issuer_api.v1.Access\"\x98\x01\n\x06\x41\x63\x63\x65ss\x12\x10\n\x08\x61udience\x18\x01 \x01(\t\x12\x13\n\x0b\x61pplication\x18\x02 \x01(\t\x12*\n\x06scopes\x18\x03 \x03(\x0b\x32\x1a.issuer_api.v1.AccessScope\x12;\n\x12unavailable_scopes\x18\x04 \x03(\x0b\x32\x1f.issuer_api.v1.UnavailableScope\"t\n\x10UnavailableScope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04risk\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\x12\x18\n\x10unmet_conditions\x18\x04 \x03(\t\x12\x19\n\x11\x61pproval_required\x18\x05 \x01(\x08\"\xa0\x01\n\x0b\x41\x63\x63\x65ssScope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04risk\x18\x02 \x01(\t\x12*\n\x07max_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10\x62inding_required\x18\x04 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetKeySetRequest\"M\n\x11GetKeySetResponse\x12\x0c\n\x04jwks\x18\x01 \x01(\t\x12*\n\x07max_age\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration*P\n\x0cProofBinding\x12\x1d\n\x19PROOF_BINDING_UNSPECIFIED\x10\x00\x12!\n\x1dPROOF_BINDING_TLS_CERTIFICATE\x10\x01*\x9d\x01\n\x10SubjectTokenType\x12\"\n\x1eSUBJECT_TOKEN_TYPE_UNSPECIFIED\x10\x00\x12#\n\x1fSUBJECT_TOKEN_TYPE_ACCESS_TOKEN\x10\x01\x12\x1f\n\x1bSUBJECT_TOKEN_TYPE_JWT_SVID\x10\x02\x12\x1f\n\x1bSUBJECT_TOKEN_TYPE_ID_TOKEN\x10\x03\x32\xe5\x05\n\rIssuerService\x12Q\n\nIssueToken\x12 .issuer_api.v1.IssueTokenRequest\x1a!.issuer_api.v1.IssueTokenResponse\x12\x63\n\x10\x42\x61tchIssueTokens\x12&.issuer_api.v1.BatchIssueTokensRequest\x1a\'.issuer_api.v1.BatchIssueTokensResponse\x12Z\n\rExchangeToken\x12#.issuer_api.v1.ExchangeTokenRequest\x1a$.issuer_api.v1.ExchangeTokenResponse\x12Q\n\nListAccess\x12 .issuer_api.v1.ListAccessRequest\x1a!.issuer_api.v1.ListAccessResponse\x12N\n\tGetKeySet\x12\x1f.issuer_api.v1.GetKeySetRequest\x1a .issuer_api.v1.GetKeySetResponse\x12T\n\x0bRevokeToken\x12!.issuer_api.v1.RevokeTokenRequest\x1a\".issuer_api.v1.RevokeTokenResponse\x12`\n\x0fIntrospectToken\x12%.issuer_api.v1.IntrospectTokenRequest\x1a&.issuer_api.v1.IntrospectTokenResponse\x12\x65\n\x10WatchRevocations\x12&.issuer_api.v1.WatchRevocationsRequest\x1a\'.issuer_api.v1.WatchRevocationsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'issuer_api.v1.issuer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROOFBINDING']._serialized_start=2595
-  _globals['_PROOFBINDING']._serialized_end=2675
+  _globals['_PROOFBINDING']._serialized_start=3333
+  _globals['_PROOFBINDING']._serialized_end=3413
+  _globals['_SUBJECTTOKENTYPE']._serialized_start=3416
+  _globals['_SUBJECTTOKENTYPE']._serialized_end=3573
   _globals['_WATCHREVOCATIONSREQUEST']._serialized_start=143
-  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=198
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=200
-  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=303
-  _globals['_DEADTOKENS']._serialized_start=306
-  _globals['_DEADTOKENS']._serialized_end=532
-  _globals['_REVOKETOKENREQUEST']._serialized_start=534
-  _globals['_REVOKETOKENREQUEST']._serialized_end=600
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=602
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=623
-  _globals['_INTROSPECTTOKENREQUEST']._serialized_start=625
-  _globals['_INTROSPECTTOKENREQUEST']._serialized_end=664
-  _globals['_INTROSPECTTOKENRESPONSE']._serialized_start=667
-  _globals['_INTROSPECTTOKENRESPONSE']._serialized_end=982
-  _globals['_ISSUETOKENREQUEST']._serialized_start=985
-  _globals['_ISSUETOKENREQUEST']._serialized_end=1326
-  _globals['_INTENT']._serialized_start=1328
-  _globals['_INTENT']._serialized_end=1428
-  _globals['_ISSUETOKENRESPONSE']._serialized_start=1431
-  _globals['_ISSUETOKENRESPONSE']._serialized_end=1683
-  _globals['_BATCHISSUETOKENSREQUEST']._serialized_start=1685
-  _globals['_BATCHISSUETOKENSREQUEST']._serialized_end=1762
-  _globals['_BATCHISSUETOKENSRESPONSE']._serialized_start=1764
-  _globals['_BATCHISSUETOKENSRESPONSE']._serialized_end=1846
-  _globals['_BATCHISSUETOKENSRESULT']._serialized_start=1848
-  _globals['_BATCHISSUETOKENSRESULT']._serialized_end=1974
-  _globals['_LISTACCESSREQUEST']._serialized_start=1976
-  _globals['_LISTACCESSREQUEST']._serialized_end=1995
-  _globals['_LISTACCESSRESPONSE']._serialized_start=1997
-  _globals['_LISTACCESSRESPONSE']._serialized_end=2058
-  _globals['_ACCESS']._serialized_start=2061
-  _globals['_ACCESS']._serialized_end=2213
-  _globals['_UNAVAILABLESCOPE']._serialized_start=2215
-  _globals['_UNAVAILABLESCOPE']._serialized_end=2331
-  _globals['_ACCESSSCOPE']._serialized_start=2334
-  _globals['_ACCESSSCOPE']._serialized_end=2494
-  _globals['_GETKEYSETREQUEST']._serialized_start=2496
-  _globals['_GETKEYSETREQUEST']._serialized_end=2514
-  _globals['_GETKEYSETRESPONSE']._serialized_start=2516
-  _globals['_GETKEYSETRESPONSE']._serialized_end=2593
-  _globals['_ISSUERSERVICE']._serialized_start=2678
-  _globals['_ISSUERSERVICE']._serialized_end=3327
+  _globals['_WATCHREVOCATIONSREQUEST']._serialized_end=214
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_start=217
+  _globals['_WATCHREVOCATIONSRESPONSE']._serialized_end=370
+  _globals['_WATCHBEGINNING']._serialized_start=372
+  _globals['_WATCHBEGINNING']._serialized_end=456
+  _globals['_DEADTOKENS']._serialized_start=459
+  _globals['_DEADTOKENS']._serialized_end=764
+  _globals['_REVOKETOKENREQUEST']._serialized_start=766
+  _globals['_REVOKETOKENREQUEST']._serialized_end=832
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=834
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=855
+  _globals['_INTROSPECTTOKENREQUEST']._serialized_start=857
+  _globals['_INTROSPECTTOKENREQUEST']._serialized_end=896
+  _globals['_INTROSPECTTOKENRESPONSE']._serialized_start=899
+  _globals['_INTROSPECTTOKENRESPONSE']._serialized_end=1387
+  _globals['_INTROSPECTEDACTOR']._serialized_start=1389
+  _globals['_INTROSPECTEDACTOR']._serialized_end=1441
+  _globals['_ISSUETOKENREQUEST']._serialized_start=1444
+  _globals['_ISSUETOKENREQUEST']._serialized_end=1785
+  _globals['_INTENT']._serialized_start=1787
+  _globals['_INTENT']._serialized_end=1887
+  _globals['_ISSUETOKENRESPONSE']._serialized_start=1890
+  _globals['_ISSUETOKENRESPONSE']._serialized_end=2168
+  _globals['_EXCHANGETOKENREQUEST']._serialized_start=2171
+  _globals['_EXCHANGETOKENREQUEST']._serialized_end=2328
+  _globals['_EXCHANGETOKENRESPONSE']._serialized_start=2330
+  _globals['_EXCHANGETOKENRESPONSE']._serialized_end=2421
+  _globals['_BATCHISSUETOKENSREQUEST']._serialized_start=2423
+  _globals['_BATCHISSUETOKENSREQUEST']._serialized_end=2500
+  _globals['_BATCHISSUETOKENSRESPONSE']._serialized_start=2502
+  _globals['_BATCHISSUETOKENSRESPONSE']._serialized_end=2584
+  _globals['_BATCHISSUETOKENSRESULT']._serialized_start=2586
+  _globals['_BATCHISSUETOKENSRESULT']._serialized_end=2712
+  _globals['_LISTACCESSREQUEST']._serialized_start=2714
+  _globals['_LISTACCESSREQUEST']._serialized_end=2733
+  _globals['_LISTACCESSRESPONSE']._serialized_start=2735
+  _globals['_LISTACCESSRESPONSE']._serialized_end=2796
+  _globals['_ACCESS']._serialized_start=2799
+  _globals['_ACCESS']._serialized_end=2951
+  _globals['_UNAVAILABLESCOPE']._serialized_start=2953
+  _globals['_UNAVAILABLESCOPE']._serialized_end=3069
+  _globals['_ACCESSSCOPE']._serialized_start=3072
+  _globals['_ACCESSSCOPE']._serialized_end=3232
+  _globals['_GETKEYSETREQUEST']._serialized_start=3234
+  _globals['_GETKEYSETREQUEST']._serialized_end=3252
+  _globals['_GETKEYSETRESPONSE']._serialized_start=3254
+  _globals['_GETKEYSETRESPONSE']._serialized_end=3331
+  _globals['_ISSUERSERVICE']._serialized_start=3576
+  _globals['_ISSUERSERVICE']._serialized_end=4317
 # @@protoc_insertion_point(module_scope)

@@ -42,6 +42,38 @@ PROOF_BINDING_TLS_CERTIFICATE: ProofBinding.ValueType  # 1
 """Bound to the certificate of this connection by `cnf.x5t#S256` (RFC 8705 section 3.1)."""
 Global___ProofBinding: _TypeAlias = ProofBinding  # noqa: Y015
 
+class _SubjectTokenType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SubjectTokenTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubjectTokenType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUBJECT_TOKEN_TYPE_UNSPECIFIED: _SubjectTokenType.ValueType  # 0
+    """Refused when sent."""
+    SUBJECT_TOKEN_TYPE_ACCESS_TOKEN: _SubjectTokenType.ValueType  # 1
+    """An access token of this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:access_token`."""
+    SUBJECT_TOKEN_TYPE_JWT_SVID: _SubjectTokenType.ValueType  # 2
+    """A JWT-SVID whose only audience is this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:jwt`."""
+    SUBJECT_TOKEN_TYPE_ID_TOKEN: _SubjectTokenType.ValueType  # 3
+    """An ID token of an OpenID provider that the issuer's configuration names. RFC 8693 calls it
+    `urn:ietf:params:oauth:token-type:id_token`.
+    """
+
+class SubjectTokenType(_SubjectTokenType, metaclass=_SubjectTokenTypeEnumTypeWrapper):
+    """What a subject token is. Each kind is read by its own rules alone: a token of one kind is never taken for another."""
+
+SUBJECT_TOKEN_TYPE_UNSPECIFIED: SubjectTokenType.ValueType  # 0
+"""Refused when sent."""
+SUBJECT_TOKEN_TYPE_ACCESS_TOKEN: SubjectTokenType.ValueType  # 1
+"""An access token of this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:access_token`."""
+SUBJECT_TOKEN_TYPE_JWT_SVID: SubjectTokenType.ValueType  # 2
+"""A JWT-SVID whose only audience is this issuer. RFC 8693 calls it `urn:ietf:params:oauth:token-type:jwt`."""
+SUBJECT_TOKEN_TYPE_ID_TOKEN: SubjectTokenType.ValueType  # 3
+"""An ID token of an OpenID provider that the issuer's configuration names. RFC 8693 calls it
+`urn:ietf:params:oauth:token-type:id_token`.
+"""
+Global___SubjectTokenType: _TypeAlias = SubjectTokenType  # noqa: Y015
+
 @_typing.final
 class WatchRevocationsRequest(_message.Message):
     """Where to begin."""
@@ -49,16 +81,20 @@ class WatchRevocationsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AFTER_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
     after: _builtins.int
     """Only what changed after the position that an earlier stream told; absent, or from another ledger, for all."""
+    ledger: _builtins.str
+    """The `ledger` of the stream that told it. Empty: it is taken for one of this ledger, if there can be such."""
     def __init__(
         self,
         *,
         after: _builtins.int | None = ...,
+        ledger: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after", "ledger", b"ledger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
     _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
@@ -74,6 +110,7 @@ class WatchRevocationsResponse(_message.Message):
 
     DEAD_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    BEGINNING_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Everything up to here was told; set in the last message of what changed at once, and, as long as the issuer knows that
     it has all that was revoked, every few seconds. A verifier that has not seen it for a while does not know.
@@ -82,15 +119,20 @@ class WatchRevocationsResponse(_message.Message):
     def dead(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeadTokens]:
         """Those who are dead. The one of a `revocation_id` that was told before takes its place."""
 
+    @_builtins.property
+    def beginning(self) -> Global___WatchBeginning:
+        """What the stream is about; in its first message alone."""
+
     def __init__(
         self,
         *,
         dead: _abc.Iterable[Global___DeadTokens] | None = ...,
         position: _builtins.int | None = ...,
+        beginning: Global___WatchBeginning | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "position", b"position"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "beginning", b"beginning", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "dead", b"dead", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "beginning", b"beginning", "dead", b"dead", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
     _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
@@ -99,8 +141,46 @@ class WatchRevocationsResponse(_message.Message):
 Global___WatchRevocationsResponse: _TypeAlias = WatchRevocationsResponse  # noqa: Y015
 
 @_typing.final
+class WatchBeginning(_message.Message):
+    """What a stream of revocations is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUER_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    AUDIENCES_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
+    issuer: _builtins.str
+    """The `iss` of the tokens that it tells of."""
+    ledger: _builtins.str
+    """The ledger that positions are of. Replicas of one issuer share it."""
+    resumed: _builtins.bool
+    """It goes on after the position that was asked for. Otherwise all that is dead follows, up to the first position, and
+    takes the place of whatever was told before.
+    """
+    @_builtins.property
+    def audiences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The audiences that it covers: those that the caller serves. Of a token of another it says nothing."""
+
+    def __init__(
+        self,
+        *,
+        issuer: _builtins.str = ...,
+        ledger: _builtins.str = ...,
+        audiences: _abc.Iterable[_builtins.str] | None = ...,
+        resumed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "issuer", b"issuer", "ledger", b"ledger", "resumed", b"resumed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchBeginning: _TypeAlias = WatchBeginning  # noqa: Y015
+
+@_typing.final
 class DeadTokens(_message.Message):
-    """Tokens that are dead: those for which all that is set here is so."""
+    """Tokens that are dead: those for which all that is set here is so. Those that died with one above them are told by id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,10 +192,12 @@ class DeadTokens(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     ISSUED_FROM_FIELD_NUMBER: _builtins.int
     ISSUED_UNTIL_FIELD_NUMBER: _builtins.int
+    TOKEN_EXPIRE_SECONDS_FIELD_NUMBER: _builtins.int
+    FORGET_TIME_FIELD_NUMBER: _builtins.int
     revocation_id: _builtins.str
     """The id of the revocation; empty for single tokens."""
     workload: _builtins.str
-    """`sub`: a SPIFFE ID, or a pattern in which `*` is one path segment and a last `**` one or more."""
+    """`client_id`: a SPIFFE ID, or a pattern in which `*` is one path segment and a last `**` one or more."""
     application: _builtins.str
     """`application`."""
     audience: _builtins.str
@@ -134,6 +216,14 @@ class DeadTokens(_message.Message):
     def issued_until(self) -> _timestamp_pb2.Timestamp:
         """`iat` is not above. Absent: whatever it says."""
 
+    @_builtins.property
+    def token_expire_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The `exp` of each of `token_ids`, in their order, as Unix seconds. Once it is over, the id may be forgotten."""
+
+    @_builtins.property
+    def forget_time(self) -> _timestamp_pb2.Timestamp:
+        """Without `token_ids`: from then on there is no such token any more, and this may be forgotten; absent while there may be."""
+
     def __init__(
         self,
         *,
@@ -145,10 +235,12 @@ class DeadTokens(_message.Message):
         key_id: _builtins.str = ...,
         issued_from: _timestamp_pb2.Timestamp | None = ...,
         issued_until: _timestamp_pb2.Timestamp | None = ...,
+        token_expire_seconds: _abc.Iterable[_builtins.int] | None = ...,
+        forget_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["issued_from", b"issued_from", "issued_until", b"issued_until"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forget_time", b"forget_time", "issued_from", b"issued_from", "issued_until", b"issued_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "revocation_id", b"revocation_id", "token_ids", b"token_ids", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "audience", b"audience", "forget_time", b"forget_time", "issued_from", b"issued_from", "issued_until", b"issued_until", "key_id", b"key_id", "revocation_id", b"revocation_id", "token_expire_seconds", b"token_expire_seconds", "token_ids", b"token_ids", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,6 +331,11 @@ class IntrospectTokenResponse(_message.Message):
     APPLICATION_FIELD_NUMBER: _builtins.int
     CERTIFICATE_THUMBPRINT_FIELD_NUMBER: _builtins.int
     TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    AUTHORIZATION_DETAILS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
     active: _builtins.bool
     """It is ours, not expired, not revoked, recorded, and the caller serves its audience. Nothing else is set where this is
     false.
@@ -259,6 +356,12 @@ class IntrospectTokenResponse(_message.Message):
     """`cnf.x5t#S256`: the certificate that its holder has to present; empty for none."""
     token_type: _builtins.str
     """How it is presented: always `Bearer`."""
+    authorization_details: _builtins.str
+    """Its `authorization_details`, as JSON; empty for none."""
+    transaction: _builtins.str
+    """Its `txn`; empty for none."""
+    grant_id: _builtins.str
+    """Its `grant_id`; empty for none."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Its scopes."""
@@ -270,6 +373,14 @@ class IntrospectTokenResponse(_message.Message):
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """Its `iat`."""
+
+    @_builtins.property
+    def not_before_time(self) -> _timestamp_pb2.Timestamp:
+        """Its `nbf`."""
+
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedCompositeFieldContainer[Global___IntrospectedActor]:
+        """Its `act`, the current actor first; empty unless somebody acts for another."""
 
     def __init__(
         self,
@@ -286,14 +397,45 @@ class IntrospectTokenResponse(_message.Message):
         application: _builtins.str = ...,
         certificate_thumbprint: _builtins.str = ...,
         token_type: _builtins.str = ...,
+        not_before_time: _timestamp_pb2.Timestamp | None = ...,
+        actors: _abc.Iterable[Global___IntrospectedActor] | None = ...,
+        authorization_details: _builtins.str = ...,
+        transaction: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "issue_time", b"issue_time", "not_before_time", b"not_before_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "application", b"application", "audience", b"audience", "certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "expire_time", b"expire_time", "issue_time", b"issue_time", "issuer", b"issuer", "scopes", b"scopes", "subject", b"subject", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "actors", b"actors", "application", b"application", "audience", b"audience", "authorization_details", b"authorization_details", "certificate_thumbprint", b"certificate_thumbprint", "client_id", b"client_id", "expire_time", b"expire_time", "grant_id", b"grant_id", "issue_time", b"issue_time", "issuer", b"issuer", "not_before_time", b"not_before_time", "scopes", b"scopes", "subject", b"subject", "token_id", b"token_id", "token_type", b"token_type", "transaction", b"transaction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IntrospectTokenResponse: _TypeAlias = IntrospectTokenResponse  # noqa: Y015
+
+@_typing.final
+class IntrospectedActor(_message.Message):
+    """Who acts, or acted before, for the subject of a token (RFC 8693 section 4.1)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ISSUER_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its `sub`."""
+    issuer: _builtins.str
+    """Its `iss`."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        issuer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issuer", b"issuer", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IntrospectedActor: _TypeAlias = IntrospectedActor  # noqa: Y015
 
 @_typing.final
 class IssueTokenRequest(_message.Message):
@@ -425,6 +567,7 @@ class IssueTokenResponse(_message.Message):
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     APPLICATION_FIELD_NUMBER: _builtins.int
+    APPROVAL_REQUEST_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The signed JWT (RFC 9068, `typ` `at+jwt`). A secret. Empty when `validate_only` was set."""
     token_type: _builtins.str
@@ -435,6 +578,10 @@ class IssueTokenResponse(_message.Message):
     """The decision's identifier, in the issuer's record."""
     application: _builtins.str
     """The application that the token names; empty when it names none."""
+    approval_request: _builtins.str
+    """The request for approval that this token used; empty when it needed none. What an approval paid for is not renewed
+    without anybody asking for it.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it expires; equals `exp`."""
@@ -463,14 +610,75 @@ class IssueTokenResponse(_message.Message):
         token_id: _builtins.str = ...,
         decision_id: _builtins.str = ...,
         application: _builtins.str = ...,
+        approval_request: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "renew_time", b"renew_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "decision_id", b"decision_id", "expire_time", b"expire_time", "refused_scopes", b"refused_scopes", "renew_time", b"renew_time", "scopes", b"scopes", "token", b"token", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "approval_request", b"approval_request", "decision_id", b"decision_id", "expire_time", b"expire_time", "refused_scopes", b"refused_scopes", "renew_time", b"renew_time", "scopes", b"scopes", "token", b"token", "token_id", b"token_id", "token_type", b"token_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IssueTokenResponse: _TypeAlias = IssueTokenResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeTokenRequest(_message.Message):
+    """Whose token the caller presents, and what it asks for on their behalf."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_TOKEN_FIELD_NUMBER: _builtins.int
+    SUBJECT_TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    subject_token: _builtins.str
+    """Required. The token of the one on whose behalf the caller acts. A secret."""
+    subject_token_type: Global___SubjectTokenType.ValueType
+    """Required. What that token is."""
+    @_builtins.property
+    def request(self) -> Global___IssueTokenRequest:
+        """Required. What is asked for. Its `request_approval` is not for this: an approval is never on behalf of another."""
+
+    def __init__(
+        self,
+        *,
+        subject_token: _builtins.str = ...,
+        subject_token_type: Global___SubjectTokenType.ValueType = ...,
+        request: Global___IssueTokenRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "subject_token", b"subject_token", "subject_token_type", b"subject_token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeTokenRequest: _TypeAlias = ExchangeTokenRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeTokenResponse(_message.Message):
+    """A token on behalf of another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ISSUED_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Its `sub`: on whose behalf. A SPIFFE ID, or the `iss` of an OpenID provider, `#` and the `sub` there, percent-encoded."""
+    @_builtins.property
+    def issued(self) -> Global___IssueTokenResponse:
+        """The token, and what the caller must know about it."""
+
+    def __init__(
+        self,
+        *,
+        issued: Global___IssueTokenResponse | None = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["issued", b"issued", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeTokenResponse: _TypeAlias = ExchangeTokenResponse  # noqa: Y015
 
 @_typing.final
 class BatchIssueTokensRequest(_message.Message):

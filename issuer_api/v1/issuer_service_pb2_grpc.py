@@ -49,6 +49,11 @@ class IssuerServiceStub(object):
                 request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.BatchIssueTokensRequest.SerializeToString,
                 response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.BatchIssueTokensResponse.FromString,
                 _registered_method=True)
+        self.ExchangeToken = channel.unary_unary(
+                '/issuer_api.v1.IssuerService/ExchangeToken',
+                request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.ExchangeTokenRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.ExchangeTokenResponse.FromString,
+                _registered_method=True)
         self.ListAccess = channel.unary_unary(
                 '/issuer_api.v1.IssuerService/ListAccess',
                 request_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.ListAccessRequest.SerializeToString,
@@ -93,6 +98,15 @@ class IssuerServiceServicer(object):
 
     def BatchIssueTokens(self, request, context):
         """Decides and issues up to 256 tokens for the same caller. Each item has its own result; one denial does not touch the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExchangeToken(self, request, context):
+        """Decides by policy whether the caller may have a token on behalf of another, whose token it presents (RFC 8693), and
+        issues it: `sub` is that other, `client_id` the caller, and `act` tells who acts, through whom. The token has no scope
+        that the presented one lacks, lives no longer, and dies with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +161,11 @@ def add_IssuerServiceServicer_to_server(servicer, server):
                     servicer.BatchIssueTokens,
                     request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.BatchIssueTokensRequest.FromString,
                     response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.BatchIssueTokensResponse.SerializeToString,
+            ),
+            'ExchangeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeToken,
+                    request_deserializer=issuer__api_dot_v1_dot_issuer__service__pb2.ExchangeTokenRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_issuer__service__pb2.ExchangeTokenResponse.SerializeToString,
             ),
             'ListAccess': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccess,
@@ -233,6 +252,33 @@ class IssuerService(object):
             '/issuer_api.v1.IssuerService/BatchIssueTokens',
             issuer__api_dot_v1_dot_issuer__service__pb2.BatchIssueTokensRequest.SerializeToString,
             issuer__api_dot_v1_dot_issuer__service__pb2.BatchIssueTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.IssuerService/ExchangeToken',
+            issuer__api_dot_v1_dot_issuer__service__pb2.ExchangeTokenRequest.SerializeToString,
+            issuer__api_dot_v1_dot_issuer__service__pb2.ExchangeTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

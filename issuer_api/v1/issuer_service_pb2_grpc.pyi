@@ -42,6 +42,11 @@ class IssuerServiceStub:
     """Decides by policy whether the caller may have a token, and issues it."""
     BatchIssueTokens: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.BatchIssueTokensRequest, _issuer_service_pb2.BatchIssueTokensResponse]
     """Decides and issues up to 256 tokens for the same caller. Each item has its own result; one denial does not touch the others."""
+    ExchangeToken: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.ExchangeTokenRequest, _issuer_service_pb2.ExchangeTokenResponse]
+    """Decides by policy whether the caller may have a token on behalf of another, whose token it presents (RFC 8693), and
+    issues it: `sub` is that other, `client_id` the caller, and `act` tells who acts, through whom. The token has no scope
+    that the presented one lacks, lives no longer, and dies with it.
+    """
     ListAccess: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.ListAccessRequest, _issuer_service_pb2.ListAccessResponse]
     """Lists what the caller may ask for, by the policy in force."""
     GetKeySet: _grpc.UnaryUnaryMultiCallable[_issuer_service_pb2.GetKeySetRequest, _issuer_service_pb2.GetKeySetResponse]
@@ -71,6 +76,11 @@ class IssuerServiceAsyncStub(IssuerServiceStub):
     """Decides by policy whether the caller may have a token, and issues it."""
     BatchIssueTokens: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.BatchIssueTokensRequest, _issuer_service_pb2.BatchIssueTokensResponse]  # type: ignore[assignment]
     """Decides and issues up to 256 tokens for the same caller. Each item has its own result; one denial does not touch the others."""
+    ExchangeToken: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.ExchangeTokenRequest, _issuer_service_pb2.ExchangeTokenResponse]  # type: ignore[assignment]
+    """Decides by policy whether the caller may have a token on behalf of another, whose token it presents (RFC 8693), and
+    issues it: `sub` is that other, `client_id` the caller, and `act` tells who acts, through whom. The token has no scope
+    that the presented one lacks, lives no longer, and dies with it.
+    """
     ListAccess: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.ListAccessRequest, _issuer_service_pb2.ListAccessResponse]  # type: ignore[assignment]
     """Lists what the caller may ask for, by the policy in force."""
     GetKeySet: _aio.UnaryUnaryMultiCallable[_issuer_service_pb2.GetKeySetRequest, _issuer_service_pb2.GetKeySetResponse]  # type: ignore[assignment]
@@ -109,6 +119,17 @@ class IssuerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_issuer_service_pb2.BatchIssueTokensResponse, _abc.Awaitable[_issuer_service_pb2.BatchIssueTokensResponse]]:
         """Decides and issues up to 256 tokens for the same caller. Each item has its own result; one denial does not touch the others."""
+
+    @_abc_1.abstractmethod
+    def ExchangeToken(
+        self,
+        request: _issuer_service_pb2.ExchangeTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_issuer_service_pb2.ExchangeTokenResponse, _abc.Awaitable[_issuer_service_pb2.ExchangeTokenResponse]]:
+        """Decides by policy whether the caller may have a token on behalf of another, whose token it presents (RFC 8693), and
+        issues it: `sub` is that other, `client_id` the caller, and `act` tells who acts, through whom. The token has no scope
+        that the presented one lacks, lives no longer, and dies with it.
+        """
 
     @_abc_1.abstractmethod
     def ListAccess(

@@ -43,6 +43,11 @@ class GuardedProcess:
             )
 
     @property
+    def pid(self) -> int:
+        """The process id of the guard, whose child the program is."""
+        return self._guard.pid
+
+    @property
     def exit_code(self) -> int | None:
         """The exit code of a program that ended; ``None`` while it runs."""
         return self._guard.poll()

@@ -30,6 +30,16 @@ class HostPrograms:
         self._trust_domain, self._port = trust_domain, 0
         self._running: dict[str, GuardedProcess] = {}
 
+    @property
+    def server_address(self) -> str:
+        """``host:port`` of the running server's API for agents."""
+        return f"{loopback.ADDRESS}:{self._port}"
+
+    @property
+    def server_pid(self) -> int:
+        """The process id of the running server's guard; the server is its child."""
+        return self._running["server"].pid
+
     def start_server(self) -> None:
         """Start the server on a free port."""
         self._port = loopback.free_port()

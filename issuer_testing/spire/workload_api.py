@@ -48,6 +48,8 @@ class Answer:
         bundle: The authorities of its trust domain. Empty means: nobody of it is to be trusted.
         federated: The authorities of other trust domains, by name without scheme.
         refusal: A status code and text instead of all that.
+        jwt_bundles: The JWK Set of the JWT authorities of each trust domain, by name without scheme. Without any, its
+            RPC is UNIMPLEMENTED.
     """
 
     trust_domain: str
@@ -55,6 +57,7 @@ class Answer:
     bundle: tuple[Certificate, ...] = ()
     federated: Mapping[str, tuple[Certificate, ...]] = field(default_factory=dict)
     refusal: tuple[grpc.StatusCode, str] | None = None
+    jwt_bundles: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, authority: Authority, *svids: IssuedSvid) -> Answer:
@@ -173,7 +176,7 @@ def _run(future: Future[Any], call: Callable[[], Any]) -> None:
 
 
 class _Servicer(workload_pb2_grpc.SpiffeWorkloadAPIServicer):
-    """The five RPCs of the SPIFFE Workload API. The JWT ones are UNIMPLEMENTED, which the base class answers."""
+    """The five RPCs of the SPIFFE Workload API; those of single JWT-SVIDs are UNIMPLEMENTED, by the base class."""
 
     def __init__(self, api: WorkloadApiServer) -> None:
         self._api = api
@@ -190,6 +193,16 @@ class _Servicer(workload_pb2_grpc.SpiffeWorkloadAPIServicer):
         for answer in self._answers(context):
             yield workload_pb2.X509BundlesResponse(
                 bundles=_bundles({answer.trust_domain: answer.bundle, **answer.federated})
+            )
+
+    def FetchJWTBundles(  # noqa: N802 - the RPC's name
+        self, _: workload_pb2.JWTBundlesRequest, context: grpc.ServicerContext
+    ) -> Iterator[workload_pb2.JWTBundlesResponse]:
+        for answer in self._answers(context):
+            if not answer.jwt_bundles:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not implemented!")
+            yield workload_pb2.JWTBundlesResponse(
+                bundles={f"spiffe://{name}": jwks for name, jwks in answer.jwt_bundles.items()}
             )
 
     def _answers(self, context: grpc.ServicerContext) -> Iterator[Answer]:

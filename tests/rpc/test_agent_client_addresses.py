@@ -95,7 +95,7 @@ class Counting(pb_grpc.IssuerServiceServicer):
         return pb.ListAccessResponse()
 
     IssueToken = BatchIssueTokens = GetKeySet = None  # type: ignore[assignment]  # nobody is to call them
-    RevokeToken = IntrospectToken = WatchRevocations = None  # type: ignore[assignment]  # nor these
+    ExchangeToken = RevokeToken = IntrospectToken = WatchRevocations = None  # type: ignore[assignment]  # nor these
 
 
 @contextlib.contextmanager

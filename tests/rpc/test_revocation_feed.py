@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from support.deployment import DEADLINE, LEDGER, POLICY, SETTLER, reason_of
+from support.deployment import DEADLINE, LEDGER, SETTLER, reason_of
 from support.eventually import eventually
-from support.revocations import READS, Revocable
+from support.revocations import MAIL, MAIL_SERVER, SERVED, SERVER, Revocable
 
 from issuer.revocation_feed import HEARTBEAT_SECONDS
 from issuer_api.v1 import issuer_service_pb2 as pb
@@ -20,24 +20,6 @@ from issuer_api.v1 import issuer_service_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-SERVER, MAIL_SERVER = "spiffe://dev.test/ns/ledger/sa/api", "spiffe://dev.test/ns/mail/sa/api"
-MAIL = "https://mail.dev.test"
-SECOND = f"""\
-  - name: {MAIL}
-    application: mail
-    servers: ["{MAIL_SERVER}"]
-    scopes: [{{name: mail.send, risk: low}}]
-grants:
-  - id: mailing
-    owner: payments-team
-    workloads: ["{SETTLER}"]
-    application: payments
-    audience: {MAIL}
-    scopes: [mail.send]
-"""
-OWNED = "    application: ledger\n"
-SERVED = POLICY.replace(OWNED, f'{OWNED}    servers: ["{SERVER}"]\n', 1).replace("grants:\n", SECOND) + READS
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from issuer.rpc.rpc_rules import RPC_RULES
 from issuer_api.v1 import access_service_pb2 as access_pb
 from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import approval_service_pb2 as approval_pb
+from issuer_api.v1 import intent_service_pb2 as intent_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_testing.issuer_process import IssuerDidNotStart, IssuerProcess
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ISSUER_SERVICE = "issuer_api.v1.IssuerService"
 ADMIN_SERVICE = "issuer_api.v1.AdminService"
 ACCESS_SERVICE = access_pb.DESCRIPTOR.services_by_name["AccessService"].full_name
+INTENT_SERVICE = intent_pb.DESCRIPTOR.services_by_name["IntentService"].full_name
 APPROVAL_SERVICE = approval_pb.DESCRIPTOR.services_by_name["ApprovalService"].full_name
 
 
@@ -173,6 +175,7 @@ def test_every_rpc_that_reflection_shows_has_a_rule_and_no_rule_is_stale(deploym
         ADMIN_SERVICE,
         APPROVAL_SERVICE,
         ACCESS_SERVICE,
+        INTENT_SERVICE,
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

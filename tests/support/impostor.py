@@ -71,6 +71,12 @@ class Liar(pb_grpc.IssuerServiceServicer):
         self.behaviour(context)
         return pb.ListAccessResponse(**self.fields)
 
+    def ExchangeToken(  # noqa: N802
+        self, request: pb.ExchangeTokenRequest, context: grpc.ServicerContext
+    ) -> pb.ExchangeTokenResponse:
+        self.behaviour(context)
+        return pb.ExchangeTokenResponse(**self.fields)
+
     def RevokeToken(self, _: pb.RevokeTokenRequest, context: grpc.ServicerContext) -> pb.RevokeTokenResponse:  # noqa: N802
         self.behaviour(context)
         return pb.RevokeTokenResponse(**self.fields)

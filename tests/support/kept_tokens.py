@@ -25,7 +25,9 @@ REQUEST = TokenRequest(AUDIENCE, ["ledger.read"])
 _numbers = itertools.count()
 
 
-def token(lifetime: float = 300.0, advised: float = 60.0, *, bound: bool = False) -> IssuedToken:
+def token(
+    lifetime: float = 300.0, advised: float = 60.0, *, bound: bool = False, approval: str | None = None
+) -> IssuedToken:
     """Return a token that lives ``lifetime`` seconds, to be renewed after ``advised`` of them; no two are alike."""
     name = f"token-{next(_numbers)}"
     return IssuedToken(
@@ -40,6 +42,7 @@ def token(lifetime: float = 300.0, advised: float = 60.0, *, bound: bool = False
         application=None,
         issued_at=ISSUED_AT,
         certificate_bound=bound,
+        approval_request=approval,
     )
 
 

@@ -19,6 +19,7 @@ from issuer.core.instants import microseconds
 from issuer.core.record import DecisionRecord
 from issuer.core.revocation import Revocation
 from issuer.core.revocation_text import entry_of
+from issuer.core.status_index import BlocksTaken
 from issuer.ledger.group_commit import GroupCommit
 from issuer.ledger.observing import Unobserved
 from issuer.ledger.revocation_book import LedgerRevocations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from issuer.core.claim_books import ClaimBook
     from issuer.core.ledger_entries import Entry, RevocationMade
     from issuer.core.revocation import Selector
     from issuer.ledger.engine import Engine
@@ -49,12 +51,17 @@ def group_commit(
     revocations: LedgerRevocations | None = None,
     approvals: ApprovalBook | None = None,
     claims: ClaimBooks | None = None,
+    blocks: BlocksTaken | None = None,
+    books: Sequence[ClaimBook] = (),
 ) -> GroupCommit:
     """Return a ledger over a store, not yet open."""
     return GroupCommit(
         engine,
         revocations=revocations or LedgerRevocations(),
-        claims=claims or ClaimBooks(ApprovalBook() if approvals is None else approvals),
+        claims=claims
+        or ClaimBooks(
+            ApprovalBook() if approvals is None else approvals, BlocksTaken() if blocks is None else blocks, *books
+        ),
         max_wait=max_wait,
         max_waiting=max_waiting,
         program="test",

@@ -30,9 +30,11 @@ class Decision:
     profile: TokenProfile
     token_id: str = "token-1"
     now: datetime = NOW
+    status: int | None = None
 
     def payload(self) -> bytes:
-        return build_claims(self.grant, self.caller, self.profile, self.token_id, self.now).payload()
+        claims = build_claims(self.grant, self.caller, self.profile, self.token_id, self.now, status=self.status)
+        return claims.payload()
 
     def check(self, to_sign: bytes) -> None:
         check_claims(
@@ -43,6 +45,7 @@ class Decision:
             profile=self.profile,
             token_id=self.token_id,
             now=self.now,
+            status=self.status,
         )
 
     def check_payload(self, payload: bytes) -> None:

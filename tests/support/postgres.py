@@ -39,6 +39,12 @@ class PostgresServer:
         return self._folder
 
     @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def conninfo(self) -> str:
         """How to connect, without a database."""
         return f"host={self._folder} user=postgres"

@@ -27,6 +27,25 @@ READS = f"""\
     scopes: [ledger.read]
 """
 
+SERVER, MAIL_SERVER = "spiffe://dev.test/ns/ledger/sa/api", "spiffe://dev.test/ns/mail/sa/api"
+MAIL = "https://mail.dev.test"
+SECOND = f"""\
+  - name: {MAIL}
+    application: mail
+    servers: ["{MAIL_SERVER}"]
+    scopes: [{{name: mail.send, risk: low}}]
+grants:
+  - id: mailing
+    owner: payments-team
+    workloads: ["{SETTLER}"]
+    application: payments
+    audience: {MAIL}
+    scopes: [mail.send]
+"""
+OWNED = "    application: ledger\n"
+SERVED = POLICY.replace(OWNED, f'{OWNED}    servers: ["{SERVER}"]\n', 1).replace("grants:\n", SECOND) + READS
+"""Of two audiences, each with a server."""
+
 
 class Revocable(Deployment):
     """Two workloads that may have tokens, and an operator."""

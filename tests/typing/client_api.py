@@ -8,12 +8,16 @@ from typing import Any, assert_type
 from agent_client import (
     Access,
     AccessToken,
+    ApprovalRequest,
+    ApprovalState,
     Intent,
+    IntentState,
     IssuedToken,
     IssuerClient,
     IssuerRequestError,
     KeySet,
     PolicyDenied,
+    RegisteredIntent,
     ScopeNotAllowed,
     SyncIssuerClient,
     TokenRequest,
@@ -34,7 +38,17 @@ def everything_by_thread() -> str:
         assert_type(issued.application, str | None)
         assert_type(client.list_access(), list[Access])
         assert_type(client.get_key_set(timeout=2), KeySet)
+        registered = client.register_intent("https://api.test", ["pay"], operation="settle", consumer="spiffe://a/b")
+        assert_type(registered, RegisteredIntent)
+        assert_type(registered.state, IntentState)
+        assert_type(client.redeem_intent(registered.name, parameters=b"{}"), IssuedToken)
+        assert_type(client.list_intents(), list[RegisteredIntent])
+        assert_type(client.cancel_intent(client.get_intent(registered.name).name, reason="x"), RegisteredIntent)
         assert_type(client.svid.spiffe_id, str)
+        asked = client.request_approval("https://api.test", ["refund"], reason="charged twice")
+        assert_type(asked, ApprovalRequest)
+        assert_type(client.wait_for_approval(asked.name, timeout=900).approved, bool)
+        assert_type(client.cancel_approval(asked.name).state, ApprovalState)
         return issued.token.reveal()
 
 
@@ -53,6 +67,8 @@ async def everything_by_task() -> str:
         )
         assert_type(issued, IssuedToken)
         assert_type(await client.list_access(), list[Access])
+        asked = await client.request_approval("https://api.test", ["refund"])
+        assert_type(await client.wait_for_approval(asked.name, timeout=900), ApprovalRequest)
         assert_type((await client.get_key_set()).jwks["keys"], Any)
         return issued.token.reveal()
 

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from issuer.config import ConfigError, load_config
-from issuer.config_sections import AuthzenSection, Config
+from issuer.config_sections import AuthzenSection, Config, OidcIssuerSection
+from issuer.settings_of_parts import evidence_rules, publishing_of
+from issuer.status_publishing import Publishing
 
 MINIMAL = (
     '[issuer]\nurl = "https://issuer.prod.example"\n[policy]\npath = "policy"\n[keys]\nfile = "key.pem"\n'
@@ -45,6 +47,8 @@ def test_the_starting_configuration_names_every_setting() -> None:
             assert any(name in text for name in named), f"[{section}] {key} is not in the starting configuration"
     for key in AuthzenSection.model_fields:
         assert f"# {key} = " in text, f"[[facts.authzen]] {key} is not in the starting configuration"
+    for key in OidcIssuerSection.model_fields:
+        assert f"# {key} = " in text, f"[[oidc.issuers]] {key} is not in the starting configuration"
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -184,3 +188,99 @@ def test_a_webhook_on_loopback_may_be_plain(tmp_path: Path) -> None:
     section = '[approvals]\nwebhook_url = "http://127.0.0.1:1/x"\nwebhook_secret_file = "s"\n'
     config = load_config(write(tmp_path, f"{MINIMAL}\n{section}"), {})
     assert config.approvals.webhook_secret_file == tmp_path / "s"
+
+
+OIDC = '[[oidc.issuers]]\nname = "people"\nurl = "https://login.example"\naudience = "spiffe-issuer"\n'
+
+
+def test_an_oidc_issuer_is_asked_within_bounds_unless_told_otherwise(tmp_path: Path) -> None:
+    (issuer,) = load_config(write(tmp_path, MINIMAL + OIDC + 'ca_file = "ca.pem"\n'), {}).oidc.issuers
+    assert (issuer.algorithms, issuer.jwks_uri, issuer.ca_file) == (("ES256", "RS256"), None, tmp_path / "ca.pem")
+    assert (issuer.timeout, issuer.max_key_age) == (timedelta(seconds=3), timedelta(hours=24))
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('algorithms = ["none"]', "'ES256' or 'RS256'"),
+        ('algorithms = ["ES256", "HS256"]', "'ES256' or 'RS256'"),
+        ("algorithms = []", "at least 1"),
+        ('timeout = "1m"', "less than or equal"),
+        ('max_key_age = "30d"', "less than or equal"),
+        ('jwks_uri = "http://keys.example"', "https"),
+        ('audiance = "x"', "is not a setting"),
+    ],
+)
+def test_refuses_an_oidc_issuer_that_is_not_strict(tmp_path: Path, line: str, fault: str) -> None:
+    told = faults_of(write(tmp_path, MINIMAL + OIDC + line))
+    assert all("[oidc] issuers" in each for each in told)
+    assert fault in told[0]
+
+
+def test_refuses_two_oidc_issuers_that_cannot_be_told_apart(tmp_path: Path) -> None:
+    (told,) = faults_of(write(tmp_path, MINIMAL + OIDC + OIDC))
+    assert "two issuers have the same name" in told
+    (told,) = faults_of(write(tmp_path, MINIMAL + OIDC + OIDC.replace("people", "others")))
+    assert "two issuers have the same url and audience" in told
+
+
+VOUCHES = '[[approvals.evidence]]\nissuer = "people"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (VOUCHES + 'spiffe_id = "spiffe://people.example/{sub}"\n', "there is no [[oidc.issuers]]"),
+        (OIDC + VOUCHES, "empty never means all"),
+        (OIDC + VOUCHES + 'spiffe_id = "spiffe://people.example/{sub}/x"\n', "should match pattern"),
+        (OIDC + VOUCHES + 'spiffe_id = "spiffe://{sub}"\n', "should match pattern"),
+        (OIDC + VOUCHES + 'people = {"https://people.example/alice" = "1"}\n', "spiffe://"),
+        (OIDC + VOUCHES + 'people = {"spiffe://people.example/alice" = ""}\n', "name the `sub`"),
+        ('[approvals]\nevidence_max_age = "2h"\n', "less than or equal"),
+    ],
+)
+def test_refuses_evidence_that_would_not_name_a_person(tmp_path: Path, text: str, fault: str) -> None:
+    (told,) = faults_of(write(tmp_path, MINIMAL + text))
+    assert "[approvals]" in told
+    assert fault in told
+
+
+def test_evidence_is_read_into_rules(tmp_path: Path) -> None:
+    text = OIDC + VOUCHES + 'spiffe_id = "spiffe://people.example/user/{employee}"\npeople = {"spiffe://a.b/c" = "1"}\n'
+    rules = evidence_rules(load_config(write(tmp_path, MINIMAL + text), {}).approvals)
+    (anchor,) = rules.anchors
+    assert (anchor.source, anchor.prefix, anchor.claim) == ("people", "spiffe://people.example/user", "employee")
+    assert (anchor.people, rules.max_age, rules.gateways) == ({"spiffe://a.b/c": "1"}, 300, frozenset())
+
+
+def test_status_lists_are_configured(tmp_path: Path) -> None:
+    url = "https://issuer.prod.example"
+    assert publishing_of(load_config(write(tmp_path, MINIMAL), {})) == Publishing(url, 30, 600)
+    text = MINIMAL + '[status]\nttl = "5s"\nvalid_for = "10s"\n'
+    assert publishing_of(load_config(write(tmp_path, text), {})) == Publishing(url, 5, 10)
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ('ttl = "500ms"', "greater than or equal to"),
+        ('ttl = "2h"\nvalid_for = "1d"', "less than or equal to"),
+        ('ttl = "10s"\nvalid_for = "19s"', "at least twice 'ttl'"),
+        ('ttl = "6m"', "at least twice 'ttl'"),
+        ('valid_for = "25h"', "at most a day"),
+    ],
+)
+def test_faults_of_status_lists_are_told(tmp_path: Path, section: str, fault: str) -> None:
+    (told,) = faults_of(write(tmp_path, f"{MINIMAL}[status]\n{section}\n"))
+    assert "[status]" in told
+    assert fault in told
+
+
+def test_decisions_are_kept_for_as_long_as_exceptions_for_legacy_live(tmp_path: Path) -> None:
+    def text(keep: str) -> str:
+        legacy = MINIMAL.replace("[policy]\n", '[policy]\nlegacy_max_ttl = "30d"\n')
+        return legacy.replace("[ledger]\n", f'[ledger]\nkeep = "{keep}"\n')
+
+    assert load_config(write(tmp_path, text("30d")), {}).ledger.keep == timedelta(days=30)
+    (told,) = faults_of(write(tmp_path, text("29d")))
+    assert "legacy_max_ttl" in told

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -14,6 +16,7 @@ from support.ledgers import Observed, revoking, rows, sqlite_ledger
 
 from issuer.core import claims
 from issuer.core.approval_book import ApprovalBook
+from issuer.core.base64url import base64url_decoded
 from issuer.core.caller import Caller
 from issuer.core.claims import TokenProfile
 from issuer.core.claims_check import ClaimsMismatch
@@ -23,6 +26,7 @@ from issuer.core.refusal_budget import COUNTED_TO_RECORDED, RefusalBudget
 from issuer.core.revocation import Selector
 from issuer.core.revocations import NOTHING_REVOKED
 from issuer.core.spiffe_id import SpiffeId
+from issuer.core.status_index import BlocksTaken, StatusIndex
 from issuer.core.token_request import TokenRequest
 from issuer.facts.book import Facts
 from issuer.facts.store import FactStore
@@ -30,7 +34,8 @@ from issuer.issuance import MAX_TRIES, Asked, Issuance, IssuedToken, LogFields, 
 from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.policy_files.directory import load_policy
 from issuer.signing.es256 import Es256Signer
-from issuer.system import RandomIds
+from issuer.status_entries import StatusEntries
+from issuer.system import RandomIds, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
     from issuer.core.policy import Policy
     from issuer.core.revocations import Revocations
     from issuer.ledger.group_commit import GroupCommit
-    from issuer.ports import Ledger, RevocationBook
+    from issuer.ports import Ledger, RevocationBook, StatusBook
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 AUDIENCE = "https://ledger.dev.test"
@@ -83,8 +88,10 @@ def issuance(
     revocations: RevocationBook | None = None,
     recorded_refusals: int = 300,
     approvals: ApprovalBook | None = None,
+    policy: str = POLICY,
+    statuses: StatusBook | None = None,
 ) -> Issuance:
-    (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    (tmp_path / "policy.yaml").write_text(policy, encoding="utf-8")
     return Issuance(
         profile=TokenProfile("https://issuer.dev.test"),
         policies=Book(load_policy(tmp_path / "policy.yaml")),
@@ -95,6 +102,8 @@ def issuance(
         revocations=revocations or LedgerRevocations(),
         refusals=RefusalBudget(recorded_refusals),
         approvals=ApprovalBook() if approvals is None else approvals,
+        statuses=statuses
+        or StatusEntries(ledger=ledger, blocks=BlocksTaken(), clock=SystemClock(), order=SystemRandom()),
     )
 
 
@@ -319,3 +328,67 @@ async def test_what_the_ledger_did_not_take_spends_no_budget(tmp_path: Path, led
     for _ in range(3):
         with pytest.raises(TemporarilyUnavailable):
             await refusal(path)
+
+
+LISTED = POLICY.replace("    max_ttl: 10m\n", "    max_ttl: 10m\n    status: required\n")
+
+
+class NoEntries:
+    """Status lists that are full, or a ledger that is away."""
+
+    def __init__(self) -> None:
+        self.asked: list[float | None] = []
+
+    async def take(self, expires_at: int, now: datetime, within: float | None = None) -> int:
+        assert expires_at == int(NOW.timestamp()) + 600
+        assert now == NOW
+        self.asked.append(within)
+        raise TemporarilyUnavailable(Reason.STATUS_UNAVAILABLE, "no entry")
+
+
+async def test_a_token_that_needs_a_status_gets_an_entry_which_is_recorded(tmp_path: Path, ledger: GroupCommit) -> None:
+    issuing = issuance(tmp_path, ledger, policy=LISTED)
+    issued = [await outcome_of(issuing) for _ in range(3)]
+    claimed = [claims_of(each)["status"]["status_list"] for each in issued]
+    recorded = rows(tmp_path / "ledger.sqlite3", "SELECT status FROM decision ORDER BY seq")
+    numbers = [StatusIndex(int(each["uri"].rpartition("/")[2]), each["idx"]).number for each in claimed]
+    assert recorded == [(number,) for number in numbers]
+    assert len(set(numbers)) == 3
+
+
+async def test_without_an_entry_there_is_no_token_and_the_refusal_is_recorded(
+    tmp_path: Path, ledger: GroupCommit
+) -> None:
+    book = NoEntries()
+    issuing = issuance(tmp_path, ledger, policy=LISTED, signer=NeverSigns, statuses=book)
+    refused = await outcome_of(issuing, within=1.5)
+    assert isinstance(refused, TemporarilyUnavailable)
+    assert refused.reason is Reason.STATUS_UNAVAILABLE
+    assert book.asked == [1.5]
+    assert [row[:2] for row in decisions(tmp_path)] == [(3, "STATUS_UNAVAILABLE")]
+
+
+async def test_who_only_wants_to_know_uses_up_no_entry(tmp_path: Path, ledger: GroupCommit) -> None:
+    book = NoEntries()
+    issuing = issuance(tmp_path, ledger, policy=LISTED, statuses=book)
+    asked = Asked(CALLER, "", NOW)
+    (answer,) = await issuing.issue_tokens(asked, [Wanted(REQUEST, validate_only=True)], {})
+    assert isinstance(answer, IssuedToken)
+    assert book.asked == []
+
+
+async def test_a_token_without_a_status_needs_no_entry(tmp_path: Path, ledger: GroupCommit) -> None:
+    issued = await outcome_of(issuance(tmp_path, ledger, statuses=NoEntries()))
+    assert "status" not in claims_of(issued)
+
+
+async def outcome_of(issuing: Issuance, within: float | None = None) -> IssuedToken | Exception:
+    (answer,) = await issuing.issue_tokens(Asked(CALLER, "", NOW, within=within), [Wanted(REQUEST)], {})
+    return answer
+
+
+def claims_of(issued: IssuedToken | Exception) -> dict[str, Any]:
+    assert isinstance(issued, IssuedToken)
+    assert issued.token is not None
+    claims: dict[str, Any] = json.loads(base64url_decoded(issued.token.reveal().split(".")[1]))
+    return claims

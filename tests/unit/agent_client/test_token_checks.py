@@ -10,7 +10,14 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from agent_client.requests import TokenRequest
-from agent_client.token_checks import MAX_TOKEN_BYTES, CallerIdentity, issue_time, token_faults
+from agent_client.subject_token import SubjectToken
+from agent_client.token_checks import (
+    MAX_TOKEN_BYTES,
+    CallerIdentity,
+    authorization_details,
+    issue_time,
+    token_faults,
+)
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -54,6 +61,46 @@ def faults(
 
 def with_claims(**changes: Any) -> pb.IssueTokenResponse:
     return answer(token=token({name: value for name, value in (CLAIMS | changes).items() if value is not ...}))
+
+
+REGISTRAR = "spiffe://prod.example/scheduler"
+DELEGATED = {"sub": REGISTRAR, "act": {"sub": CALLER.spiffe_id, "iss": "spiffe://prod.example"}}
+
+
+class TestOfAnIntent:
+    def faults(self, on_behalf_of: str | None = REGISTRAR, **changes: Any) -> list[str]:
+        return list(token_faults(with_claims(**DELEGATED | changes), REQUEST, CALLER, NOW, on_behalf_of))
+
+    def test_the_other_is_the_subject_and_the_caller_acts(self) -> None:
+        assert self.faults() == []
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"sub": CALLER.spiffe_id},
+            {"sub": "spiffe://prod.example/other"},
+            {"client_id": REGISTRAR},
+            {"act": ...},
+            {"act": None},
+            {"act": {}},
+            {"act": {"sub": REGISTRAR}},
+            {"act": CALLER.spiffe_id + "x"},
+            {"act": {"sub": "spiffe://prod.example/proxy", "act": {"sub": CALLER.spiffe_id}}},
+        ],
+        ids=str,
+    )
+    def test_a_token_of_anybody_else_is_not_taken(self, changes: dict[str, Any]) -> None:
+        assert self.faults(**changes)
+
+    def test_a_delegated_token_is_not_taken_where_the_caller_asked_for_itself(self) -> None:
+        assert self.faults(on_behalf_of=None)
+        assert self.faults(on_behalf_of=None, sub=CALLER.spiffe_id) == ["its token says that somebody else acts"]
+
+
+def test_what_may_be_done_is_read_where_it_can_be() -> None:
+    assert authorization_details(token(CLAIMS | {"authorization_details": [{"type": "a"}, 1]})) == [{"type": "a"}]
+    assert authorization_details(token(CLAIMS | {"authorization_details": "a"})) == []
+    assert authorization_details(token()) == []
 
 
 def test_the_token_that_was_asked_for_has_no_faults() -> None:
@@ -200,3 +247,34 @@ def test_a_validation_has_no_token() -> None:
     request = replace(REQUEST, validate_only=True)
     assert faults(answer(token="", token_id=""), request) == []
     assert faults(answer(), request) == ["it has a token although none was to be issued"]
+
+
+class TestOnBehalfOfASubjectToken:
+    SUBJECT = "spiffe://prod.example/alice"
+    SUBJECT_TOKEN = SubjectToken(token({"sub": SUBJECT, "exp": SECONDS + 60}))
+    REQUEST = replace(REQUEST, on_behalf_of=SUBJECT_TOKEN)
+    ACT = {"sub": CALLER.spiffe_id, "iss": "https://issuer.test"}  # noqa: RUF012 - not changed
+
+    def test_the_token_names_whom_it_is_for_and_who_acts(self) -> None:
+        assert faults(with_claims(sub=self.SUBJECT, act=self.ACT), self.REQUEST) == []
+
+    def test_ones_own_token_that_is_narrowed_needs_no_actor(self) -> None:
+        own = replace(REQUEST, on_behalf_of=SubjectToken(token({"sub": CALLER.spiffe_id})))
+        assert faults(answer(), own) == []
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {},
+            {"sub": SUBJECT},
+            {"sub": "spiffe://prod.example/mallory", "act": ACT},
+            {"sub": SUBJECT, "act": {**ACT, "sub": "spiffe://prod.example/mallory"}},
+            {"sub": SUBJECT, "act": "spiffe://prod.example/settler"},
+            {"sub": SUBJECT, "act": ACT, "client_id": SUBJECT},
+        ],
+    )
+    def test_another_subject_or_actor_is_a_fault(self, claims: dict[str, Any]) -> None:
+        assert faults(with_claims(**claims), self.REQUEST)
+
+    def test_who_acts_for_itself_gets_no_token_of_another(self) -> None:
+        assert faults(with_claims(sub=self.SUBJECT, act=self.ACT))

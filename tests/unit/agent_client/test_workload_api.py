@@ -191,7 +191,7 @@ class FailsOnce(WorkloadApiWatcher):
 
     failed = False
 
-    def _take(self, answer: workload_pb2.X509SVIDResponse) -> None:
+    def _take(self, answer: object) -> None:
         if not self.failed:
             self.failed = True
             raise ZeroDivisionError("a defect")

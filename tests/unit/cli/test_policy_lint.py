@@ -73,3 +73,16 @@ def test_the_configuration_tells_which_facts_are_fed(folder: Path, more: str, *,
 def test_a_configuration_that_cannot_be_used_is_told(folder: Path) -> None:
     (folder / "issuer.toml").write_text("x", encoding="utf-8")
     assert run(folder, "--config", str(folder / "issuer.toml")).exit_code == 2
+
+
+def test_the_configuration_tells_whether_persons_can_prove_it(folder: Path) -> None:
+    policy = folder / "policy.yaml"
+    approval = "{approvers: ['spiffe://people.example/*'], valid_for: 1h, human: true}"
+    policy.write_text(policy.read_text() + f"risk_tiers: {{low: {{approval: {approval}}}}}\n", encoding="utf-8")
+    (folder / "issuer.toml").write_text(CONFIG, encoding="utf-8")
+    assert "[evidence]" in run(folder, "--config", str(folder / "issuer.toml")).output
+    assert "[evidence]" not in run(folder).output
+    issuer = '[[oidc.issuers]]\nname = "people"\nurl = "https://login.example"\naudience = "spiffe-issuer"\n'
+    vouches = '[[approvals.evidence]]\nissuer = "people"\nspiffe_id = "spiffe://people.example/{sub}"\n'
+    (folder / "issuer.toml").write_text(CONFIG + issuer + vouches, encoding="utf-8")
+    assert "[evidence]" not in run(folder, "--config", str(folder / "issuer.toml")).output

@@ -318,3 +318,42 @@ def test_who_waits_all_the_time_gets_its_share_but_for_one_call(asked: list[tupl
         if all(left[caller] > 0 for caller in CALLERS):
             ours = sum(had[caller] for caller in CALLERS if caller not in partners)
             assert abs(ours - had[PARTNER] - had[PARTNER_TOO]) <= 16 + 16 + 1
+
+
+class _Slower(FairQueue):
+    """Lets every call through the queue, however empty that is."""
+
+    def _begin_at_once(self, place: Place, now: float) -> bool:
+        return False
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["arrive", "arrive", "arrive", "leave", "give up"]),
+        st.sampled_from([FLOOD, OTHER, MODEST, PARTNER]),
+        st.sampled_from([1, 1, ITEMS_IN_A_TURN * 2]),
+        st.integers(0, 30),
+    ),
+    max_size=80,
+)
+
+
+@given(EVENTS)
+def test_a_call_that_begins_at_once_changes_nothing_for_the_others(
+    events: list[tuple[str, SpiffeId, int, int]],
+) -> None:
+    queues = FairQueue(LIMITS), _Slower(LIMITS)
+    placed: list[tuple[Place, Place]] = []
+    for number, (event, caller, cost, which) in enumerate(events):
+        now = number / 10
+        if event == "arrive":
+            first, second = (queue.arrive(caller, cost, now)[0] for queue in queues)
+            placed.append((first, second))
+        elif placed:
+            for queue, place in zip(queues, placed[which % len(placed)], strict=True):
+                if event == "give up":
+                    queue.give_up(place)
+                elif place.standing is not ENDED:
+                    queue.leave(place, now)
+        assert [first.standing for first, _ in placed] == [second.standing for _, second in placed]
+        assert len({(queue.running, queue.waiting) for queue in queues}) == 1

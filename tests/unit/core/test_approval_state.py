@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from issuer.core.approval_evidence import Evidence
 from issuer.core.approval_request import AskedFor, Need, Question
 from issuer.core.approval_state import ApprovalRequest, Refusal, Status, Step, StepKind, apply, begin
 from issuer.core.approval_text import question_from_text, question_text, step_from_text, step_text
@@ -131,6 +132,38 @@ class TestNarrowing:
         assert two.ttl == 10
 
 
+def proved(person: str) -> Evidence:
+    return Evidence("https://login.example", person, 1, "phr", ("hwk",), "f" * 64)
+
+
+class TestPersons:
+    HUMAN = PAYOUT._replace(human=True)
+
+    def test_what_needs_a_person_is_not_approved_without_evidence(self) -> None:
+        asked = begin(question(self.HUMAN))
+        assert refusal(asked, approve(ALICE)) is Reason.EVIDENCE_REQUIRED
+        one = after(asked, approve(ALICE)._replace(evidence=proved("a")))
+        assert one.given[0].evidence == proved("a")
+        assert refusal(one, approve(BOB)) is Reason.EVIDENCE_REQUIRED
+        assert after(one, approve(BOB)._replace(evidence=proved("b"))).status is Status.APPROVED
+
+    def test_the_same_person_counts_once_under_two_svids(self) -> None:
+        one = after(begin(question(self.HUMAN)), approve(ALICE)._replace(evidence=proved("a")))
+        assert refusal(one, approve(BOB)._replace(evidence=proved("a"))) is Reason.APPROVER_NOT_ALLOWED
+
+    def test_the_same_evidence_again_is_no_second_approval(self) -> None:
+        one = after(begin(question(self.HUMAN)), approve(ALICE)._replace(evidence=proved("a")))
+        assert refusal(one, approve(ALICE)._replace(evidence=proved("a"))) is Reason.APPROVAL_NOT_OPEN
+
+    def test_what_needs_no_person_can_be_approved_without_and_leaves_the_rest_out(self) -> None:
+        asked = begin(question(REFUND, self.HUMAN))
+        assert refusal(asked, approve(ALICE)) is Reason.EVIDENCE_REQUIRED
+        assert after(asked, approve(ALICE, "refund")).scopes_left == ("refund",)
+
+    def test_a_denial_needs_no_evidence(self) -> None:
+        assert after(begin(question(self.HUMAN)), Step(StepKind.DENY, BOB)).status is Status.DENIED
+
+
 class TestEnding:
     def test_one_no_is_enough(self) -> None:
         denied = after(begin(question(PAYOUT)), approve(ALICE), Step(StepKind.DENY, BOB, why="not today"))
@@ -179,6 +212,7 @@ STEPS = st.builds(
     scopes=st.none() | st.lists(st.sampled_from(["refund", "payout", "read"]), max_size=3).map(tuple),
     ttl=st.none() | st.integers(5, 70),
     why=st.text("ab ", max_size=3),
+    evidence=st.none() | st.sampled_from("abc").map(proved),
 )
 
 
@@ -188,7 +222,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0
-        self.request = begin(question(REFUND, PAYOUT._replace(uses=2), owners=("carol",)))
+        self.request = begin(question(REFUND, PAYOUT._replace(uses=2, human=True), owners=("carol",)))
         self.uses = 0
         self.over: Status | None = None
 
@@ -226,6 +260,9 @@ class Life(RuleBasedStateMachine):
             persons = {each.by.split("example")[1] for each in self.request.given if need.scope in each.scopes}
             assert not persons & {"/user/carol", "/ns/payments/sa/settler"}
             assert need.scope not in approved.scopes or len(persons) >= need.quorum
+            if need.human and need.scope in approved.scopes:
+                given = [each.evidence for each in self.request.given if need.scope in each.scopes]
+                assert len({each.person for each in given if each is not None}) == len(given) >= need.quorum
         assert approved.ttl is None or 10 <= approved.ttl <= 60
         assert approved.until <= self.request.question.over_at
 
@@ -242,9 +279,13 @@ TestLife.settings = settings(max_examples=200, stateful_step_count=30, deadline=
 
 
 def test_a_question_and_its_steps_read_back_as_they_were() -> None:
-    asked = question(REFUND, PAYOUT, owners=("alice",))
+    asked = question(REFUND, PAYOUT._replace(human=True), owners=("alice",))
     assert question_from_text(question_text(asked)) == asked
-    for step in (approve(ALICE, "refund", ttl=10), Step(StepKind.DENY, BOB, why="no", development=True)):
+    for step in (
+        approve(ALICE, "refund", ttl=10),
+        Step(StepKind.DENY, BOB, why="no", development=True),
+        approve(ALICE)._replace(evidence=proved("a")),
+    ):
         assert step_from_text(step_text(step), step.by) == step
 
 
@@ -257,3 +298,8 @@ OTHERWISE: tuple[dict[str, Any], ...] = (
 @pytest.mark.parametrize("other", OTHERWISE, ids=lambda other: next(iter(other)))
 def test_whatever_is_asked_otherwise_has_another_digest(other: dict[str, Any]) -> None:
     assert replace(ASKED, **other).digest != ASKED.digest
+
+
+def test_what_needs_no_person_is_written_as_issuers_of_a_version_before_read_it() -> None:
+    assert "human" not in question_text(question(REFUND))
+    assert "evidence" not in step_text(approve(ALICE))

@@ -227,3 +227,11 @@ def test_who_tells_facts_may_not_approve() -> None:
         parse_policy(files, feeders=[SpiffeId.parse(SETTLER)])
         with pytest.raises(PolicyInvalid, match=r"policy.yaml:[0-9:]+ approval: .*alice tells facts and may approve"):
             parse_policy(files, feeders=[feeder])
+
+
+def test_who_brings_the_evidence_of_others_may_not_approve() -> None:
+    gateway = SpiffeId.parse("spiffe://people.example/alice")
+    files = [PolicyFile("policy.yaml", APPROVABLE.encode())]
+    parse_policy(files, gateways=[SpiffeId.parse(SETTLER)])
+    with pytest.raises(PolicyInvalid, match=r"policy.yaml:[0-9:]+ approval: .*alice brings the evidence of others"):
+        parse_policy(files, gateways=[gateway])

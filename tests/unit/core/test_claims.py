@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from support.minting import NOW, NOW_SECONDS, Decision, full_decision, plain_decision
 
 from issuer.core.claims import TokenProfile
+from issuer.core.status_index import StatusIndex
 
 
 def claims(decision: Decision) -> dict[str, object]:
@@ -35,6 +36,14 @@ def test_each_optional_claim_is_there_when_it_is_called_for() -> None:
         "application": "payments",
         "cnf": {"x5t#S256": "4OHi4-Tl5ufo6err7O3u7_Dx8vP09fb3-Pn6-_z9_v8"},
         "dev": True,
+    }
+
+
+def test_a_token_names_its_entry_in_a_status_list() -> None:
+    entry = StatusIndex(2_048_000_001, 131_071)
+    plain = claims(replace(plain_decision(), status=entry.number))
+    assert plain["status"] == {
+        "status_list": {"idx": 131_071, "uri": "https://issuer.prod.example/status-lists/2048000001"}
     }
 
 

@@ -14,6 +14,7 @@ from support.minting import KEY_ID, NOW, NOW_SECONDS, Decision, full_decision, p
 
 from issuer.core.claims import TokenProfile
 from issuer.core.claims_check import ClaimsMismatch
+from issuer.core.status_index import StatusIndex
 from issuer.core.token import signing_input
 
 Claims = dict[str, Any]
@@ -268,6 +269,55 @@ def test_refuses_what_is_not_strictly_two_base64url_segments(spoil: Callable[[by
 def test_refuses_what_is_not_one_json_object(payload: bytes) -> None:
     with pytest.raises(ClaimsMismatch):
         full_decision().check_payload(payload)
+
+
+LISTED = replace(plain_decision().with_grant(status=True), status=StatusIndex(7, 131_071).number)
+URI = "https://issuer.prod.example/status-lists/7"
+
+
+@pytest.mark.parametrize("number", [0, 1, StatusIndex(1, 0).number, StatusIndex(2_200_000_000, 131_071).number])
+def test_passes_the_entry_that_is_recorded(number: int) -> None:
+    decision = replace(LISTED, status=number)
+    decision.check_payload(decision.payload())
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        None,
+        {},
+        {"status_list": {"idx": 131_070, "uri": URI}},
+        {"status_list": {"idx": 131_071.0, "uri": URI}},
+        {"status_list": {"idx": 131_071, "uri": URI + "0"}},
+        {"status_list": {"idx": 131_071, "uri": "https://elsewhere.example/status-lists/7"}},
+        {"status_list": {"idx": 131_071, "uri": URI, "more": 1}},
+        {"status_list": {"idx": 131_071, "uri": URI}, "other": {}},
+    ],
+)
+def test_refuses_another_entry_than_is_recorded(status: object) -> None:
+    claims = json.loads(LISTED.payload()) | {"status": status}
+    with pytest.raises(ClaimsMismatch, match="status"):
+        LISTED.check_payload(json.dumps(claims).encode())
+
+
+def test_an_index_of_true_is_not_one() -> None:
+    decision = replace(LISTED, status=StatusIndex(7, 1).number)
+    claims = json.loads(decision.payload()) | {"status": {"status_list": {"idx": True, "uri": URI}}}
+    with pytest.raises(ClaimsMismatch, match="status"):
+        decision.check_payload(json.dumps(claims).encode())
+
+
+@pytest.mark.parametrize("number", [None, -1, 1 << 53])
+def test_refuses_a_token_that_needs_a_status_without_an_entry(number: int | None) -> None:
+    with pytest.raises(ClaimsMismatch, match="status"):
+        replace(LISTED, status=number).check_payload(LISTED.payload())
+
+
+def test_refuses_a_status_that_was_not_called_for_and_a_token_without_one_that_was() -> None:
+    with pytest.raises(ClaimsMismatch, match="status"):
+        plain_decision().check_payload(LISTED.payload())
+    with pytest.raises(ClaimsMismatch, match="status"):
+        LISTED.check_payload(plain_decision().payload())
 
 
 def test_refusal_never_tells_a_value() -> None:

@@ -386,12 +386,13 @@ class TestLegacy:
             True,
         )
         assert not answer.bind_certificate
+        assert answer.status, "what cannot be renewed must be revocable where it is used"
 
     def test_a_bound_token_never_does(self) -> None:
         asked = request(bind_certificate=True)
         answer = decide(self.exceptional(), caller(svid_rest=timedelta(minutes=5)), asked, {}, NOW)
         assert isinstance(answer, Grant)
-        assert (answer.lifetime, answer.legacy) == (timedelta(minutes=5), False)
+        assert (answer.lifetime, answer.legacy, answer.status) == (timedelta(minutes=5), False, False)
 
     def test_it_ends_with_the_exception_and_so_do_its_tokens(self) -> None:
         last = datetime(2027, 1, 1, tzinfo=UTC) - timedelta(minutes=1)
@@ -407,6 +408,27 @@ class TestLegacy:
         answer = decide(exceptional, caller(), request(), {}, NOW)
         assert isinstance(answer, Grant)
         assert answer.lifetime_bound is LifetimeBound.GRANT_EXPIRY
+
+
+@pytest.mark.parametrize(
+    ("audience", "tiers", "scopes", "status"),
+    [
+        ("", "", ["read", "write"], False),
+        ("", "risk_tiers: {low: {status: none}}", ["read"], False),
+        ("status: required", "risk_tiers: {low: {status: none}}", ["read"], True),
+        ("status: none", "risk_tiers: {low: {status: required}}", ["read"], True),
+        ("", "risk_tiers: {high: {status: required}}", ["read"], False),
+        ("", "risk_tiers: {high: {status: required}}", ["read", "write"], True),
+    ],
+)
+def test_a_token_has_a_status_when_its_audience_or_one_of_its_tiers_requires_it(
+    audience: str, tiers: str, scopes: list[str], *, status: bool
+) -> None:
+    text = AUDIENCES.replace("    max_ttl: 10m\n", f"    {audience}\n", 1)
+    loaded = policy(tiers, grants(grant(scopes="[read, write]")), audiences=text)
+    answer = decide(loaded, caller(), request(*scopes), {}, NOW)
+    assert isinstance(answer, Grant)
+    assert answer.status is status
 
 
 class TestTooShortUnderAllowPartial:

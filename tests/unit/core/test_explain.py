@@ -190,6 +190,9 @@ APPROVED = "risk_tiers: {low: {approval: {approvers: ['spiffe://prod.example/bos
             "scope read: the policy has no such audience; did you mean 'https://ledger.example'?",
         )),
         ([APPROVED, grants(grant())], request(), ("scope read: 1 of spiffe://prod.example/boss must approve",)),
+        ([APPROVED.replace("valid_for", "human: true, valid_for"), grants(grant())], request(), (
+            "scope read: 1 of spiffe://prod.example/boss must approve, each with proof of a person",
+        )),
         ([grants(grant(mode="audit"))], request(), (
             "scope read: no grant for this caller gives it",
             "grant g: is in audit mode, and would apply",

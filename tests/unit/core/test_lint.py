@@ -16,8 +16,10 @@ FACTS = "facts: [{name: risk, subject: caller, max_age: 1h, fields: {score: int}
 NOISE = {"no-owner", "unused-scope"}
 
 
-def findings(loaded: Policy, *, fed: frozenset[str] | None = None) -> list[Finding]:
-    return [finding for finding in lint(loaded, NOW, fed=fed) if finding.check not in NOISE]
+def findings(loaded: Policy, *, fed: frozenset[str] | None = None, proves_people: bool | None = None) -> list[Finding]:
+    return [
+        finding for finding in lint(loaded, NOW, fed=fed, proves_people=proves_people) if finding.check not in NOISE
+    ]
 
 
 def checks(*sections: str) -> list[str]:
@@ -172,3 +174,13 @@ class TestJustInTime:
         audiences = AUDIENCES.replace("risk: critical}", f"risk: critical, {self.APPROVED}}}")
         approved = policy(grants(grant(scopes="[refund]", grant_types="[jit]")), audiences=audiences)
         assert findings(approved) == []
+
+
+def test_persons_whom_nobody_vouches_for_are_told_where_that_is_known() -> None:
+    tier = "risk_tiers: {low: {approval: {approvers: ['spiffe://people.example/*'], valid_for: 1h, human: true}}}"
+    loaded = policy(tier, grants(grant()))
+    told = findings(loaded, proves_people=False)
+    assert {finding.check for finding in told} == {"evidence"}
+    assert {finding.severity for finding in told} == {Severity.ERROR}
+    assert findings(loaded, proves_people=True) == findings(loaded) == []
+    assert findings(policy(tier.replace(", human: true", ""), grants(grant())), proves_people=False) == []

@@ -202,11 +202,13 @@ class TestChanges:
             "when": (None, 'now.getHours("UTC") > 6'),
         }
         assert changes(redeclared("name: read, risk: low", "name: read, risk: high"))["risk"] == ("low", "high")
+        with_status = redeclared("max_ttl: 10m", "max_ttl: 10m\n    status: required")
+        assert changes(with_status) == {"status": (None, "required")}
 
     def test_of_approval(self) -> None:
-        approval = "{approvers: ['spiffe://prod.example/user/*'], quorum: 2, valid_for: 15m}"
+        approval = "{approvers: ['spiffe://prod.example/user/*'], quorum: 2, valid_for: 15m, human: true}"
         assert changes(redeclared("name: read, risk: low", f"name: read, risk: low, approval: {approval}")) == {
-            "approval": (None, "2 of spiffe://prod.example/user/*, valid for 15m")
+            "approval": (None, "2 of spiffe://prod.example/user/*, valid for 15m, each proved to be a person")
         }
 
     def test_of_environments(self) -> None:

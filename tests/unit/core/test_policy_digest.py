@@ -31,6 +31,8 @@ def test_is_pinned_for_this_version_of_the_engine() -> None:
     ("old", "new"),
     [
         ("    max_ttl: 10m\n", "    max_ttl: 10m\n    servers: ['spiffe://prod.example/ledger']\n"),
+        ("    max_ttl: 10m\n", "    max_ttl: 10m\n    status: required\n"),
+        ("version: 1", "version: 1\nrisk_tiers: {low: {status: required}}"),
         ("id: a", "id: b"),
         ("[read, write]", "[read]"),
         ("application: x", "application: y"),
@@ -72,6 +74,8 @@ def test_changes_with_everything_that_decides(old: str, new: str) -> None:
         ("max_ttl: 90s", "max_ttl: 90s, owner: somebody, description: why"),
         ("max_ttl: 90s", "max_ttl: 90s, grant_types: [client_credentials]"),
         ("expires: 2027-01-01", "expires: 2027-01-02T00:00:00Z"),
+        ("    max_ttl: 10m\n", "    max_ttl: 10m\n    status: none\n"),
+        ("version: 1", "version: 1\nrisk_tiers: {low: {status: none}}"),
         ("{name: refund, risk: critical}", "{risk: critical, name: refund}"),
         ("application: mail", "application: post"),
         ("version: 1", "version: 1\nmin_ttl: 10s"),
@@ -82,6 +86,15 @@ def test_stays_with_everything_that_does_not(old: str, new: str) -> None:
     text = AUDIENCES + "\n".join(RULES)
     assert old in text
     assert digest(text.replace(old, new)) == BASE
+
+
+def test_wanting_persons_changes_it_and_saying_that_none_is_needed_does_not() -> None:
+    approval = "{name: refund, risk: critical, approval: {approvers: ['spiffe://people.example/*'], valid_for: 1h%s}}"
+    wanted = [
+        digest((AUDIENCES + "\n".join(RULES)).replace("{name: refund, risk: critical}", approval % more))
+        for more in ("", ", human: false", ", human: true")
+    ]
+    assert wanted[0] == wanted[1] != wanted[2]
 
 
 def test_stays_when_rules_are_split_over_files_in_any_order() -> None:

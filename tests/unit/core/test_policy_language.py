@@ -33,7 +33,7 @@ folders:
   - {path: teams/mail, audiences: ["https://mail.example"]}
 risk_tiers:
   high: {requires: [calm]}
-  critical: {approval: {approvers: ["spiffe://prod.example/user/*"], quorum: 2, valid_for: 15m}}
+  critical: {approval: {approvers: ["spiffe://prod.example/user/*"], quorum: 2, valid_for: 15m, human: true}}
 grants:
   - id: g
     groups: [workers]
@@ -88,7 +88,7 @@ def test_reads_the_whole_language() -> None:
     assert policy.risk_tiers[RiskTier.HIGH].requires == (policy.named_conditions["calm"],)
     approval = policy.risk_tiers[RiskTier.CRITICAL].approval
     assert isinstance(approval, Approval)
-    assert (approval.quorum, approval.valid_for) == (2, timedelta(minutes=15))
+    assert (approval.quorum, approval.valid_for, approval.human) == (2, timedelta(minutes=15), True)
     risk = policy.fact_types["risk"]
     assert (risk.subject, risk.max_age) == (SubjectKind.CALLER, timedelta(minutes=5))
     assert risk.fields == {"score": FieldType.INT, "level": FieldType.STRING, "tags": FieldType.STRINGS}
@@ -143,6 +143,7 @@ def section(text: str) -> str:
         (section("risk_tiers: {high: {approval: {approvers: ['spiffe://a/b'], quorum: '1.5', valid_for: 1m}}}"), "p.yaml:15:69: approval: 'quorum': a number from 1 to 10"),
         (section("risk_tiers: {high: {approval: {approvers: ['spiffe://a/b'], valid_for: 8d}}}"), "p.yaml:15:72: approval: 'valid_for': an approval can be used for at most 7d"),
         (section("risk_tiers: {high: {approval: {approvers: ['a'], valid_for: 1d}}}"), "p.yaml:15:45: approval: 'approvers': a workload begins with 'spiffe://', in lower case"),
+        (section("risk_tiers: {high: {approval: {approvers: ['spiffe://a/b'], valid_for: 1d, human: yes}}}"), "p.yaml:15:83: approval: 'human' must be one of true, false, not 'yes'"),
         (section("risk_tiers: {high: {approval: {approvers: [], valid_for: 1d}}}"), "p.yaml:15:43: approval: 'approvers' is empty; empty never means all"),
     ],
 )  # fmt: skip

@@ -36,7 +36,7 @@ WHOLE: dict[str, Any] = {
     "version": 1,
     "min_ttl": "10s",
     "risk_tiers": {
-        "low": {"max_ttl": "2h", "proof_binding": "required", "requires": ["calm"]},
+        "low": {"max_ttl": "2h", "proof_binding": "required", "status": "none", "requires": ["calm"]},
         "critical": {"approval": {"approvers": ["spiffe://people/*"], "quorum": 2, "valid_for": "1h", "uses": 3}},
     },
     "audiences": [
@@ -44,6 +44,7 @@ WHOLE: dict[str, Any] = {
             "name": "https://ledger.example",
             "application": "ledger",
             "environment": "production",
+            "status": "required",
             "max_ttl": "10m",
             "scopes": [
                 {"name": "read", "risk": "low", "max_ttl": "1m"},
@@ -70,7 +71,15 @@ WHOLE: dict[str, Any] = {
             "mode": "audit",
             "owner": "team",
             "description": "why",
-        }
+        },
+        {
+            "id": "x",
+            "workloads": ["spiffe://td/gateway"],
+            "audience": "https://ledger.example",
+            "scopes": ["read"],
+            "grant_types": ["token_exchange"],
+            "subjects": ["spiffe://td/ns/*/sa/settler", "https://login.example#*", "https://login.example/t#a%7Cb"],
+        },
     ],
     "prohibitions": [
         {
@@ -121,7 +130,8 @@ CASE: dict[str, Any] = {
                 "application": "x",
                 "ttl": "1m",
                 "intent": {"operation": "o", "resource": "r", "workflow": "w", "ticket": "t", "transaction": "x"},
-                "grant_type": "jit",
+                "grant_type": "token_exchange",
+                "subject": "https://login.example#a%7Cb",
                 "allow_partial": True,
                 "bind_certificate": False,
             },
@@ -323,7 +333,11 @@ def test_refuses_misspelled_and_missing_keys_as_the_parser_does() -> None:
 def is_referred_to(path: tuple[str | int, ...]) -> bool:
     """Say whether something is missed only because of what else is declared, which a schema cannot see."""
     if path[:1] == ("cases",):
+        if path[2:] == ("request", "grant_type"):  # for its subject
+            return True
         return path[2:] in {("facts", 0, "caller"), ("facts", 0, "audience")}  # for subjects that callers choose
+    if path == ("grants", 1, "grant_types"):  # for its subjects
+        return True
     return path in {("audiences",), ("groups",), ("conditions",), ("facts",), ("environments",)}
 
 
@@ -372,6 +386,8 @@ BAD = [
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, quorum: two}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 0}"),
     ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, uses: 101}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, human: 1}"),
+    ("scope", "approval: {approvers: ['spiffe://td/a'], valid_for: 1h, human: sure}"),
     ("scope", "approval: {approvers: [], valid_for: 1h}"),
     ("grant", "application: 'a b'"),
     ("grant", "grant_types: [password]"),

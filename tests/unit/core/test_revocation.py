@@ -96,6 +96,17 @@ class TestStop:
         assert usually_stops(Selector(audience="a", issued_until=6), 5)
 
 
+class TestWhatWasBegunBefore:
+    def test_is_hit_by_what_was_made_since_lifted_or_not(self) -> None:
+        made = revocation(Selector(audience="https://a"), lifted=Lift(2_500, "x"))
+        later = revocation(Selector(rule="g2"), id="2", time=3_000, stops_issuance=False)
+        known = Revocations([later, made, revocation(Selector(audience="https://b"))])
+        assert known.made_since(TOKEN, 2_000) is made
+        assert known.made_since(TOKEN, 2_001) is later
+        assert known.made_since(TOKEN, 3_001) is None
+        assert NOTHING_REVOKED.made_since(TOKEN, 0) is None
+
+
 class TestDeath:
     def test_is_of_what_was_recorded_before_the_revocation(self) -> None:
         for each in (revocation(decisions=7), revocation(decisions=7, lifted=Lift(3_000, "x"))):

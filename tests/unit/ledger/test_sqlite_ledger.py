@@ -43,7 +43,9 @@ def process_of(ledger: GroupCommit) -> int:
     engine = ledger._engine
     assert isinstance(engine, SqliteLedger)
     assert engine._process is not None
-    return engine._process._process.pid
+    process = engine._process._process
+    assert process is not None
+    return process.pid
 
 
 def positions(file: Path) -> dict[int, list[int]]:

@@ -1,6 +1,7 @@
 """The child process by itself, with the test in its parent's place."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from support.eventually import eventually
 from support.https import der, presented, write_certificate
 
-from issuer.public_http.messages import Report, Setup, State
+from issuer.public_http.messages import ListShown, Report, Setup, State
 
 COMMAND = (sys.executable, "-P", "-m", "issuer.public_http.child")
 
@@ -25,20 +26,26 @@ class Child:
         self._listener = socket.create_server(("127.0.0.1", 0))
         certificate, key = map(str, files) if files else (None, None)
         self.port: int = self._listener.getsockname()[1]
+        lists, self._lists = os.pipe()
         self.process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(self._listener.fileno(),),
+            pass_fds=(self._listener.fileno(), lists),
         )
-        self.send(Setup(self._listener.fileno(), '{"m":1}', ["/metadata"], ["/jwks"], 300, certificate, key))
+        os.close(lists)
+        shown = (lists, "https://issuer.example/lists/", ["/lists"])
+        self.send(Setup(self._listener.fileno(), '{"m":1}', ["/metadata"], ["/jwks"], *shown, 300, certificate, key))
         self.send(State("{}", ready=False, reason="starting"))
 
     def send(self, message: Setup | State) -> None:
         assert self.process.stdin
         self.process.stdin.write(message.to_line())
         self.process.stdin.flush()
+
+    def show(self, name: str, text: str) -> None:
+        os.write(self._lists, ListShown(name, text, 30).to_line())
 
     def report(self) -> Report:
         assert self.process.stdout
@@ -51,6 +58,7 @@ class Child:
         """End its input; return its exit code and what it printed."""
         _, printed = self.process.communicate(timeout=20)
         self._listener.close()
+        os.close(self._lists)
         return self.process.returncode, printed.decode()
 
 
@@ -69,6 +77,18 @@ def test_serves_what_it_is_told(child: Child) -> None:
     child.send(State('{"keys":[1]}', ready=True, reason=""))
     assert eventually(lambda: child.get("/readyz").status_code == 200)
     assert child.get("/jwks").json() == {"keys": [1]}
+
+
+def test_shows_the_status_lists_that_it_is_told_and_no_more(child: Child) -> None:
+    assert child.get("/lists/7").status_code == 404
+    assert child.get("/lists").json() == {"status_lists": []}
+    child.show("7", "a.b.c")
+    assert eventually(lambda: child.get("/lists/7").text == "a.b.c")
+    assert child.get("/lists").json() == {"status_lists": ["https://issuer.example/lists/7"]}
+    child.show("7", "d.e.f")
+    assert eventually(lambda: child.get("/lists/7").text == "d.e.f")
+    child.show("7", "")
+    assert eventually(lambda: child.get("/lists/7").status_code == 404)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from issuer.public_http.messages import MAX_LINE_BYTES, Report, Setup, State
+from issuer.public_http.messages import MAX_LINE_BYTES, ListShown, Report, Setup, State
 
 
 @given(st.text(), st.booleans(), st.text())
@@ -16,12 +16,13 @@ def test_a_state_arrives_as_it_was_in_one_line(jwks: str, ready: bool, reason: s
 @pytest.mark.parametrize(
     "message",
     [
-        Setup(3, "{}", ["/a", "/b"], ["/c"], 300, None, None),
-        Setup(3, "{}", [], [], 300, "tls.crt", "tls.key"),
+        Setup(3, "{}", ["/a", "/b"], ["/c"], 4, "https://i/l/", ["/l"], 300, None, None),
+        Setup(3, "{}", [], [], 4, "", [], 300, "tls.crt", "tls.key"),
+        ListShown("7", "a.b.c", 30),
         Report("log", "two\nlines"),
     ],
 )
-def test_every_message_arrives_as_it_was(message: Setup | Report) -> None:
+def test_every_message_arrives_as_it_was(message: Setup | ListShown | Report) -> None:
     assert type(message).from_line(message.to_line()) == message
 
 

@@ -106,6 +106,36 @@ def test_what_changes_while_there_is_no_child_is_told_to_the_next(
     assert http.get("/readyz").json() == {"ready": True}
 
 
+def test_more_status_lists_than_a_pipe_holds_reach_a_child_and_the_next_one(http: Running) -> None:
+    lists = {str(number): f"{number}." + 30_000 * "a" for number in range(40)}
+    for name, text in lists.items():
+        http.show_list(name, text, 30)
+    assert eventually(lambda: len(http.get("/status-lists").json()["status_lists"]) == len(lists))
+    http.show_list("3", "", 0)
+    first = http.serving_pid()
+    os.kill(first, signal.SIGKILL)
+    assert eventually(lambda: http.pid not in (None, first))
+    assert eventually(lambda: len(http.get("/status-lists").json()["status_lists"]) == len(lists) - 1)
+    assert http.get("/status-lists/39").text == lists["39"]
+    assert http.get("/status-lists/3").status_code == 404
+
+
+def test_a_status_list_that_no_line_holds_is_refused(http: Running) -> None:
+    with pytest.raises(ValueError, match="at most"):
+        http.show_list("1", 49_152 * "a", 30)
+
+
+def test_a_child_that_reads_no_status_lists_holds_up_nothing_else(http: Running) -> None:
+    pid = http.serving_pid()
+    os.kill(pid, signal.SIGSTOP)
+    for number in range(20):
+        http.show_list(str(number), 30_000 * "a", 30)
+    http.set_ready(ready=True)
+    os.kill(pid, signal.SIGCONT)
+    assert eventually(lambda: http.get("/readyz").json() == {"ready": True})
+    assert eventually(lambda: len(http.get("/status-lists").json()["status_lists"]) == 20)
+
+
 def test_pauses_grow_while_the_child_keeps_dying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_module, "FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(process_module, "LONGEST_PAUSE_SECONDS", 0.02)

@@ -16,14 +16,16 @@ from issuer.public_http.documents import Board
 from issuer.public_http.messages import Setup, State
 from issuer.public_http.routes import HTTPS_HEADERS, SECURITY_HEADERS, public_app
 from issuer.public_http.server import MAX_HEADER_BYTES, PublicServer
+from issuer.public_http.status_documents import ShownLists
 from issuer.public_http.tls import TlsFiles
 
-SETUP = Setup(-1, "{}", ["/metadata"], ["/jwks"], 300, None, None)
+SETUP = Setup(-1, "{}", ["/metadata"], ["/jwks"], -1, "https://i/lists/", ["/lists"], 300, None, None)
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 def application() -> Starlette:
-    return public_app(SETUP, Board(State("{}", ready=True, reason=""), SETUP.max_age))
+    board = Board(State("{}", ready=True, reason=""), SETUP.max_age)
+    return public_app(SETUP, board, ShownLists(SETUP.list_uri, SETUP.max_age))
 
 
 @asynccontextmanager

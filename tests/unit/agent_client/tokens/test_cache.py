@@ -11,6 +11,7 @@ from support.kept_tokens import (
     READER,
     REQUEST,
     SETTLER,
+    SETTLER_ROTATED,
     Flight,
     Keeper,
     arrival,
@@ -384,6 +385,63 @@ def test_nothing_is_left_after_forgetting(cache: TokenCache[Flight]) -> None:
         assert entry.owner is None
     assert (good.dropped_at, good.due_at, refused.failures) == (float("-inf"), None, 0)
     assert cache._caller is None
+
+
+# --- Approvals
+
+
+NOT_APPROVED = ApprovalRequired("people have to approve it")
+
+
+def test_what_an_approval_paid_for_is_handed_out_and_never_renewed(
+    cache: TokenCache[Flight], entry: Entry[Flight]
+) -> None:
+    keeper = Keeper()
+    entry.keepers.add(keeper)
+    issued = fetch(cache, entry, approval="approvalRequests/1")
+    assert cache.look(entry, 250.0) is issued
+    assert (cache.due(299.0), cache.next_due()) == (None, NEVER)
+    assert cache.look(entry, 300.0) is None  # who needs another asks for it
+    cache.invalidate(entry, issued, 300.0)
+    cache.caller_changed(SETTLER_ROTATED, 301.0)
+    assert cache.next_due() == NEVER
+
+
+def test_what_waits_for_approval_is_not_asked_for_in_the_background(
+    cache: TokenCache[Flight], entry: Entry[Flight]
+) -> None:
+    keeper = Keeper()
+    entry.keepers.add(keeper)
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    while (moment := cache.next_due()) != NEVER:
+        assert cache.due(moment) is None
+    fail(cache, entry, AWAY, 10.0)
+    assert cache.next_due() == NEVER
+
+
+def test_once_people_approved_it_may_be_asked_for_at_once(cache: TokenCache[Flight], entry: Entry[Flight]) -> None:
+    other = cache.entry(request_number(1))
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    fail(cache, other, DENIED, 0.0)
+    with pytest.raises(ApprovalRequired):
+        cache.look(entry, 0.1)
+    cache.people_approved()
+    assert cache.look(entry, 0.1) is None
+    with pytest.raises(PolicyDenied):
+        cache.look(other, 0.1)
+
+
+def test_what_needs_no_approval_any_more_is_renewed(cache: TokenCache[Flight], entry: Entry[Flight]) -> None:
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    fetch(cache, entry, 10.0)
+    cache.look(entry, 20.0)
+    assert cache.next_due() != NEVER
+
+
+def test_another_process_learns_anew_whether_people_approve(cache: TokenCache[Flight], entry: Entry[Flight]) -> None:
+    fail(cache, entry, NOT_APPROVED, 0.0)
+    cache.forget()
+    assert entry.renewable
 
 
 class TestUnderAWindowOfAccess:

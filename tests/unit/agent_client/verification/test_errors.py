@@ -14,6 +14,7 @@ from agent_client.verification.errors import (
     InsufficientScope,
     KeysUnavailable,
     RejectionReason,
+    RevocationsUnavailable,
     TokenRejected,
     VerificationError,
 )
@@ -24,6 +25,7 @@ ERRORS: list[VerificationError] = [
     InsufficientScope(("ledger.read", "ledger.write")),
     ApplicationRejected(),
     KeysUnavailable("no answer", retry_after=timedelta(seconds=3)),
+    RevocationsUnavailable("no answer", retry_after=timedelta(seconds=3)),
 ]
 
 
@@ -49,6 +51,7 @@ def test_survives_pickle_and_copy(error: VerificationError) -> None:
         (InsufficientScope, 403, "insufficient_scope"),
         (ApplicationRejected, 403, "insufficient_scope"),
         (KeysUnavailable, 503, None),
+        (RevocationsUnavailable, 503, None),
     ],
 )
 def test_has_the_status_and_code_of_rfc_6750(kind: type[VerificationError], status: int, code: str | None) -> None:

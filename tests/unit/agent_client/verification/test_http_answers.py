@@ -16,6 +16,7 @@ from agent_client.verification import (
     InsufficientScope,
     KeysUnavailable,
     RejectionReason,
+    RevocationsUnavailable,
     TokenRejected,
 )
 from agent_client.verification.http_answers import HttpRefusals, metadata_answer
@@ -83,6 +84,7 @@ TABLE = [
         ),
     ),
     (KeysUnavailable("10.9.8.7 is not there"), 503, None),
+    (RevocationsUnavailable("10.9.8.7 is not there"), 503, None),
 ]
 
 

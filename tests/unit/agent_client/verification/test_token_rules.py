@@ -16,7 +16,8 @@ from support.minting import AUDIENCE, NOW_SECONDS
 
 from agent_client.verification.errors import ApplicationRejected, InsufficientScope, RejectionReason, TokenRejected
 from agent_client.verification.key_set import read_key_set
-from agent_client.verification.token_rules import Demand, Expectations, read_token, verified_token
+from agent_client.verification.token_rules import MAX_ACTORS, Demand, Expectations, read_token, verified_token
+from agent_client.verification.verified_token import Actor
 
 if TYPE_CHECKING:
     from agent_client.verification.verified_token import VerifiedToken
@@ -256,7 +257,7 @@ def test_refuses_a_token_that_never_lived(lifetime: int) -> None:
 )
 def test_refuses_a_subject_that_is_no_workload(identity: str) -> None:
     assert malformed(FORGE.token(sub=identity, client_id=identity)) == "sub"
-    assert malformed(FORGE.token(client_id=identity, act={"sub": "x"})) == "client_id"
+    assert malformed(FORGE.token(client_id=identity, act={"sub": "x", "iss": "y"})) == "client_id"
 
 
 @pytest.mark.parametrize("identity", ["spiffe://a/b", "spiffe://a_b-c.d/..a/b../.../A-_.9", "spiffe://a/" + "b" * 2037])
@@ -264,14 +265,69 @@ def test_takes_every_canonical_spiffe_id(identity: str) -> None:
     assert verify(FORGE.token(sub=identity, client_id=identity)).subject == identity
 
 
+GATEWAY = "spiffe://prod.example/ns/gateway/sa/front"
+
+
+def act_of(*actors: str) -> dict[str, object]:
+    """Return the chain of these actors, the outermost first."""
+    act: dict[str, object] = {}
+    for actor in reversed(actors):
+        act = {"sub": actor, "iss": ISSUER, **({"act": act} if act else {})}
+    return act
+
+
 def test_takes_another_client_only_where_it_acts_for_the_subject() -> None:
-    other = "spiffe://prod.example/ns/gateway/sa/front"
-    assert malformed(FORGE.token(client_id=other)) == "client_id"
-    token = verify(FORGE.token(client_id=other, act={"sub": other}))
-    assert (token.subject, token.client_id) == (SUBJECT, other)
-    others: list[object] = [None, [], "x", True]
-    for act in others:
-        assert malformed(FORGE.token(client_id=other, act=act)) == "act"
+    assert malformed(FORGE.token(client_id=GATEWAY)) == "client_id"
+    assert malformed(FORGE.token(client_id=GATEWAY, act=act_of("spiffe://prod.example/other", GATEWAY))) == "client_id"
+    token = verify(FORGE.token(client_id=GATEWAY, act=act_of(GATEWAY, "spiffe://prod.example/other")))
+    assert (token.subject, token.client_id) == (SUBJECT, GATEWAY)
+    assert token.actors == (Actor(GATEWAY, ISSUER), Actor("spiffe://prod.example/other", ISSUER))
+    assert verify(FORGE.token()).actors == ()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        None,
+        [],
+        "x",
+        True,
+        {},
+        [act_of(GATEWAY)],
+        {"sub": GATEWAY},
+        {"iss": ISSUER},
+        {"sub": "", "iss": ISSUER},
+        {"sub": GATEWAY, "iss": ""},
+        {"sub": [GATEWAY], "iss": ISSUER},
+        {**act_of(GATEWAY), "act": None},
+        {**act_of(GATEWAY), "act": "x"},
+        {**act_of(GATEWAY), "act": {"sub": "x"}},
+    ],
+)
+def test_refuses_a_chain_of_actors_that_cannot_be_read(act: object) -> None:
+    assert malformed(FORGE.token(client_id=GATEWAY, act=act)) == "act"
+
+
+def test_bounds_the_chain_of_actors() -> None:
+    longest = [GATEWAY, *(f"spiffe://prod.example/{number}" for number in range(MAX_ACTORS - 1))]
+    assert len(verify(FORGE.token(client_id=GATEWAY, act=act_of(*longest))).actors) == MAX_ACTORS
+    longer = FORGE.token(client_id=GATEWAY, act=act_of(*longest, "spiffe://prod.example/x"))
+    assert malformed(longer) is None, "nothing nests so deep"
+
+
+def test_takes_a_subject_of_a_provider_only_where_a_workload_acts_for_it() -> None:
+    alice = "https://login.example/t#auth0%7Calice"
+    assert verify(FORGE.token(sub=alice, client_id=GATEWAY, act=act_of(GATEWAY))).subject == alice
+    assert malformed(FORGE.token(sub=alice, client_id=GATEWAY)) == "sub"
+    for other in (
+        "alice",
+        "https://login.example",
+        "https://login.example#",
+        "https://a#b#c",
+        "https://a#b|c",
+        "ftp://a#b",
+    ):
+        assert malformed(FORGE.token(sub=other, client_id=GATEWAY, act=act_of(GATEWAY))) == "sub"
 
 
 @pytest.mark.parametrize(

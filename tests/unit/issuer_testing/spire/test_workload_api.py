@@ -140,7 +140,17 @@ def test_jwt_svids_are_not_implemented(api: WorkloadApiServer, method: str, requ
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_jwt_bundles_are_not_implemented(api: WorkloadApiServer) -> None:
+def test_jwt_bundles_are_pushed_where_there_are_some(api: WorkloadApiServer) -> None:
+    api.change(jwt_bundles={"prod.example": b"{}"})
+    with stub(api) as client:
+        call = client.FetchJWTBundles(workload_pb2.JWTBundlesRequest(), metadata=HEADER, timeout=DEADLINE)
+        assert dict(next(call).bundles) == {"spiffe://prod.example": b"{}"}
+        api.change(jwt_bundles={"prod.example": b"[]"})
+        assert dict(next(call).bundles) == {"spiffe://prod.example": b"[]"}
+        call.cancel()
+
+
+def test_jwt_bundles_are_not_implemented_where_there_are_none(api: WorkloadApiServer) -> None:
     with stub(api) as client:
         call = client.FetchJWTBundles(workload_pb2.JWTBundlesRequest(), metadata=HEADER, timeout=DEADLINE)
         with pytest.raises(grpc.RpcError) as refused:

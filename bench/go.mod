@@ -1,0 +1,15 @@
+module spiffe-issuer.test/bench
+
+go 1.25.0
+
+require (
+	golang.org/x/net v0.55.0
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa
+	google.golang.org/grpc v1.83.0
+)
+
+require (
+	golang.org/x/sys v0.45.0 // indirect
+	golang.org/x/text v0.37.0 // indirect
+	google.golang.org/protobuf v1.36.11 // indirect
+)

@@ -1,0 +1,106 @@
+"""What an issuer begins with, whether it is one process or several."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from issuer.approval_webhook import ApprovalWebhook, read_secret
+from issuer.core.errors import IssuerError, TemporarilyUnavailable
+from issuer.core.metadata import ServerMetadata
+from issuer.policy_files.directory import DirectoryPolicyBook
+from issuer.public_http.process import PublicHttpProcess
+from issuer.settings_of_parts import http_settings, roles_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from datetime import datetime
+
+    from structlog.typing import FilteringBoundLogger
+
+    from issuer.config_sections import Config
+    from issuer.ledger_keeping import LedgerKeeping
+    from issuer.policy_files.directory import KeptGenerations
+    from issuer.policy_rollout import PolicyRollout
+    from issuer.ports import Clock, Signer
+
+
+class StartupError(Exception):
+    """The issuer cannot start. The message says what is wrong and what to do, for a person."""
+
+
+class Publicity(Protocol):
+    """Where an issuer says whether it serves: its public HTTP process, or its supervisor, which has that."""
+
+    @property
+    def url(self) -> str:
+        """Where that can be read; empty where it is not known."""
+        ...
+
+    def start(self) -> None:
+        """Begin. Blocks until it can be read."""
+        ...
+
+    def set_ready(self, *, ready: bool, reason: str = "") -> None:
+        """Say so from now on."""
+        ...
+
+    def stop(self) -> None:
+        """End."""
+        ...
+
+
+def policy_book(config: Config, now: datetime, *, begin_with: KeptGenerations | None = None) -> DirectoryPolicyBook:
+    """Load the policy.
+
+    Raises:
+        PolicyInvalid: With every fault.
+    """
+    return DirectoryPolicyBook(
+        config.policy.path,
+        now,
+        legacy_ceiling=config.policy.legacy_max_ttl,
+        feeders=frozenset(roles_of(config.admin).feeders),
+        gateways=frozenset(config.approvals.gateways),
+        generations=config.policy.generations,
+        begin_with=begin_with,
+    )
+
+
+def public_http(config: Config, signer: Signer, log: FilteringBoundLogger) -> PublicHttpProcess:
+    """Return the public HTTP process, not yet started."""
+    metadata = ServerMetadata(config.issuer.url, oauth_url=config.oauth_http.url or "")
+    return PublicHttpProcess(http_settings(config.http), metadata=metadata, jwks=signer.public_keys(), log=log)
+
+
+def webhook_of(
+    config: Config, keeping: LedgerKeeping, clock: Clock, log: FilteringBoundLogger
+) -> ApprovalWebhook | None:
+    """Return who tells a program of requests for approval; ``None`` where none is configured.
+
+    Raises:
+        WebhookNotConfigured: Its secret cannot be read.
+    """
+    approvals = config.approvals
+    if approvals.webhook_url is None or approvals.webhook_secret_file is None:
+        return None
+    secret = read_secret(approvals.webhook_secret_file)
+    return ApprovalWebhook(approvals.webhook_url, secret, approvals=keeping.approvals, clock=clock, log=log)
+
+
+async def begun(rollout: PolicyRollout) -> None:
+    """Record which policy the issuer starts with.
+
+    Raises:
+        StartupError: The ledger cannot be written.
+    """
+    try:
+        await rollout.begin()
+    except TemporarilyUnavailable as error:
+        raise StartupError(f"the ledger: {error.message}") from error
+
+
+async def told_elsewhere(work: Coroutine[object, object, object]) -> None:
+    """Run ``work``; its refusal is in the log and in the status already."""
+    with suppress(IssuerError):
+        await work

@@ -285,6 +285,7 @@ class TestApproved:
         assert window.approval_request == asked.name
         assert issuer.state(asked.name) == "USED_UP"
         tokens = [issuer.under(window, "ledger.refund") for _ in range(2)]
+        assert {token.approval_request for token in tokens} == {""}, "they use none up, and are renewed like others"
         assert why_not(start) == "APPROVAL_REQUIRED"
         request = admin.RevokeRequest(reason="x")
         request.selector.basis = f"approval/{asked.name.rpartition('/')[2]}"

@@ -84,3 +84,16 @@ def test_what_a_library_reports_is_a_line_like_the_others() -> None:
         ("warning", "test.of.a.library", "the agent is away"),
         ("error", "test.of.a.library", "gone"),
     ]
+
+
+def test_a_bound_log_has_its_fields_on_every_line() -> None:
+    stream = io.StringIO()
+    log = open_log("json", stream)
+    bound = log.bind(worker=2)
+    bound.info("one", a=1)
+    bound.critical("two")
+    log.info("three")
+    one, two, three = map(json.loads, stream.getvalue().splitlines())
+    assert (one["worker"], one["a"], one["level"]) == (2, 1, "info")
+    assert (two["worker"], two["level"]) == (2, "critical")
+    assert "worker" not in three

@@ -50,6 +50,8 @@ def _run(place: Path, credentials: Path, socket: str, seconds: float) -> dict[st
     (place / "issuer" / WANTED_FILE).write_text(json.dumps(wanted._asdict()))
     issuer.spawn()
     issuer.wait(60 + 4 * seconds)
+    if not report.exists():
+        raise SystemExit(f"the request path could not be measured: {issuer.log()[-5:]}")
     found: dict[str, Any] = json.loads(report.read_text())
     return found
 

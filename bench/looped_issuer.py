@@ -27,7 +27,7 @@ from issuer.core.admission import FairQueue
 from issuer.core.refusal_budget import RefusalBudget
 from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.metrics.metrics import Metrics
-from issuer.rpc import h2corn_listener, messages, methods, server
+from issuer.rpc import h2corn_listener, messages, server
 from issuer.rpc.asgi_app import AsgiGrpc
 from issuer.rpc.asgi_wire import frame
 from issuer.rpc.pipeline import Pipeline
@@ -51,7 +51,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "the verdict on the caller, remembered": (Pipeline, "_verify"),
     "admission: a turn": (FairQueue, "arrive"),
     "admission: the turn given back": (FairQueue, "leave"),
-    "parse the request, remembered": (methods, "_wanted"),
+    "parse the request, remembered": (messages, "token_request_from_proto"),
     "decide, remembered": (RememberedDecisions, "decide"),
     "build the claims": (issuer.issuance, "build_claims"),
     "encode what is signed": (issuer.issuance, "signing_input"),
@@ -82,6 +82,12 @@ class Looped:
         self._running = asyncio.get_running_loop().create_task(self._run(app))
 
     async def _run(self, app: AsgiGrpc) -> None:
+        try:
+            await self._measure(app)
+        finally:  # without a report, whoever waits for it says so
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _measure(self, app: AsgiGrpc) -> None:
         await asyncio.sleep(0.5)  # until the issuer says that it serves
         await self._many(app)  # warm
         whole = await self._many(app)
@@ -91,7 +97,6 @@ class Looped:
         parts = {name: sum(taken) / max(calls, 1) * 1e6 for name, taken in times.items()}
         told = json.dumps({"cpu_us": whole, "with_timers_us": with_timers, "parts": parts})
         await asyncio.to_thread(Path(self._wanted.report).write_text, told)
-        os.kill(os.getpid(), signal.SIGTERM)
 
     async def _many(self, app: AsgiGrpc) -> float:
         """Call for a while, each call in a task of its own as h2corn has it; return the CPU of one, in microseconds."""

@@ -42,8 +42,8 @@ NAMES = ["sub", "aud", "exp", "iat", "nbf", "act", "may_act", "alg", "kid", "typ
 VALUES: list[Any] = [
     None, True, 0, -1, 1.5, 10**30, "", "x", "none", "ES256", "RS256", "HS256", "at+jwt", "JWT", "JOSE", ISSUER,
     [ISSUER], [ISSUER, "x"], ISSUER + "/", GOOD.key_id, EVIL.key_id, [], {}, SUBJECT, "spiffe://evil.example/a",
-    {"sub": SUBJECT}, {"sub": SUBJECT, "iss": ISSUER}, {"sub": SUBJECT, "x": 1}, "spiffe://prod.example/../a", NOW_SECONDS,
-    NOW_SECONDS + 5, 253402300800, "\u0000", "é", "a" * 3000, [[[[]]]],
+    {"sub": SUBJECT}, {"sub": SUBJECT, "iss": ISSUER}, {"sub": SUBJECT, "x": 1}, "spiffe://prod.example/../a",
+    NOW_SECONDS, NOW_SECONDS + 5, 253402300800, "\u0000", "é", "a" * 3000, [[[[]]]],
 ]
 PIECES = [
     b"", b" ", b"\0", b"{", b"}", b"[" * 300, b",", b'"', b"\\", b"\\ud800", b"NaN", b"1e400", b"9" * 5000, b"\xff",

@@ -59,7 +59,7 @@ def test_the_page_has_only_blocks_that_are_run() -> None:
         "yaml cases",
         "console",
     }
-    assert len(GOOD) == 16
+    assert len(GOOD) == 20
 
 
 @pytest.mark.parametrize("text", GOOD)

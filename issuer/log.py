@@ -12,7 +12,7 @@ import structlog
 from issuer.system import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Mapping
 
     from structlog.typing import FilteringBoundLogger, Processor
 
@@ -46,12 +46,18 @@ class JsonLog:
 
     Args:
         stream: Where lines go.
+        bound: What every line tells.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, bound: Mapping[str, object] | None = None) -> None:
         self._stream = stream
+        self._bound = dict(bound or {})
         self._bytes: BinaryIO | None = getattr(stream, "buffer", None)
         self._now = SystemClock().now
+
+    def bind(self, **fields: object) -> JsonLog:
+        """Return a log whose every line tells these fields, too."""
+        return JsonLog(self._stream, self._bound | fields)
 
     def info(self, event: str, **fields: object) -> None:
         """Tell what happened."""
@@ -67,9 +73,11 @@ class JsonLog:
 
     def exception(self, event: str, **fields: object) -> None:
         """Tell what went wrong, with the traceback of the exception that is handled."""
-        self._write("error", event, _FRAMES(None, "error", {**fields, "exc_info": True}))
+        self._write("error", event, dict(_FRAMES(None, "error", {**fields, "exc_info": True})))
 
-    def _write(self, level: str, event: str, fields: MutableMapping[str, object]) -> None:
+    def _write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if self._bound:
+            fields = self._bound | fields
         fields["event"] = event
         fields["level"] = level
         fields["timestamp"] = self._now()

@@ -6,7 +6,7 @@
     from agent_client.verification import RevocationStream, TokenVerifier
 
     client = SyncIssuerClient()
-    revocations = RevocationStream(client, open_scopes=["ledger.read"])
+    revocations = RevocationStream(client, unknown_allowed=["ledger.read"])
     verifier = TokenVerifier("https://issuer.prod.example", "https://ledger.prod.example", revocations=revocations)
     revocations.wait(10)     # before the server is ready
 
@@ -55,7 +55,7 @@ class RevocationStream:
     Args:
         client: Asks the issuer. It stays the caller's to close, after this.
         max_silence: How long nothing may be heard of the issuer until tokens are refused: 5 seconds to an hour.
-        open_scopes: Scopes for which that does not matter: a token that has no others is taken then. Name those by
+        unknown_allowed: Scopes for which that does not matter: a token that has no others is taken then. Name those by
             which little harm is done; all that the API has, for one that rather stays open.
         max_kept: How many revoked tokens are kept at most. With more, it is as if nothing were heard.
 
@@ -68,11 +68,11 @@ class RevocationStream:
         client: SyncIssuerClient,
         *,
         max_silence: timedelta = DEFAULT_MAX_SILENCE,
-        open_scopes: Collection[str] = (),
+        unknown_allowed: Collection[str] = (),
         max_kept: int = DEFAULT_MAX_KEPT,
     ) -> None:
         self._client = client
-        self._keeper = RevocationKeeper(max_silence, open_scopes, max_kept)
+        self._keeper = RevocationKeeper(max_silence, unknown_allowed, max_kept)
         self._started = False
         self._closed = False
         self._reset()

@@ -27,7 +27,7 @@ class AsyncRevocationStream:
     Args:
         client: Asks the issuer. It stays the caller's to close, after this.
         max_silence: How long nothing may be heard of the issuer until tokens are refused: 5 seconds to an hour.
-        open_scopes: Scopes for which that does not matter: a token that has no others is taken then.
+        unknown_allowed: Scopes for which that does not matter: a token that has no others is taken then.
         max_kept: How many revoked tokens are kept at most. With more, it is as if nothing were heard.
 
     Raises:
@@ -39,11 +39,11 @@ class AsyncRevocationStream:
         client: IssuerClient,
         *,
         max_silence: timedelta = DEFAULT_MAX_SILENCE,
-        open_scopes: Collection[str] = (),
+        unknown_allowed: Collection[str] = (),
         max_kept: int = DEFAULT_MAX_KEPT,
     ) -> None:
         self._client = client
-        self._keeper = RevocationKeeper(max_silence, open_scopes, max_kept)
+        self._keeper = RevocationKeeper(max_silence, unknown_allowed, max_kept)
         self._news = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
         self._closed = False

@@ -40,22 +40,22 @@ class RevocationKeeper:
 
     Args:
         max_silence: How long nothing may be heard of the issuer until it is no longer taken for known what is revoked.
-        open_scopes: Scopes that are good enough then: a token all of whose scopes are among them is taken.
+        unknown_allowed: Scopes that are good enough then: a token all of whose scopes are among them is taken.
         max_kept: How many revoked tokens are kept at most.
 
     Raises:
         ValueError: An argument is out of its bounds.
     """
 
-    def __init__(self, max_silence: timedelta, open_scopes: Collection[str], max_kept: int) -> None:
+    def __init__(self, max_silence: timedelta, unknown_allowed: Collection[str], max_kept: int) -> None:
         if not SHORTEST_MAX_SILENCE <= max_silence <= LONGEST_MAX_SILENCE:
             raise ValueError("max_silence is between 5 seconds and an hour")
-        if isinstance(open_scopes, str):
-            raise TypeError("open_scopes are several names: write a list, not one string")
+        if isinstance(unknown_allowed, str):
+            raise TypeError("unknown_allowed are several names: write a list, not one string")
         if max_kept < 1:
             raise ValueError("max_kept is a positive number")
         seconds = max_silence.total_seconds()
-        self._state = RevocationState(seconds, open_scopes, max_kept)
+        self._state = RevocationState(seconds, unknown_allowed, max_kept)
         self.quiet = max(min(_LONGEST_QUIET, seconds / 2), _SHORTEST_QUIET)
         self._failures = 0
         self._fault: Exception | None = None

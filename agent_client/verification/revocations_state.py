@@ -47,13 +47,13 @@ class RevocationState:
 
     Args:
         max_silence: Seconds without word of the issuer after which the stream is not current.
-        open_scopes: What may be used all the same.
+        unknown_allowed: What may be used all the same.
         most: How many revoked tokens are kept at most. While all is told anew, twice as many.
     """
 
-    def __init__(self, max_silence: float, open_scopes: Collection[str], most: int) -> None:
+    def __init__(self, max_silence: float, unknown_allowed: Collection[str], most: int) -> None:
         self._max_silence = max_silence
-        self._open_scopes = frozenset(open_scopes)
+        self._unknown_allowed = frozenset(unknown_allowed)
         self._most = most
         self._known = _Known("", frozenset(), RevokedTokens(most), _LONG_AGO)
         self._about: WatchBeginning | None = None  # what the present stream is about
@@ -92,7 +92,7 @@ class RevocationState:
                 raise TokenRejected(RejectionReason.REVOKED)
             if now < current_until and token.audience in audiences:  # 2
                 return
-        if not token.scopes or not self._open_scopes.issuperset(token.scopes):  # 3
+        if not token.scopes or not self._unknown_allowed.issuperset(token.scopes):  # 3
             raise RevocationsUnavailable(self._why_unknown(token, now), retry_after=_SOON)
 
     def take(self, news: RevocationNews, now: float, unix_now: float) -> bool:

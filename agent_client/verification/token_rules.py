@@ -1,7 +1,7 @@
 """The rules that a token has to pass, in order. Pure: key and time come in. An auditor's first file.
 
 The first four are :func:`read_token` and the verifier's look for the key, the rest is :func:`verified_token`, but for
-the last, which is the verifier's too.
+the last two, which are the verifier's too.
 
 1.  It is a JWS in compact serialisation, at most 16 KiB, in its one spelling (RFC 7515 section 7.1).
 2.  Its header is ``alg``, ``kid`` and ``typ`` and nothing else, and ``typ`` is ``at+jwt`` (RFC 9068 section 4, RFC 8725
@@ -21,9 +21,11 @@ the last, which is the verifier's too.
 13. It has every scope that is needed.
 14. It is for one of the applications that may come.
 15. It was not revoked, where the verifier has a stream of revocations (:mod:`.revocations_state`).
+16. The status list that it names, where it names one and the verifier looks, says that it is valid
+    (:mod:`.status_lists`). Last, for it may have to be fetched, and for no token that is not good anyway.
 
-Not checked: whether the token was seen before, and anything about the presented certificate but
-that it is this one. TLS checks that its holder has the key.
+Not checked: whether the token was seen before, and anything about the presented certificate but that it is this one.
+TLS checks that its holder has the key.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from datetime import timedelta
@@ -144,7 +146,7 @@ def test_what_was_revoked_before_the_server_started_is_known_at_once(served: Rev
 def test_while_the_issuer_is_away_known_tokens_stay_dead_and_others_end_by_their_scopes(served: Revocable) -> None:
     read, listing, dead = served.issued(), served.issued(request=LISTING), served.issued()
     served.revoke(token_id=dead.token_id)
-    with Api(served, max_silence=SHORT, open_scopes=[READ]) as api:
+    with Api(served, max_silence=SHORT, unknown_allowed=[READ]) as api:
         assert [api.outcome(each) for each in (read, listing)] == ["OK", "OK"]
         served.issuer.signal(signal.SIGKILL)
         served.issuer.wait()
@@ -188,7 +190,7 @@ def test_the_stream_of_another_issuer_says_nothing_about_a_token(served: Revocab
     issued = served.issued()
     folder = tmp_path / "other"
     folder.mkdir()
-    with Revocable(folder, POLICY) as other, Api(served) as api, Api(other, open_scopes=[READ]) as stranger:
+    with Revocable(folder, POLICY) as other, Api(served) as api, Api(other, unknown_allowed=[READ]) as stranger:
         verifier = TokenVerifier(
             served.issuer.url, LEDGER, keys=api.keys, insecure_dev=True, revocations=stranger.revocations
         )
@@ -266,3 +268,45 @@ async def test_in_an_event_loop_it_does_the_same(served: Revocable) -> None:
         await verifier.verify_async(other.token)
     await stream.close()
     await asyncio.to_thread(keys.close)
+
+
+def test_an_issuer_that_hangs_is_noticed_and_followed_again_when_it_is_back(served: Revocable) -> None:
+    issued = served.issued()
+    with Api(served, max_silence=SHORT) as api:
+        served.issuer.signal(signal.SIGSTOP)
+        try:
+            assert api.becomes(UNKNOWN, issued) <= SHORT.total_seconds() + 1
+        finally:
+            served.issuer.signal(signal.SIGCONT)
+        api.becomes("OK", issued)
+        served.revoke(token_id=issued.token_id)
+        assert api.becomes(RejectionReason.REVOKED, issued) < 1
+
+
+FORKING = """
+import os, sys
+from datetime import timedelta
+from agent_client import SyncIssuerClient
+from agent_client.verification import RevocationStream
+
+client = SyncIssuerClient(sys.argv[1], workload_api=sys.argv[2])
+stream = RevocationStream(client)          # made before the fork, used after it, as a preforking server does
+child = os.fork()
+known = stream.wait(20)
+if child == 0:
+    os._exit(0 if known else 1)
+parked = os.fork()                          # and a fork while it is followed, as by subprocess
+if parked == 0:
+    os._exit(0)
+ended = [os.waitpid(each, 0)[1] for each in (child, parked)]
+print(known, stream.is_current, ended)
+stream.close()
+client.close()
+"""
+
+
+def test_servers_that_fork_follow_in_each_process(served: Revocable) -> None:
+    workload = served.authority.workload(SERVER)
+    command = [sys.executable, "-c", FORKING, served.issuer.address, workload.socket]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert answer.stdout.strip() == "True True [0, 0]", answer.stderr

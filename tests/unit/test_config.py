@@ -284,3 +284,18 @@ def test_decisions_are_kept_for_as_long_as_exceptions_for_legacy_live(tmp_path: 
     assert load_config(write(tmp_path, text("30d")), {}).ledger.keep == timedelta(days=30)
     (told,) = faults_of(write(tmp_path, text("29d")))
     assert "legacy_max_ttl" in told
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ('listen = "127.0.0.1:8444"', "set both of 'listen' and 'url'"),
+        ('url = "https://in.example"', "set both of 'listen' and 'url'"),
+        ('listen = "127.0.0.1:8444"\nurl = "http://127.0.0.1:8444"', "must be an https URL"),
+        ('listen = "127.0.0.1:8444"\nurl = "https://in.example/"', "does not end in '/'"),
+        ('listen = "127.0.0.1:8444"\nurl = "https://in.example?x"', "without user, query and fragment"),
+    ],
+)
+def test_the_oauth_listener_has_an_address_and_a_name(tmp_path: Path, section: str, fault: str) -> None:
+    [told] = faults_of(write(tmp_path, f"{MINIMAL}\n[oauth_http]\n{section}\n"))
+    assert fault in told

@@ -46,6 +46,25 @@ def with_header(header: object) -> str:
     return f"{to_sign}.{base64url(SIGNER.sign(to_sign.encode()))}"
 
 
+def test_who_acts_for_whom_and_on_what_grounds_is_read() -> None:
+    actors = (Actor("spiffe://prod.example/b", ISSUER), Actor("spiffe://prod.example/a", "https://other.example"))
+    delegated = CLAIMS._replace(
+        client="spiffe://prod.example/b", actors=actors, transaction="tx", grant_id="g", details='[{"type":"x"}]'
+    )
+    token = OWN.read(signed(delegated.payload()))
+    assert token is not None
+    assert (token.client_id, token.actors) == ("spiffe://prod.example/b", actors)
+    assert (token.transaction, token.grant_id, json.loads(token.details)) == ("tx", "g", [{"type": "x"}])
+
+
+def test_a_token_that_was_read_before_reads_the_same_and_one_that_is_none_stays_none() -> None:
+    good = signed(CLAIMS.payload())
+    assert OWN.read(good) is OWN.read(good)
+    for text in (good + "x", good[:-2], good.replace(".", "?"), "\ud800"):
+        assert OWN.read(text) is None
+        assert OWN.read(text) is None
+
+
 def test_what_we_issue_reads_as_it_was_issued() -> None:
     token = OWN.read(signed(CLAIMS.payload()))
     assert token is not None

@@ -19,8 +19,8 @@ SILENCE = 10.0
 UNKNOWN = "unknown"
 
 
-def state(*news: RevocationNews, open_scopes: tuple[str, ...] = (), most: int = 100) -> RevocationState:
-    made = RevocationState(SILENCE, open_scopes, most)
+def state(*news: RevocationNews, unknown_allowed: tuple[str, ...] = (), most: int = 100) -> RevocationState:
+    made = RevocationState(SILENCE, unknown_allowed, most)
     for each in news:
         made.take(each, 0, NOW)
     return made
@@ -38,7 +38,7 @@ def outcome(of: RevocationState, of_token: VerifiedToken | None = None, now: flo
 
 def test_at_the_start_nothing_is_known() -> None:
     assert outcome(state()) == UNKNOWN
-    assert outcome(state(open_scopes=("read",))) == "OK"
+    assert outcome(state(unknown_allowed=("read",))) == "OK"
     assert state().position is None
 
 
@@ -56,7 +56,7 @@ def test_what_dies_later_is_dead_at_once_without_a_position() -> None:
 
 
 def test_silence_is_borne_until_its_bound() -> None:
-    told = state(beginning(), dead("t2"), position(1), open_scopes=("read", "list"))
+    told = state(beginning(), dead("t2"), position(1), unknown_allowed=("read", "list"))
     write = token(scopes=("read", "write"))
     assert outcome(told, write, SILENCE - 0.01) == "OK"
     assert outcome(told, write, SILENCE) == UNKNOWN

@@ -122,6 +122,24 @@ def test_the_other_issuer_ends_it_when_one_is_gone(two: Two) -> None:
     assert two.one.stands(window.name)[0] == "REFUSED"
 
 
+def test_a_window_is_one_to_every_worker_and_ends_in_all_of_them(tmp_path: Path) -> None:
+    with Accessible(tmp_path, server={"workers": 2}) as issuer:
+        issuer.tell_risk(1)
+        windows = [issuer.start() for _ in range(4)]
+        tokens = [issuer.under(window).token for window in windows for _ in range(2)]  # each on a connection of its own
+        issuer.complete(windows[0].name)
+        assert {issuer.refused(windows[0]) for _ in range(4)} <= {"ACCESS_ENDED", "REVOKED"}
+        issuer.tell_risk(95)
+        wait_until(
+            lambda: not any(issuer.is_active(token) for token in tokens for _ in range(2)),
+            what="every token is dead to every worker",
+            seconds=KNOWN_WITHIN,
+        )
+        assert {issuer.stands(window.name)[0] for window in windows[1:]} == {"REFUSED"}
+    ledger = tmp_path / "issuer" / "ledger" / "ledger.sqlite3"
+    assert rows(ledger, "SELECT COUNT(*) FROM event WHERE kind = 'access_ended'") == [(4,)]
+
+
 def test_no_crash_leaves_an_end_without_the_death_of_its_tokens(tmp_path: Path) -> None:
     ledger = tmp_path / "issuer" / "ledger" / "ledger.sqlite3"
     answered: set[str] = set()

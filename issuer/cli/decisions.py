@@ -37,9 +37,10 @@ from issuer.core.instants import moment
 from issuer.core.record import Flag, Outcome
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.reading import MAX_LISTED
+from issuer.ledger.token_life import life_of
 
 if TYPE_CHECKING:
-    from issuer.ledger.reading import StoredDecision
+    from issuer.ledger.reading import LedgerReader, StoredDecision
 
 decisions_app = typer.Typer(help="Read the record of decisions.", no_args_is_help=True)
 
@@ -177,27 +178,38 @@ def show(
     file: FileOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show one decision whole: what was asked, what was known, what came of it.
+    """Show one decision whole: what was asked, what was known, what came of it, and what became of the token.
 
     [bold]Example[/bold]
 
         issuer decisions show 0199e2b4-6f1a-7cc1-9d3e-6a1f0d6c9b55
     """
     try:
-        found = reader_of(config, file).find(name)
+        reader = reader_of(config, file)
+        found = [(document_of(stored), _life(reader, stored)) for stored in reader.find(name)]
     except LedgerFault as fault:
         fail(str(fault))
     if not found:
         fail(f"no decision {name} is in this ledger")
-    for stored in found:
-        document = document_of(stored)
+    for document, life in found:
         if output is Output.JSON:
-            typer.echo(json.dumps(document))
+            typer.echo(json.dumps(document | {"life": life}))
             continue
         width = max(map(len, document))
         for key, value in document.items():
             if value not in (None, "", [], False):
                 typer.echo(f"{key:<{width}}  {_shown(value)}")
+        for each in life:
+            typer.echo(f"{each['time']}  {each['event']} by {each['actor'] or 'the issuer'}: {_shown(each['detail'])}")
+
+
+def _life(reader: LedgerReader, stored: StoredDecision) -> list[dict[str, object]]:
+    """Return what else happened to the token of a decision, the oldest first."""
+    events = life_of(reader, stored.record.token_id) if stored.record.token_id else []
+    return [
+        {"time": _time(each.time), "event": each.kind, "actor": each.actor, "detail": json.loads(each.detail)}
+        for each in events
+    ]
 
 
 def document_of(stored: StoredDecision) -> dict[str, object]:

@@ -243,8 +243,9 @@ class LedgerReader:
 
 def recorded_tokens(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> Iterator[RecordedToken]:
     """Yield what is recorded of the tokens whose decisions fulfil conditions, in no order."""
-    for row in connection.execute(_RECORDED.where(*conditions).execution_options(yield_per=ROWS_AT_ONCE)):
-        yield _recorded_token(row)
+    query = _RECORDED.where(*conditions).execution_options(yield_per=ROWS_AT_ONCE)
+    with connection.execute(query) as rows:  # who needs no more of them ends the database's cursor
+        yield from map(_recorded_token, rows)
 
 
 def _recorded_token(row: Any) -> RecordedToken:  # noqa: ANN401 - a row of the query above

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
@@ -39,10 +39,29 @@ KEPT: Final = 2
 KEPT_SECONDS: Final = 60
 """Until they are made anew: a ledger that was restored is then another file."""
 _FIELDS: Final = tuple(decision.c[name] for name in DecisionRecord._fields)
-_TOLD: Final = ("caller", "audience", "application", "rules", "policy")
+
+
+class _RecordedRow(NamedTuple):
+    """What the query below finds, in its order: columns of a decision, and texts that others of them are numbers of."""
+
+    seq: int
+    token_id: str
+    time: int
+    expires_at: int | None
+    approval: str | None
+    origin: str | None
+    status: int | None
+    caller: str
+    audience: str
+    application: str | None
+    rules: str | None
+    policy: str | None
+
+
+_COLUMNS, _TOLD = _RecordedRow._fields[:7], _RecordedRow._fields[7:]
 _TEXT_OF: Final = {name: text.alias(name) for name in _TOLD}
 _RECORDED: Final = select(
-    *(decision.c[name] for name in ("seq", "token_id", "time", "expires_at", "approval", "origin", "status")),
+    *(decision.c[name] for name in _COLUMNS),
     *(_TEXT_OF[name].c.value.label(name) for name in _TOLD),
 ).select_from(
     reduce(
@@ -86,6 +105,7 @@ class LedgerReader:
         self._database = database
         self._kept = kept or database
         self._name = name
+        self._lookup = _RECORDED_TOKEN.compile(self._kept)
 
     @classmethod
     def sqlite(cls, path: Path) -> LedgerReader:
@@ -157,16 +177,21 @@ class LedgerReader:
     def recorded_token(self, token_id: str) -> RecordedToken | None:
         """Return what is recorded of a token; ``None`` when it is not in this ledger.
 
-        On a connection that is kept, for resource servers ask this for every request of theirs.
+        On a connection that is kept, and past SQLAlchemy's execution, which takes two thirds of the time: resource
+        servers ask this for every new token of theirs.
 
         Raises:
             LedgerFault: The ledger cannot be read.
         """
+        named = (token_id,) if self._lookup.positional else {"token_id": token_id}
         try:
-            with self._kept.connect() as connection:
-                row = connection.execute(_RECORDED_TOKEN, {"token_id": token_id}).first()
-        except DatabaseError as error:
-            raise LedgerFault(f"{self._name}: {error.orig}") from error
+            with closing(self._kept.raw_connection()) as connection:
+                cursor = connection.cursor()
+                cursor.execute(str(self._lookup), named)
+                found = cursor.fetchone()
+        except self._kept.dialect.loaded_dbapi.Error as error:
+            raise LedgerFault(f"{self._name}: {error}") from error
+        row = None if found is None else _RecordedRow(*found)
         return None if row is None or row.expires_at is None else _recorded_token(row)
 
     def kept_policy(self, digest: str) -> bytes | None:

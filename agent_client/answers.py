@@ -161,7 +161,7 @@ def issued_token(
         application=answer.application or None,
         issued_at=now if request.validate_only else issue_time(answer.token),
         certificate_bound=is_bound(answer.token),
-        subject=None if request.on_behalf_of is None else request.on_behalf_of.name,
+        subject=on_behalf_of or (request.on_behalf_of.name if request.on_behalf_of else None),
         approval_request=answer.approval_request or None,
     )
 

@@ -21,6 +21,7 @@ from bench.bench_client import measure_client
 from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_overload import measure_overload
+from bench.bench_path import measure_path
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
@@ -72,6 +73,7 @@ class Part(StrEnum):
     """What can be measured alone."""
 
     SUITE = "suite"
+    PATH = "path"
     SERVER = "server"
     POLICY = "policy"
     RELOAD = "reload"
@@ -111,7 +113,7 @@ def main(  # noqa: PLR0917 - options, which people give by name
     quick: Annotated[bool, typer.Option("--quick", help="One short run of a small suite, to see it work.")] = False,  # noqa: FBT002
 ) -> None:
     """Measure server, policy engine, reloads, ledger and client; each beside a reference in the same run."""
-    console = Console(width=max(120, Console().width))
+    console = Console(width=max(150, Console().width))
     parts = only or (list(Part) if every else [Part.SUITE] if quick else list(WITHOUT_ONLY))
     if quick:
         runs, seconds = 1, seconds or QUICK_SECONDS
@@ -123,6 +125,8 @@ def main(  # noqa: PLR0917 - options, which people give by name
     }
     if Part.SUITE in parts:
         document["suite"] = _measure_suite(console, runs, seconds or SUITE_SECONDS, output, quick=quick)
+    if Part.PATH in parts:
+        document["path"] = _measure_path(console, runs, seconds or SUITE_SECONDS)
     document |= _measure_parts(console, parts, runs, seconds or PART_SECONDS, rows)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
@@ -197,6 +201,14 @@ def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, ob
         for (work, callers), figures in medians.items()
     ]
     return {"batch_items": BATCH_ITEMS, "es256_signature_us": signature, "figures": figures_listed}
+
+
+def _measure_path(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    console.print("the request path, part by part", style="dim")
+    with tempfile.TemporaryDirectory() as name:
+        rows = measure_path(Path(name), runs=runs, seconds=seconds)
+    console.print(_listing("Where the CPU of one token goes, without a transport, 16 callers", rows, list(rows[0])))
+    return rows
 
 
 def _measure_engines(console: Console) -> list[dict[str, object]]:
@@ -287,7 +299,9 @@ def _measure_transports(console: Console, runs: int, seconds: float) -> list[dic
 
 
 SUITE_SECONDS, PART_SECONDS = 2.0, 4.0
-_TEXTS = frozenset({"asked", "clients", "engine", "ledger", "measured", "piece", "reference", "telemetry", "transport"})
+_TEXTS = frozenset(
+    {"asked", "clients", "engine", "ledger", "measured", "part", "piece", "reference", "telemetry", "transport"}
+)
 """The columns that hold words."""
 SIZES = (100, 10_000, 100_000)
 _ENGINE_COLUMNS = ["engine", "grants", "load_seconds", "resident_bytes_per_grant", "held_bytes", "decide_p50_us",

@@ -94,7 +94,7 @@ class Servers:
         self._authority = DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None)
         self._socket = ""
         self._postgres: PostgresServer | None = None
-        self._issuers: dict[tuple[str | None, str | None], Target] = {}
+        self._issuers: dict[tuple[str | None, str | None, int], Target] = {}
         self.left_out: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -131,13 +131,13 @@ class Servers:
         if subject.work == "null":
             server = self._stack.enter_context(null_server(self._socket, subject.transport or ""))
             return Target(server.address, ISSUER_DNS_NAME, folder, (server.pid,)), WORK["null"]
-        kind = subject.transport, subject.ledger
+        kind = subject.transport, subject.ledger, subject.workers
         if kind not in self._issuers:
             self._issuers[kind] = self._issuer(folder, subject)
         return self._issuers[kind], WORK[subject.work]
 
     def _issuer(self, folder: Path, subject: Subject) -> Target:
-        options: dict[str, dict[str, object]] = {}
+        options: dict[str, dict[str, object]] = {"server": {"transport": subject.transport, "workers": subject.workers}}
         more: tuple[int, ...] = ()
         if subject.ledger == "PostgreSQL":
             database = self._database()

@@ -25,6 +25,7 @@ class Level:
 
 ALL = (Level(1, 1), Level(16, 16), Level(64, 64), Level(256, 256), Level(64, 1))
 SOME = (Level(1, 1), Level(64, 64))
+MANY = (Level(16, 16), Level(64, 64))
 BATCHED = (Level(1, 1), Level(16, 16))
 FEW = (Level(1, 1), Level(16, 16))
 HANDSHAKES = ("fresh", "resumed", "call")
@@ -41,6 +42,7 @@ class Subject:
         work: ``null``, ``token``, ``batch``, or a reference's own.
         transport: Of our servers.
         ledger: Of our issuers.
+        workers: Of our issuers: how many processes answer.
         handshakes: Whether its handshakes are counted too.
     """
 
@@ -49,6 +51,7 @@ class Subject:
     work: str = "reference"
     transport: str | None = None
     ledger: str | None = None
+    workers: int = 1
     handshakes: bool = False
 
 
@@ -76,6 +79,7 @@ def _whole() -> list[Subject]:
             token(transport, ledger, ALL if ledger == "SQLite" else SOME)
             for transport, ledger in product(TRANSPORTS, LEDGERS)
         ),
+        Subject("token, h2corn, SQLite, 2 workers", MANY, "token", "h2corn", "SQLite", workers=2),
         *(
             Subject(f"batch of 64, {transport}, SQLite", BATCHED, "batch", transport, "SQLite")
             for transport in TRANSPORTS

@@ -3,6 +3,8 @@
 It knows two things, its own name and the issuer's, and learns the rest from the issuer's metadata::
 
     ISSUER=https://issuer.prod.example AUDIENCE=https://ledger.prod.example uvicorn ledger_api:app
+
+With an SVID of its own, and ``SPIFFE_ISSUER_ADDRESS``, it also refuses revoked tokens, within a second.
 """
 
 import os
@@ -12,13 +14,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from agent_client.verification import TokenVerifier
+from agent_client import SyncIssuerClient
+from agent_client.verification import RevocationStream, TokenVerifier
 from agent_client.verification.asgi import TokenMiddleware
 from agent_client.verification.current import current_token
+
+revocations = None
+if "SPIFFE_ISSUER_ADDRESS" in os.environ:
+    revocations = RevocationStream(SyncIssuerClient(spiffe_id=os.environ.get("SPIFFE_ID")))
+    revocations.wait(30)  # until it is known what was revoked, no token is taken
 
 verifier = TokenVerifier(
     os.environ["ISSUER"],
     os.environ["AUDIENCE"],
+    revocations=revocations,
     insecure_dev="INSECURE_DEV" in os.environ,  # for `issuer dev up`; never where anything is at stake
 )
 

@@ -46,12 +46,18 @@ class JsonLog:
 
     Args:
         stream: Where lines go.
+        always: Fields of every line.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, **always: object) -> None:
         self._stream = stream
+        self._always = always
         self._bytes: BinaryIO | None = getattr(stream, "buffer", None)
         self._now = SystemClock().now
+
+    def bind(self, **fields: object) -> JsonLog:
+        """Return a log with these fields on every line."""
+        return JsonLog(self._stream, **self._always, **fields)
 
     def info(self, event: str, **fields: object) -> None:
         """Tell what happened."""
@@ -65,11 +71,16 @@ class JsonLog:
         """Tell what went wrong."""
         self._write("error", event, fields)
 
+    def critical(self, event: str, **fields: object) -> None:
+        """Tell what somebody must look at now."""
+        self._write("critical", event, fields)
+
     def exception(self, event: str, **fields: object) -> None:
         """Tell what went wrong, with the traceback of the exception that is handled."""
         self._write("error", event, _FRAMES(None, "error", {**fields, "exc_info": True}))
 
     def _write(self, level: str, event: str, fields: MutableMapping[str, object]) -> None:
+        fields.update(self._always)
         fields["event"] = event
         fields["level"] = level
         fields["timestamp"] = self._now()

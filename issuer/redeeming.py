@@ -91,8 +91,9 @@ class Redeeming:
             log_fields: Receives what the log line should tell.
 
         Raises:
-            AdminRefused: INTENT_UNKNOWN, INTENT_NOT_OPEN, INTENT_NOT_YET, INTENT_NOT_YOURS, INTENT_PAYLOAD_DIFFERS.
-            PolicyDenied: REGISTRAR_NOT_ALLOWED, REVOKED, or what policy says to the caller.
+            AdminRefused: INTENT_UNKNOWN, INTENT_NOT_OPEN, INTENT_NOT_YET, INTENT_NOT_YOURS, INTENT_PAYLOAD_DIFFERS;
+                REVOKED, since it was registered.
+            PolicyDenied: REGISTRAR_NOT_ALLOWED, or what policy says to the caller.
             RateLimited: It was refused too often.
             TemporarilyUnavailable: The policy, the key or the ledger is away.
         """
@@ -115,13 +116,19 @@ class _Redemption:
         self._asked = asked
         self._intent_id = intent_id
         self._parameters = wanted.parameters
+        self._consumer = registration.consumer
         self._registrar = stand_in(registration, asked.caller)
         self._request = request_of_registrar(registration, self.request)
         self._facts: Mapping[FactKey, Fact] = {}
         self._record: DecisionRecord | None = None
 
     async def fetch_facts(self) -> None:
-        """Fetch what rules about the registrar mention; what only another policy wants is then missing."""
+        """Fetch what rules about the registrar mention; what only another policy wants is then missing.
+
+        For its consumer alone: nobody outside is asked on behalf of who may not redeem it.
+        """
+        if str(self._asked.caller.spiffe_id) != self._consumer:
+            return
         policy = self._known.policies.current()
         if keys := facts_needed(policy, self._registrar, self._request):
             self._facts = await self._known.facts.known(
@@ -154,9 +161,8 @@ class _Redemption:
         if self._parameters and self._parameters != intent.registration.parameters:
             raise AdminRefused(Reason.INTENT_PAYLOAD_DIFFERS, "the intent was registered with other parameters")
         right = intent.registration.right
-        if (revocation := self._known.revocations.made_since(right, right.time)) is not None:
-            text = f"the intent was revoked, by {revocation.id}"
-            raise AdminRefused(Reason.REVOKED, text)
+        if self._known.revocations.made_since(right, right.time) is not None:
+            raise AdminRefused(Reason.REVOKED, "the intent was revoked; the issuer's operator knows why")
         return intent
 
     def _could(self) -> Grant:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import IssuerError, Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
-from issuer.core.status_index import BLOCK_SIZE, hour_of
+from issuer.core.status_index import BLOCK_SIZE, hour_of, stretch_of
 from issuer.ports import ClaimTaken
 
 if TYPE_CHECKING:
@@ -58,13 +58,16 @@ class StatusEntries:
         Raises:
             TemporarilyUnavailable: STATUS_UNAVAILABLE: none could be reserved in time.
         """
-        hour = hour_of(expires_at, int(now.timestamp()))
+        at = int(now.timestamp())
+        hour = hour_of(expires_at, at)
         clock = asyncio.get_running_loop().time
         end = clock() + (WAIT_SECONDS if within is None else min(within, WAIT_SECONDS))
         while not (ready := self._ready.get(hour)):
             await self._wait_for(self._reserve(hour), end - clock())
         if len(ready) == RESERVE_AT:
             self._reserve(hour)
+        if stretch_of(expires_at - at) == 1 and hour + 1 not in self._ready:
+            self._reserve(hour + 1)  # so that its list is published when the first token names it
         return ready.pop()
 
     async def _wait_for(self, reserving: asyncio.Task[None], seconds: float) -> None:

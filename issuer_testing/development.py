@@ -61,12 +61,20 @@ class Development:
         issuer: The issuer.
         settler: The settlement workload, which the policy lets use the ledger.
         reader: The reporting workload, which it does not.
+        refunds: The refunds workload, which people have to approve.
+        approver: A person's identity, which may approve.
+        archive: The archive, which does what others registered for it.
+        ledger_api: The ledger API, which may know what was revoked.
     """
 
     identities: Identities
     issuer: IssuerProcess
     settler: Identity
     reader: Identity
+    refunds: Identity
+    approver: Identity
+    archive: Identity
+    ledger_api: Identity
 
     def __init__(self, source: Source, *, svid_ttl: int = 0, say: Callable[[str], None]) -> None:
         """Describe it; entering it starts it.
@@ -98,6 +106,10 @@ class Development:
             settler = replace(entries["settlement-workload"], x509_svid_ttl=self._svid_ttl)
             self.settler = self.identities.workload(settler)
             self.reader = self.identities.workload(entries["reports-workload"])
+            self.refunds = self.identities.workload(entries["refunds-workload"])
+            self.approver = self.identities.workload(entries["approver"])
+            self.archive = self.identities.workload(entries["archive-workload"])
+            self.ledger_api = self.identities.workload(entries["ledger-api"])
             self.issuer = starting.enter_context(IssuerProcess(self._settings(issuer)))
             self._say(f"issuer: ready at {self.issuer.address}, key set and metadata at {self.issuer.url}")
             self._stack = starting.pop_all()

@@ -57,11 +57,13 @@ class Found(NamedTuple):
 class _Kept:
     """One list."""
 
-    __slots__ = ("failures", "fault", "fetched_at", "fetching", "listed", "next_fetch")
+    __slots__ = ("failures", "fault", "fetched_at", "fetching", "fresh", "listed", "next_fetch", "ttl")
 
     def __init__(self) -> None:
         self.listed: ReadList | None = None
         self.fetched_at = 0.0
+        self.ttl = 0.0
+        self.fresh: tuple[ReadList | None, float] = (None, 0.0)
         self.fetching = False
         self.failures = 0
         self.fault = ""
@@ -69,7 +71,7 @@ class _Kept:
 
 
 class StatusCache:
-    """The lists of one or more issuers, by their URI. Not thread-safe.
+    """The lists of one or more issuers, by their URI. Not thread-safe, but for :meth:`fresh`.
 
     Args:
         max_stale: Seconds after its fetch that a list is used at most; ``None`` for as long as its ``exp`` lets it.
@@ -82,6 +84,14 @@ class StatusCache:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._newest: OrderedDict[str, int] = OrderedDict()
 
+    def fresh(self, uri: str, monotonic: float) -> ReadList | None:
+        """Return a list that can be used without another look at it; from any thread."""
+        kept = self._kept.get(uri)
+        if kept is None:
+            return None
+        listed, until = kept.fresh  # one read of one tuple
+        return listed if monotonic < until else None
+
     def find(self, uri: str, now: Moment) -> Found:
         """Look for a list."""
         kept = self._kept.get(uri)
@@ -93,9 +103,9 @@ class StatusCache:
         if listed is None:
             fetch = self._begin(kept, now)
             return Found(None, fetch=fetch, wait=kept.fetching)
-        age, ttl = now.monotonic - kept.fetched_at, min(max(listed.ttl, SHORTEST_TTL), LONGEST_TTL)
-        fetch = age >= ttl / 2 and self._begin(kept, now)
-        return Found(listed, fetch=fetch, wait=age >= ttl and kept.fetching and not kept.failures)
+        age = now.monotonic - kept.fetched_at
+        fetch = age >= kept.ttl / 2 and self._begin(kept, now)
+        return Found(listed, fetch=fetch, wait=age >= kept.ttl and kept.fetching and not kept.failures)
 
     def find_again(self, uri: str, now: Moment) -> ReadList | None:
         """Look for a list after having waited. Starts nothing."""
@@ -118,6 +128,9 @@ class StatusCache:
         while len(self._newest) > MAX_REMEMBERED:
             self._newest.popitem(last=False)
         kept.listed, kept.fetched_at = listed, now.monotonic
+        kept.ttl = min(max(listed.ttl, SHORTEST_TTL), LONGEST_TTL)
+        left = (kept.ttl / 2, listed.expires_at + self._leeway - now.wall, self._max_stale or LONGEST_TTL)
+        kept.fresh = (listed, now.monotonic + min(left))
         kept.fetching, kept.failures, kept.next_fetch, kept.fault = False, 0, float("-inf"), ""
 
     def failed(self, uri: str, fault: str, now: Moment) -> None:

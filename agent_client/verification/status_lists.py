@@ -22,7 +22,7 @@ from agent_client.verification.status_cache import Moment, StatusCache
 from agent_client.verification.status_token import ListFault, ListRules, place_of, read_header_of, read_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
     from os import PathLike
 
     from agent_client.verification.key_store import KeyStore
@@ -79,11 +79,10 @@ class StatusLists:
             raise ValueError("max_stale is positive")
         self._context = ssl_context or ssl.create_default_context(cafile=ca_file)
         self._unknown_allowed = frozenset(unknown_allowed)
-        self._lock = Lock()  # over all that follows
+        self._lock = Lock()  # over all that follows, but for `_cache.fresh`
         self._cache = StatusCache(None if max_stale is None else max_stale.total_seconds(), LEEWAY_SECONDS)
         self._fetches: dict[str, Future[None]] = {}
         self._seats = BoundedSemaphore(MAX_FETCHES)
-        self._now: Callable[[], Moment] = _now
         _all.add(self)
 
     def refuse_revoked(self, token: VerifiedToken, keys: KeyStore) -> None:
@@ -100,6 +99,9 @@ class StatusLists:
         place = place_of(token)
         if place is None:
             return
+        if fresh := self._cache.fresh(place.uri, elapsed()):
+            self._judge(token, place, fresh)
+            return
         found, fetching = self._look(place, token.issuer, keys)
         if found.wait:
             wait([fetching], WAIT_SECONDS)
@@ -109,6 +111,9 @@ class StatusLists:
         """Do what :meth:`refuse_revoked` does, without blocking the event loop."""
         place = place_of(token)
         if place is None:
+            return
+        if fresh := self._cache.fresh(place.uri, elapsed()):
+            self._judge(token, place, fresh)
             return
         found, fetching = self._look(place, token.issuer, keys)
         if found.wait:
@@ -124,7 +129,7 @@ class StatusLists:
 
     def _look(self, place: Place, issuer: str, keys: KeyStore) -> tuple[Found, Future[None]]:
         with self._lock:
-            found = self._cache.find(place.uri, self._now())
+            found = self._cache.find(place.uri, _now())
             if found.fetch:
                 self._start(place.uri, issuer, keys)
             return found, self._fetches.get(place.uri, _NONE)
@@ -133,7 +138,7 @@ class StatusLists:
         if not found.wait:
             return found.listed
         with self._lock:
-            return self._cache.find_again(place.uri, self._now())
+            return self._cache.find_again(place.uri, _now())
 
     def _judge(self, token: VerifiedToken, place: Place, listed: ReadList | None) -> None:
         if listed is None:
@@ -177,7 +182,7 @@ class StatusLists:
                 return f"{uri}: is no {MEDIA_TYPE}"
             unverified = read_header_of(answer.body.decode("ascii", "replace"), ALGORITHMS)
             key = keys.get(unverified.header.key_id)
-            return read_list(unverified, key, uri, ListRules(issuer, ALGORITHMS, LEEWAY_SECONDS), self._now().wall)
+            return read_list(unverified, key, uri, ListRules(issuer, ALGORITHMS, LEEWAY_SECONDS), _now().wall)
         except (FetchFault, ListFault, VerificationError) as fault:
             return str(fault)
         except BaseException as error:  # noqa: BLE001 - whatever it is means: no list now, and nobody may wait for ever
@@ -187,9 +192,9 @@ class StatusLists:
         """Take what a fetch brought, a list or why there is none. The caller holds the lock."""
         before = self._cache.fault(uri)
         if isinstance(answer, str):
-            self._cache.failed(uri, answer, self._now())
+            self._cache.failed(uri, answer, _now())
         else:
-            self._cache.fetched(uri, answer, self._now())
+            self._cache.fetched(uri, answer, _now())
         fault = self._cache.fault(uri)
         if fault and fault != before:
             _logger.warning("the status list %s cannot be had: %s", uri, fault)

@@ -21,7 +21,8 @@ the last two, which are the verifier's too.
 13. It has every scope that is needed.
 14. It is for one of the applications that may come.
 15. It was not revoked, where the verifier has a stream of revocations (:mod:`.revocations_state`).
-16. The status list that it names says that it is valid, where the verifier looks these up (:mod:`.status_lists`).
+16. The status list that it names, where it names one and the verifier looks, says that it is valid
+    (:mod:`.status_lists`). Last, for it may have to be fetched, and for no token that is not good anyway.
 
 Not checked: whether the token was seen before, and anything about the presented certificate but that it is this one.
 TLS checks that its holder has the key.

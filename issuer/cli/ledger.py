@@ -27,7 +27,7 @@ from issuer.ledger.observing import Unobserved
 from issuer.ledger.postgres_ledger import migrate_postgres
 from issuer.ledger.pruning import prunable, prune
 from issuer.ledger.revocation_book import LedgerRevocations
-from issuer.ledger.sqlite_store import migrate_sqlite
+from issuer.ledger.sqlite_file import migrate_sqlite
 from issuer.ledger.verification import verify_ledger
 from issuer.ledger_keeping import ledger_engine, ledger_reader
 from issuer.signing.key_file import KeyFileError, KeyFileSigner

@@ -14,6 +14,7 @@ from issuer.cli.failure import ExitCode, fail
 from issuer.config import ConfigError, parse_config, read_config
 from issuer.core.worker_pool import MAX_WORKERS, worker_count
 from issuer.log import StandardLogging, open_log
+from issuer.system import ALLOCATIONS_BETWEEN_COLLECTIONS
 
 if TYPE_CHECKING:
     from issuer.config_sections import Config
@@ -24,10 +25,6 @@ GRPC_SETTINGS = {
     # gRPC's own log lines are not structured and may quote peers; what matters is in ours.
     "GRPC_VERBOSITY": "NONE",
 }
-
-ALLOCATIONS_BETWEEN_COLLECTIONS = 10_000
-"""Next to nothing that a call makes is a cycle, and at 700 (the interpreter's own) looking for some took an eighth of a
-token's CPU. So many objects take a megabyte or two."""
 
 
 def serve(

@@ -163,5 +163,7 @@ def _is_still_enough(need: Need, policy: Policy, audience: str) -> bool:
         return False
     asked = approval_of(policy, audience, need.scope)
     return asked is None or (
-        need.quorum >= asked.quorum and {pattern.text for pattern in asked.approvers}.issuperset(need.approvers)
+        need.quorum >= asked.quorum
+        and need.human >= asked.human
+        and {pattern.text for pattern in asked.approvers}.issuperset(need.approvers)
     )

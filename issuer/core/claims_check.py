@@ -205,6 +205,8 @@ def _check_origin(claims: dict[str, Any], origin: Origin, caller: Caller) -> Non
         raise ClaimsMismatch("act", "does not begin with the caller, who is not the subject")
     if claims.get("authorization_details") != (json.loads(origin.details) if origin.details else None):
         raise ClaimsMismatch("authorization_details", "are not those of the token's origin")
+    if origin.application not in {None, claims.get("application", "")}:
+        raise ClaimsMismatch("application", "is not that of the token's origin")
     if claims.get("txn", "") != origin.transaction:
         raise ClaimsMismatch("txn", "is not that of the token's origin")
     if claims.get("grant_id", origin.id) != origin.id:

@@ -32,8 +32,8 @@ The rules, in order:
 14. A token that a revocation hits is not issued while that stops issuance. No other grant or scope takes its place:
     what was revoked does not come back by another way.
 15. What a token rests on beside the caller's own right (another token, an intent, a window of access) only takes away:
-    a scope that it does not have is refused like one that no grant names, the token lives no longer than it, and is
-    bound if it says so.
+    a scope that it does not have is refused like one that no grant names, the token lives no longer than it, is bound
+    if it says so, and names the application that it names, where it says which.
 16. A grant with ``subjects`` counts for the exchange of a token whose subject they name, and one without for tokens
     of this issuer alone: what others say of somebody gives nothing unless policy says about whom.
 
@@ -160,6 +160,8 @@ def select(inputs: Inputs, rules: Rules, ignored: int) -> Allowed | Refused:
         return Refused(Reason.AUDIENCE_NOT_ALLOWED, (), frozen)
     if not grants:
         return Refused(Reason.AUDIENCE_NOT_ALLOWED, (), ())
+    if inputs.origin is not None and inputs.origin.application not in {None, application or ""}:  # 15
+        return Refused(Reason.APPLICATION_NOT_ALLOWED, (), [grant.id for grant in grants])
     if application is None and applications:
         return Refused(Reason.APPLICATION_REQUIRED, (), [grant.id for grant in grants])
     if application is not None and application not in applications:

@@ -111,6 +111,7 @@ def origin_of(intent: RegisteredIntent, could: Grant, consumer: SpiffeId, now: d
         transaction=registration.transaction,
         details=registration.details,
         over_at=registration.over_at,
+        application=registration.application,
     )
 
 

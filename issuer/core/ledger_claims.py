@@ -82,7 +82,8 @@ def _claims_of(entry: Entry) -> Iterator[Claim]:
             yield from _asked_once(entry)
         key = step_key(entry.of, entry.id, entry.number)
         yield Claim(key, entry.time, entry.actor, entry.detail, entry.expires_at)
-    elif isinstance(entry, DecisionRecord) and entry.token_id:  # nothing is used up without a token
+    # Nothing is used up without a token, and most tokens rest on nothing that can be.
+    elif isinstance(entry, DecisionRecord) and entry.token_id and (entry.approval or entry.origin):
         yield from uses(entry.approval, entry.origin, entry.decision_id, entry.time, entry.caller)
 
 

@@ -52,6 +52,7 @@ class Origin:
         transaction: The ``txn``; empty for none.
         details: The ``authorization_details`` as canonical JSON (RFC 9396 section 2); empty for none.
         over_at: When it matters to nobody any more that the step was taken, microseconds since 1970 UTC.
+        application: The token must name this one, or none where it is empty; ``None`` leaves that to policy.
     """
 
     kind: OriginKind
@@ -66,6 +67,7 @@ class Origin:
     transaction: str = ""
     details: str = ""
     over_at: int = 0
+    application: str | None = None
 
     @property
     def basis(self) -> tuple[str, ...]:

@@ -92,9 +92,13 @@ def hour_of(expires_at: int, now: int) -> int:
         expires_at: The ``exp``, Unix seconds.
         now: Unix seconds.
     """
-    left = expires_at - now
-    stretch = 1 if left <= 2 * _HOUR else _DAY if left <= 2 * _DAY * _HOUR else _WEEK
+    stretch = stretch_of(expires_at - now)
     return -(-(expires_at + _CLOCKS_SECONDS) // (stretch * _HOUR)) * stretch
+
+
+def stretch_of(lifetime: int) -> int:
+    """Return how many hours lie between the lists of tokens of this lifetime, which is in seconds."""
+    return 1 if lifetime <= 2 * _HOUR else _DAY if lifetime <= 2 * _DAY * _HOUR else _WEEK
 
 
 def first_list(hour: int) -> int:

@@ -21,7 +21,7 @@ from issuer.ledger.decision_filter import decision_conditions
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_ledger import postgres_database, postgres_name
 from issuer.ledger.schema import INTERNED, VERSION, decision, personal, policy, revocation, text, version_of
-from issuer.ledger.sqlite_store import sqlite_url
+from issuer.ledger.sqlite_file import sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -18,8 +18,8 @@ from issuer.ledger.engine import Opened, RevocationRow
 from issuer.ledger.entries import pack_entries
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_connection import LENGTH, framed
+from issuer.ledger.sqlite_file import Opening
 from issuer.ledger.sqlite_process import CLAIM_TAKEN, CLAIMS, COMMIT, EPOCH_MOVED, OPEN, REVOCATIONS
-from issuer.ledger.sqlite_store import Opening
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from issuer.core.hash_chain import WriterHead
 from issuer.ledger.entries import unpack_entries
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_connection import Connection, is_of_this_user
-from issuer.ledger.sqlite_store import Batch, Opening, SqliteStore
+from issuer.ledger.sqlite_file import Opening
+from issuer.ledger.sqlite_store import Batch, SqliteStore
 from issuer.ports import ClaimTaken, EpochMoved
 
 OPEN, COMMIT, REVOCATIONS, CLAIMS = 0, 1, 2, 3

@@ -5,7 +5,6 @@ Blocking: :mod:`issuer.ledger.sqlite_process` runs it in a process of its own.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import stat
@@ -35,17 +34,17 @@ from issuer.core.record_encoding import SALT_BYTES, event_body, salted
 from issuer.ledger.engine import REVOCATION_COLUMNS
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row
-from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, check_is, migrate_existing, prepare
+from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, check_is
 from issuer.ledger.sqlite_claims import claims_after, take_claims
+from issuer.ledger.sqlite_file import connect, open_file, prepare_tables, sqlite_url
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from issuer.core.hash_chain import WriterHead
     from issuer.core.ledger_entries import Entry
+    from issuer.ledger.sqlite_file import Opening
 
-MAX_WAL_BYTES: Final = 64 * 1024 * 1024
 _INSERT_DECISION: Final = (
     f"INSERT INTO decision ({', '.join(COLUMNS)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -53,30 +52,6 @@ _INSERT_DECISION: Final = (
 _INSERT_EVENT: Final = (
     "INSERT INTO event (writer, position, kind, time, actor, detail, hash) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-
-
-class Opening(NamedTuple):
-    """How to open a ledger.
-
-    Attributes:
-        path: The file.
-        wait_ms: How long to wait for another connection's lock.
-        pinned: The id that the ledger must have; ``None`` takes whichever it is, or makes a new one.
-        last: An entry that must be there; ``None`` when none is known.
-        new_store: The id of a new one.
-        writer: A fresh id for this writer's chain.
-        time: Microseconds since 1970 UTC.
-        program: What writes, for the first entry.
-    """
-
-    path: str
-    wait_ms: int
-    pinned: str | None
-    last: WriterHead | None
-    new_store: str
-    writer: str
-    time: int
-    program: str
 
 
 class Batch(NamedTuple):
@@ -97,10 +72,10 @@ class SqliteStore:
 
     def __init__(self, opening: Opening) -> None:
         self.path = opening.path
-        self._file = _open_file(opening.path, create=opening.pinned is None)
+        self._file = open_file(opening.path, create=opening.pinned is None)
         try:
-            self.store_id = _prepare(opening)
-            self._db = _connect(opening)
+            self.store_id = prepare_tables(opening)
+            self._db = connect(opening)
         except BaseException:
             os.close(self._file)
             raise
@@ -349,71 +324,6 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise LedgerFault(f"{self.path}: {error}") from error
         self.head = head
-
-
-def migrate_sqlite(path: Path) -> tuple[int, int]:
-    """Bring a ledger that no issuer writes to up to this program's version; return the versions before and after.
-
-    Raises:
-        LedgerFault: It cannot be, or an issuer writes to it.
-    """
-    descriptor = _open_file(str(path), create=False)
-    try:
-        with create_engine(sqlite_url(path), poolclass=NullPool).begin() as connection:
-            return migrate_existing(connection, str(path))
-    except DatabaseError as error:
-        raise LedgerFault(f"{path}: {error.orig}") from error
-    finally:
-        os.close(descriptor)
-
-
-def _open_file(path: str, *, create: bool) -> int:
-    """Open the file and hold its lock for writers; kept open, for closing any descriptor drops SQLite's own locks."""
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        raise LedgerFault(f"{path}: there is no such ledger; put it back") from None
-    except OSError as error:
-        raise LedgerFault(f"{path}: cannot be opened: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise LedgerFault(
-            f"{path}: another process writes to this ledger; several issuers share one in PostgreSQL"
-        ) from None
-    return descriptor
-
-
-def sqlite_url(path: Path | str, *, read_only: bool = False) -> str:
-    """Return SQLAlchemy's URL of a ledger's file."""
-    return f"sqlite:///file:{path}?mode={'ro' if read_only else 'rw'}&uri=true"
-
-
-def _prepare(opening: Opening) -> str:
-    """Bring the tables to this program's version; return the ledger's id."""
-    engine = create_engine(
-        sqlite_url(opening.path), poolclass=NullPool, connect_args={"timeout": opening.wait_ms / 1000}
-    )
-    try:
-        with engine.begin() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            return prepare(
-                connection, opening.path, pinned=opening.pinned, last=opening.last, new_store_id=opening.new_store
-            )
-    except DatabaseError as error:
-        raise LedgerFault(f"{opening.path}: {error.orig}") from error
-
-
-def _connect(opening: Opening) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"file:{opening.path}?mode=rw", uri=True, isolation_level=None, timeout=opening.wait_ms / 1000
-    )
-    # The log is moved into the file between batches, not inside one: a commit then costs one fsync and no more.
-    for pragma in ("synchronous = FULL", "wal_autocheckpoint = 0", f"journal_size_limit = {MAX_WAL_BYTES}"):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-    return connection
 
 
 def _open_writers(db: sqlite3.Connection) -> list[tuple[int, str, int]]:

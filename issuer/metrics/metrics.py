@@ -53,6 +53,7 @@ class Metrics:
         # The children that exist, since to look one up costs more than to count; as few as their labels' values.
         self._calls_by: dict[tuple[str, str], Histogram] = {}
         self._decisions_by: dict[tuple[int, str, str, str], Counter] = {}
+        self._tokens_by: dict[tuple[str, str, str], Counter] = {}
         self._identities = self._counter(
             "issuer_svid_verify_failures", "Calls refused since the caller's X.509-SVID was not accepted.", "reason"
         )
@@ -122,7 +123,11 @@ class Metrics:
         counter.inc()
         if record.token_id:
             risk = self._risk_of(record.audience, record.scopes.split(" "))
-            self._tokens.labels(record.grant_type, risk, trust_domain).inc()
+            issued = record.grant_type, risk, trust_domain
+            counter = self._tokens_by.get(issued)
+            if counter is None:
+                counter = self._tokens_by[issued] = self._tokens.labels(*issued)
+            counter.inc()
 
     def refused(self) -> None:
         """Count a request that was refused because of the ledger."""

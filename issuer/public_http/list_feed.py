@@ -27,7 +27,6 @@ class ListFeed:
         self._pipe: int | None = None
         self._closed = False
         self._thread = Thread(target=self._run, name="status-lists", daemon=True)
-        self._thread.start()
 
     def show(self, name: str, text: str, max_age: int) -> None:
         """Show a list, or another in its place, from now on.
@@ -60,6 +59,8 @@ class ListFeed:
             if self._offered is not None:  # its process died before the thread looked
                 os.close(self._offered)
             self._offered = pipe
+            if not self._thread.is_alive():
+                self._thread.start()
             self._changed.notify()
 
     def close(self) -> None:
@@ -67,7 +68,8 @@ class ListFeed:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         while (due := self._next()) is not None:

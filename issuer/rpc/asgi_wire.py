@@ -8,12 +8,13 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     Header = tuple[bytes, bytes]
     Metadata = Iterable[tuple[str, str | bytes]]
@@ -76,9 +77,9 @@ def timeout_seconds(value: bytes) -> float:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-def metadata_bytes(headers: Iterable[Header]) -> int:
+def metadata_bytes(headers: Collection[Header]) -> int:
     """Return the size of a list of header fields as HTTP/2 counts it."""
-    return sum(len(name) + len(value) + FIELD_OVERHEAD_BYTES for name, value in headers)
+    return len(b"".join(chain.from_iterable(headers))) + FIELD_OVERHEAD_BYTES * len(headers)
 
 
 def metadata_from_headers(headers: Iterable[Header]) -> tuple[tuple[str, str | bytes], ...]:

@@ -135,7 +135,8 @@ def issued_token_to_proto(issued: IssuedToken) -> pb.IssueTokenResponse:
         token_id=issued.token_id,
         decision_id=issued.decision_id,
         application=grant.application or "",
-        approval_request=f"{COLLECTION}/{grant.approval.id}" if grant.approval else "",
+        # A token of a window of access uses up none: opening the window did.
+        approval_request=f"{COLLECTION}/{grant.approval.id}" if grant.approval and grant.approval.number else "",
     )
 
 

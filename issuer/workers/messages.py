@@ -54,6 +54,7 @@ class Beginning(NamedTuple):
         text: Its text, as the supervisor read it: it may have been changed since.
         insecure_dev: Serve the embedded development authority.
         listen: ``host:port`` for gRPC, the port that the supervisor holds.
+        oauth_listen: The same for introspection and revocation over HTTP; ``None`` where nothing listens for them.
         ledger: The socket of the process that owns an SQLite ledger.
         copy_lock: The file whose lock is held while lines of the decision log are written.
         policies: The packed files of each kept policy, and when it was loaded.
@@ -66,6 +67,7 @@ class Beginning(NamedTuple):
     text: str
     insecure_dev: bool
     listen: str
+    oauth_listen: str | None
     ledger: str
     copy_lock: str
     policies: Sequence[tuple[bytes, int]]

@@ -71,6 +71,7 @@ class Supervisor:
         self._log = log
         self._clock = SystemClock()
         self._facts = FactStore()
+        self._oauth_port: ReservedPort | None = None
         self._telling = asyncio.Lock()  # all workers take facts in one order
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
@@ -98,7 +99,7 @@ class Supervisor:
             signer = KeyFileSigner.open_or_create(self._config.keys.file)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             self._telemetry.open(self._pool, stack)
-            self._port = stack.enter_context(ReservedPort(self._config.server.listen))
+            self._take_ports(stack)
             keeping = await self._open_ledger(signer, stack)
             self._rollout = PolicyRollout(
                 policies,
@@ -125,6 +126,11 @@ class Supervisor:
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
             http.set_ready(ready=False, reason="the issuer is stopping")
         self._log.info("stopped")
+
+    def _take_ports(self, stack: AsyncExitStack) -> None:
+        self._port = stack.enter_context(ReservedPort(self._config.server.listen))
+        if (oauth := self._config.oauth_http.listen) is not None:
+            self._oauth_port = stack.enter_context(ReservedPort(oauth))
 
     async def _start_workers(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self._pool.stop, self._config.server.shutdown_grace)
@@ -231,6 +237,7 @@ class Supervisor:
             text=text,
             insecure_dev=self._insecure_dev,
             listen=self._port.address,
+            oauth_listen=self._oauth_port.address if self._oauth_port else None,
             ledger=str(self._process.socket),
             copy_lock=str(self._process.copy_lock),
             policies=messages.policies_told(kept),

@@ -58,8 +58,11 @@ class WorkerApp(App):
     """
 
     def __init__(self, config: Config, beginning: Beginning, channel: Channel, log: FilteringBoundLogger) -> None:
-        own = config.model_copy(update={"metrics": config.metrics.model_copy(update={"listen": None})})
-        super().__init__(own, insecure_dev=beginning.insecure_dev, log=log)
+        changes = {
+            "metrics": config.metrics.model_copy(update={"listen": None}),
+            "oauth_http": config.oauth_http.model_copy(update={"listen": beginning.oauth_listen}),
+        }
+        super().__init__(config.model_copy(update=changes), insecure_dev=beginning.insecure_dev, log=log)
         self._beginning = beginning
         self._channel = channel
         self.told = asyncio.get_running_loop().create_future()

@@ -22,7 +22,8 @@ def development_entries(trust_domain: str = "prod.example") -> dict[str, Entry]:
     """Return the entries of ``spire-dev/entries``, moved to a trust domain.
 
     Returns:
-        By file name without its number: ``issuer``, ``settlement-workload``, ``reports-workload``, ``ledger-api``.
+        By file name without its number: ``issuer``, ``settlement-workload``, ``reports-workload``, ``ledger-api``,
+        ``refunds-workload``, ``approver``, ``archive-workload``.
 
     Raises:
         EntryFileError: A file cannot be read.

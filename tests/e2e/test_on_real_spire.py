@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 import httpx
 import jwt
 import pytest
+from spiffe import WorkloadApiClient
 
-from agent_client import IssuerRequestError
+from agent_client import (
+    AudienceNotAllowed,
+    IssuerRequestError,
+    SubjectToken,
+    SubjectTokenNotTaken,
+    SubjectTokenType,
+)
 from issuer_testing.deadline import wait_until
 from issuer_testing.development import EXAMPLE_POLICY
 from issuer_testing.issuer_process import IssuerProcess, IssuerSettings
@@ -93,6 +100,45 @@ def test_calls_go_on_while_the_agent_is_killed_and_started_again(
         finally:
             spire.start_agent()
         client.issue_token(LEDGER, ["ledger.read"])
+
+
+def test_a_jwt_svid_of_spire_is_exchanged_by_whom_policy_names(
+    spire: Spire, workload: WorkloadMaker, tmp_path: Path
+) -> None:
+    entry = development_entries(spire.trust_domain)["issuer"]
+    identity = workload(entry.spiffe_id + "/exchange", dns_names=entry.dns_names)
+    settler, reader = workload(SETTLER), workload(READER)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        f"""\
+version: 1
+audiences:
+  - {{name: "{LEDGER}", application: ledger, scopes: [{{name: ledger.read, risk: low}}]}}
+grants:
+  - id: reader-for-settler
+    owner: x
+    workloads: ["{READER}"]
+    audience: "{LEDGER}"
+    scopes: [ledger.read]
+    grant_types: [token_exchange]
+    subjects: ["{SETTLER}"]
+""",
+        encoding="utf-8",
+    )
+    options = {"exchange": {"jwt_svids": True}}
+    settings = IssuerSettings(tmp_path / "issuer", policy, identity.socket, identity.spiffe_id, options=options)
+    with IssuerProcess(settings) as issuer, issuer.client(reader) as client:
+        with WorkloadApiClient(settler.socket) as source:
+            svids = {aud: source.fetch_jwt_svid(audience={aud}).token for aud in (issuer.url, LEDGER)}
+        good, for_another = (SubjectToken(svids[aud], SubjectTokenType.JWT_SVID) for aud in (issuer.url, LEDGER))
+        issued = client.exchange_token(good, LEDGER, ["ledger.read"])
+        with pytest.raises(SubjectTokenNotTaken):
+            client.exchange_token(for_another, LEDGER, ["ledger.read"])
+        with issuer.client(settler) as other, pytest.raises(AudienceNotAllowed):
+            other.exchange_token(good, LEDGER, ["ledger.read"])
+        claims = claims_of(issuer, issued.token.reveal())
+    assert (claims["sub"], claims["client_id"]) == (SETTLER, READER)
+    assert claims["act"] == {"sub": READER, "iss": "spiffe://prod.example"}
 
 
 def test_a_federated_workload_may_call_only_where_it_is_listed(

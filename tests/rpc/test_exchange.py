@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -297,3 +299,16 @@ def test_every_exchange_is_recorded_with_what_it_rests_on_and_every_refusal_with
     assert granted["origin"] is not None
     assert refused["token_id"] is None
     assert front.token not in str(decisions(shop))
+    config = str(shop.settings.folder / "issuer.toml")
+    command = ("decisions", "show", second.issued.token_id, "--output", "json", "--config", config)
+    shown = subprocess.run(
+        [sys.executable, "-m", "issuer", *command],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    told = json.loads(shown.stdout)
+    assert (told["caller"], told["grant_type"]) == (ORDERS, "token_exchange")
+    assert told["origin"]["subject"] == FRONT
+    assert told["origin"]["actors"] == [[ORDERS, "spiffe://dev.test"]]
+    assert [above["token_id"] for above in told["origin"]["ancestors"]] == [front.token_id]

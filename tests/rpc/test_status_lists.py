@@ -21,7 +21,7 @@ from support.ledgers import rows
 from support.revocations import READS, Revocable
 
 from agent_client.verification import RejectionReason, StatusLists, TokenRejected, TokenVerifier
-from issuer.core.status_index import LIST_SIZE
+from issuer.core.status_index import BLOCK_SIZE, LIST_SIZE
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def test_after_kill_9_what_was_revoked_is_so_in_the_list_and_no_entry_is_given_t
     assert len(set(entries)) == len(entries)
     recorded = rows(ledger, "SELECT count(status), count(DISTINCT status) FROM decision WHERE status IS NOT NULL")
     assert recorded == [(8, 8)]
-    assert rows(ledger, "SELECT count(*) FROM claim WHERE key LIKE 'status/%'") == [(2,)]
+    assert rows(ledger, "SELECT count(*) FROM claim WHERE key LIKE 'status/%'")[0][0] >= 2
 
 
 def test_at_once_every_token_gets_an_entry_of_its_own(issuer: Revocable, ledger: Path) -> None:
@@ -209,3 +209,19 @@ def test_at_once_every_token_gets_an_entry_of_its_own(issuer: Revocable, ledger:
     indexes = [index for index, _ in entries]
     assert indexes[:1000] != sorted(indexes[:1000])
     assert rows(ledger, "SELECT count(*) FROM claim WHERE key LIKE 'status/%'")[0][0] >= 2
+
+
+def test_workers_share_no_entry_and_one_list_knows_what_each_of_them_revokes(tmp_path: Path) -> None:
+    options: dict[str, dict[str, object]] = {"server": {"workers": 2}, "status": {"ttl": "1s", "valid_for": "2m"}}
+    with Revocable(tmp_path, POLICY + READS, **options) as issuer:
+        # Each over a connection of its own: that all land on one worker happens once in 8 million times.
+        tokens = [issuer.issued(request=WRITE).token for _ in range(24)]
+        entries = [entry_of(token) for token in tokens]
+        assert len(set(entries)) == len(entries)
+        assert len({index // BLOCK_SIZE for index, _ in entries}) == 2, "each worker has a block"
+        for token in tokens[:4]:
+            issuer.revoke(token_id=claims_of(token)["jti"])
+        eventually(lambda: all(bit(token) == 1 for token in tokens[:4]))
+        assert not any(bit(token) for token in tokens[4:])
+        issuer.revoke(workload=SETTLER)
+        eventually(lambda: all(bit(token) == 1 for token in tokens))

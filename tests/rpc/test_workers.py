@@ -16,6 +16,7 @@ from support.approving import POLICY as APPROVAL_POLICY
 from support.deployment import DEADLINE, POLICY, REQUEST, SETTLER, Deployment, reason_of
 from support.eventually import eventually
 from support.ledgers import rows
+from support.postgres import PostgresServer
 from support.processes import writer_of
 from support.revocations import OPERATOR, READS, Revocable
 from support.scraping import free_port, scraped, value
@@ -382,3 +383,25 @@ def test_what_is_wrong_with_a_worker_at_the_start_is_told_to_who_started_it(tmp_
     deployment = Deployment(tmp_path, options=options)
     with pytest.raises(IssuerDidNotStart, match="has no SVID for"), deployment:
         pytest.fail("it started")
+
+
+def test_on_postgresql_each_worker_writes_by_itself_and_obeys_what_another_revoked(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+        place: dict[str, object] = {"file": None, "postgresql": (database := server.new_database())}
+        with Revocable(tmp_path, SERVED, ledger=place, server=TWO) as deployment, ExitStack() as stack:
+            with Load(deployment) as load:
+                load.wait_for_more()
+                kill_and_await_the_next(deployment.issuer, place=1)
+                load.wait_for_more()
+            callers = channel_to_each(deployment, stack)
+            deployment.revoke(workload=SETTLER)
+            assert {outcome(pb_grpc.IssuerServiceStub(each)) for each in callers.values()} == {"REVOKED"}
+        reader = LedgerReader.postgres(database)
+        with reader.connected() as connection:
+            found = connection.exec_driver_sql("SELECT writer, token_id FROM decision WHERE token_id IS NOT NULL")
+            recorded = [tuple(row) for row in found]
+        assert len({writer for writer, _ in recorded}) >= 2
+        assert set(load.received) <= {token_id for _, token_id in recorded}
+        assert verify_ledger(reader).faults == ()

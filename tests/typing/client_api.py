@@ -19,6 +19,8 @@ from agent_client import (
     PolicyDenied,
     RegisteredIntent,
     ScopeNotAllowed,
+    SubjectToken,
+    SubjectTokenType,
     SyncIssuerClient,
     TokenRequest,
     Violation,
@@ -44,6 +46,10 @@ def everything_by_thread() -> str:
         assert_type(client.redeem_intent(registered.name, parameters=b"{}"), IssuedToken)
         assert_type(client.list_intents(), list[RegisteredIntent])
         assert_type(client.cancel_intent(client.get_intent(registered.name).name, reason="x"), RegisteredIntent)
+        subject = SubjectToken("a.b.c", SubjectTokenType.ID_TOKEN)
+        exchanged = client.exchange_token(subject, "https://api.test", ["read"])
+        assert_type(exchanged.subject, str | None)
+        assert_type(client.tokens_for("https://api.test", ["read"], on_behalf_of=subject).get(), IssuedToken)
         assert_type(client.svid.spiffe_id, str)
         asked = client.request_approval("https://api.test", ["refund"], reason="charged twice")
         assert_type(asked, ApprovalRequest)

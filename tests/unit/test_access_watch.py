@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FACTS = "facts: [{name: change, subject: ticket, max_age: 30m, fields: {approved: bool}}]"
 PLAIN = policy(grants(grant(scopes="[read, refund]", grant_types="[jit]")))
 TICKETED = policy(FACTS, grants(grant(scopes="[read, refund]", grant_types="[jit]", when="facts.change.approved")))
-SOON = 5.0
+SOON = 20.0
 
 
 class Policies:

@@ -26,6 +26,18 @@ def test_a_line_is_one_json_object() -> None:
     assert fields == {"event": "rpc", "level": "info", "code": "OK", "scopes": ["a"]}
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_is_bound_stands_in_every_line(log_format: LogFormat) -> None:
+    stream = io.StringIO()
+    log = open_log(log_format, stream).bind(worker=7)
+    log.info("serving")
+    try:
+        fail_with_a_secret()
+    except RuntimeError:
+        log.exception("rpc_fault")
+    assert stream.getvalue().count("worker") == 2
+
+
 def test_a_value_that_json_cannot_hold_is_shown_as_text() -> None:
     stream = io.StringIO()
     open_log("json", stream).info("rpc", peer=object)
@@ -72,3 +84,16 @@ def test_what_a_library_reports_is_a_line_like_the_others() -> None:
         ("warning", "test.of.a.library", "the agent is away"),
         ("error", "test.of.a.library", "gone"),
     ]
+
+
+def test_a_bound_log_has_its_fields_on_every_line() -> None:
+    stream = io.StringIO()
+    log = open_log("json", stream)
+    bound = log.bind(worker=2)
+    bound.info("one", a=1)
+    bound.critical("two")
+    log.info("three")
+    one, two, three = map(json.loads, stream.getvalue().splitlines())
+    assert (one["worker"], one["a"], one["level"]) == (2, 1, "info")
+    assert (two["worker"], two["level"]) == (2, "critical")
+    assert "worker" not in three

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from issuer.system import RandomIds, SystemClock
@@ -24,3 +27,27 @@ def test_ids_do_not_repeat() -> None:
 
 def test_the_clock_is_in_utc() -> None:
     assert SystemClock().now().utcoffset() == timedelta(0)
+
+
+def test_no_id_comes_twice_whichever_thread_asks() -> None:
+    ids = RandomIds()
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: [ids.token_id() for _ in range(500)], range(8)))
+    assert len({each for some in found for each in some}) == 8 * 500
+
+
+FORKING = """
+import os
+from issuer.system import RandomIds
+ids = RandomIds()
+ids.token_id()  # so that there is something left that both could give away
+child = os.fork()
+if child:
+    os.waitpid(child, 0)  # one after the other, so that their lines do not mix
+print("\\n".join(ids.token_id() for _ in range(300)), flush=True)
+"""
+
+
+def test_a_forked_process_gives_away_none_of_its_parent_s_ids() -> None:
+    told = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=True).stdout.split()
+    assert (len(told), len(set(told))) == (600, 600)

@@ -167,7 +167,8 @@ class TestRedeeming:
         assert not plain.HasField("proof_binding")
 
     def test_a_token_on_behalf_of_the_registrar_is_taken(self) -> None:
-        assert redeemed(Redemption("intents/1", parameters_digest(b"{}"))).scopes == ("settle",)
+        issued = redeemed(Redemption("intents/1", parameters_digest(b"{}")))
+        assert (issued.scopes, issued.subject) == (("settle",), SCHEDULER)
         assert redeemed(Redemption("intents/1"), authorization_details=[]).token_id == "id"
 
     @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from spiffe._proto import workload_pb2, workload_pb2_grpc
 
+from agent_client.jwt_bundles import JwtBundleWatcher
 from agent_client.workload_api import WorkloadApiWatcher, X509Context
 from agent_client.workload_api_errors import (
     NoIdentityIssued,
@@ -328,7 +329,26 @@ def test_closing_ends_its_thread(workload: EmbeddedWorkload) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "workload-api"]
 
 
+def test_follows_the_authorities_of_jwt_svids_as_they_change(workload: EmbeddedWorkload) -> None:
+    workload.api.change(jwt_bundles={"dev.test": b"one", "partner.test": b""})
+    changed = threading.Event()
+    with JwtBundleWatcher(workload.socket) as watcher:
+        assert watcher.wait_for_first(SECONDS) == {"dev.test": b"one", "partner.test": b""}
+        watcher.subscribe(lambda bundles: changed.set() if bundles == {"dev.test": b"two"} else None)
+        workload.api.change(jwt_bundles={"dev.test": b"two"})
+        assert changed.wait(SECONDS)
+        workload.api.deny()
+        assert watcher.current() == {"dev.test": b"two"}, "the last ones stay"
+
+
+def test_a_workload_api_without_jwt_svids_is_told_so(workload: EmbeddedWorkload) -> None:
+    with JwtBundleWatcher(workload.socket) as watcher, pytest.raises(WorkloadApiUnavailable, match="UNIMPLEMENTED"):
+        watcher.wait_for_first(1.0)
+
+
 def test_what_is_used_of_a_private_module_is_still_there() -> None:
+    methods = workload_pb2.DESCRIPTOR.services_by_name["SpiffeWorkloadAPI"].methods_by_name
+    assert methods["FetchJWTBundles"]
     assert workload_pb2.DESCRIPTOR.services_by_name["SpiffeWorkloadAPI"].methods_by_name["FetchX509SVID"]
     assert hasattr(workload_pb2_grpc, "SpiffeWorkloadAPIStub")
 

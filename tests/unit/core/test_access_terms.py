@@ -300,6 +300,7 @@ class TestApproved:
         [
             "approval: {approvers: ['spiffe://people.example/*'], valid_for: 15m, quorum: 2}",
             "approval: {approvers: ['spiffe://others.example/*'], valid_for: 15m}",
+            "approval: {approvers: ['spiffe://people.example/*'], valid_for: 15m, human: true}",
         ],
     )
     def test_a_policy_that_asks_for_other_approvers_or_more_of_them_ends_it(self, approval: str) -> None:

@@ -87,6 +87,17 @@ def test_a_bound_origin_binds() -> None:
     assert (free.bind_certificate, bound.bind_certificate) == (False, True)
 
 
+@pytest.mark.parametrize(("of_caller", "of_origin"), [("batch", "other"), ("batch", ""), (None, "batch")])
+def test_another_application_than_that_of_the_origin_is_refused(of_caller: str | None, of_origin: str) -> None:
+    named = {} if of_caller is None else {"application": of_caller}
+    by = policy(grants(grant("g", **named)))
+    refused = decide(by, caller(), request(), {}, NOW, origin=origin(application=of_origin))
+    assert isinstance(refused, Denial)
+    assert refused.reason is Reason.APPLICATION_NOT_ALLOWED
+    for same in (of_caller or "", None):
+        assert isinstance(decide(by, caller(), request(), {}, NOW, origin=origin(application=same)), Grant)
+
+
 def test_an_approval_is_looked_for_within_the_origin() -> None:
     lacking = find_needed(POLICY, caller(), request("write"), {}, NOW, origin=origin())
     assert (lacking.needed, lacking.reason) == (None, Reason.SCOPE_NOT_ALLOWED)
@@ -244,6 +255,7 @@ def test_claims_beyond_the_origin_are_refused_whatever_was_granted() -> None:
         ("exp", {"until": (NOW_SECONDS + 89) * 1_000_000}),
         ("cnf", {"bind": True}),
         ("act", {"actors": ()}),
+        ("application", {"application": "other"}),
     ):
         assert narrow.grant.origin is not None
         decision = narrow.with_grant(origin=replace(narrow.grant.origin, **changes))

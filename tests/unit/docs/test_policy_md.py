@@ -22,6 +22,7 @@ from issuer.core.patterns import parse_pattern
 from issuer.core.policy_cases import read_cases, run_case
 from issuer.core.policy_parser import PolicyFile, parse_policy
 from issuer.core.spiffe_id import SpiffeId
+from issuer.core.token_request import GrantType, Intent, TokenRequest
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore
 
@@ -59,7 +60,7 @@ def test_the_page_has_only_blocks_that_are_run() -> None:
         "yaml cases",
         "console",
     }
-    assert len(GOOD) == 16
+    assert len(GOOD) == 20
 
 
 @pytest.mark.parametrize("text", GOOD)
@@ -183,6 +184,21 @@ def test_the_table_of_risk_tiers_is_true() -> None:
         assert tier == f"`{name.value}`"
         assert parse_duration(ttl) == rules.max_ttl
         assert (binding == "required") is rules.binding_required
+
+
+def test_an_intent_is_registered_for_one_operation_and_gives_its_consumer_nothing_else() -> None:
+    policy = example("schedules-settlement")
+    moment = datetime(2026, 6, 1, tzinfo=UTC)
+
+    def registering(operation: str, grant_type: GrantType) -> Reason | None:
+        scheduler = SpiffeId.parse("spiffe://example.org/ns/batch/sa/scheduler")
+        asked = TokenRequest(LEDGER, ("ledger.settle",), intent=Intent(operation), grant_type=grant_type)
+        return reason(decide(policy, Caller(scheduler, bytes(32), 1, moment + timedelta(hours=2)), asked, {}, moment))
+
+    assert registering("settle-batch", GrantType.INTENT) is None
+    assert registering("pay", GrantType.INTENT) is Reason.CONDITION_NOT_MET
+    assert registering("settle-batch", GrantType.CLIENT_CREDENTIALS) is Reason.GRANT_TYPE_NOT_ALLOWED
+    assert reason(ask(policy, "ns/batch/sa/worker", "ledger.settle")) is Reason.GRANT_TYPE_NOT_ALLOWED
 
 
 def test_every_reason_that_decide_gives_is_explained() -> None:

@@ -10,8 +10,8 @@ from support.stores import Store
 
 from issuer.ledger.postgres_ledger import PostgresLedger, migrate_postgres
 from issuer.ledger.reading import LedgerReader
+from issuer.ledger.sqlite_file import migrate_sqlite, sqlite_url
 from issuer.ledger.sqlite_ledger import SqliteLedger
-from issuer.ledger.sqlite_store import migrate_sqlite, sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -214,6 +214,23 @@ async def test_a_new_issuer_sets_all_that_was_revoked_before_it_signs(issuer: Ru
     assert len(issuer.shown.texts[str(issuer.list)]) == 1
 
 
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+async def test_the_lists_of_one_issuer_know_what_another_issued_and_revoked(store: Store) -> None:
+    one, other = Running(store), Running(store)
+    await one.begin()
+    await other.ledger.open()
+    async with one.publishing(), other.publishing():
+        await one.ledger.write(one.token(1, token_id="one"), one.token(2, caller=OTHER))
+        await one.shows()
+        await other.shows()
+        await one.ledger.write(revoking(Selector(token="one"), expires_at=2**31))
+        await other.shows(1)
+        await other.ledger.write(revoking(Selector(workload=parse_pattern(OTHER))))
+        await one.shows(1, 2)
+    await one.ledger.close()
+    await other.ledger.close()
+
+
 async def test_each_change_has_a_newer_iat_so_that_an_older_list_can_be_told(issuer: Running) -> None:
     tokens = [issuer.token(number, token_id=f"t{number}") for number in range(4)]
     await issuer.ledger.write(*tokens)

@@ -49,6 +49,26 @@ def test_is_fresh_then_due_then_late(cache: StatusCache) -> None:
     assert cache.find(URI, at(60)) == Found(listed(), wait=True)
 
 
+def test_while_it_is_fresh_it_can_be_used_without_a_lock(cache: StatusCache) -> None:
+    assert cache.fresh(URI, 0) is None
+    cache.find(URI, at(0))
+    assert cache.fresh(URI, 0) is None
+    cache.fetched(URI, listed(), at(0))
+    assert cache.fresh(URI, 29.9) == listed()
+    assert cache.fresh(URI, 30) is None
+
+
+def test_fresh_is_no_longer_than_its_exp_or_the_verifier_allows() -> None:
+    strict = StatusCache(3.0, leeway=5.0)
+    strict.fetched(URI, listed(), at(0))
+    assert strict.fresh(URI, 2.9) == listed()
+    assert strict.fresh(URI, 3) is None
+    short = StatusCache(None, leeway=5.0)
+    short.fetched(URI, listed(lives=10), at(0))
+    assert short.fresh(URI, 14.9) is not None
+    assert short.fresh(URI, 15) is None
+
+
 def test_while_fetches_fail_it_is_used_until_its_exp_and_nobody_waits(cache: StatusCache) -> None:
     cache.find(URI, at(0))
     cache.fetched(URI, listed(), at(0))

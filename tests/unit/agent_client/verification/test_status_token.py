@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.forging import OMIT, Forge, as_json, claims, encoded, fixed_forge, without_omitted
 
 from agent_client.verification.algorithms import ALGORITHMS, VerificationKey
@@ -81,6 +83,17 @@ def test_reads_what_the_issuer_writes() -> None:
     found = read(FORGE.sign(FORGE.header(typ="statuslist+jwt"), payload=payload))
     assert (found.issued_at, found.expires_at, found.ttl, found.bits) == (NOW, NOW + 600, 30, 1)
     assert [index for index in range(1 << 17) if found.status(index)] == [0, 77, (1 << 17) - 1]
+
+
+@given(bits=st.sampled_from([1, 2, 4, 8]), statuses=st.dictionaries(st.integers(0, 63), st.integers(1, 255)))
+def test_reads_every_status_that_the_issuer_puts(bits: int, statuses: dict[int, int]) -> None:
+    made = StatusList(64, bits)
+    put = {index: status % (1 << bits) for index, status in statuses.items()}
+    for index, status in put.items():
+        made.put(index, status)
+    found = ReadList(1, 2, 3, bits, inflated(base64url_decoded(made.encoded())))
+    assert [found.status(index) for index in range(64)] == [put.get(index, 0) for index in range(64)]
+    assert found.status(64) is None
 
 
 @pytest.mark.parametrize("index", [-1, 16, 1 << 40])

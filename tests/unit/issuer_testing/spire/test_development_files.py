@@ -5,7 +5,9 @@ from issuer_testing.spire.development_files import CONFIGURATION, development_en
 
 
 def test_the_entries_are_found_by_name_and_carry_numbers_in_order() -> None:
-    assert list(development_entries()) == ["issuer", "settlement-workload", "reports-workload", "ledger-api"]
+    workloads = ["settlement-workload", "reports-workload", "ledger-api", "refunds-workload", "approver"]
+    workloads.append("archive-workload")
+    assert list(development_entries()) == ["issuer", *workloads]
 
 
 def test_the_entries_move_to_another_trust_domain() -> None:

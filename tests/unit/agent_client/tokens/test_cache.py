@@ -282,7 +282,7 @@ def test_what_was_no_answer_is_asked_again_by_the_next_asker(
     assert cache.next_due() == NEVER
 
 
-@pytest.mark.parametrize("kind", [LimitExceeded, IssuerUnavailable, ApprovalRequired])
+@pytest.mark.parametrize("kind", [LimitExceeded, IssuerUnavailable])
 def test_nobody_asks_before_the_time_that_the_issuer_named(
     cache: TokenCache[Flight], entry: Entry[Flight], kind: type[LimitExceeded]
 ) -> None:

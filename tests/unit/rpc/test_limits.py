@@ -51,7 +51,8 @@ max_calls = 9
 
 @pytest.mark.parametrize("name", [each.name for each in fields(RpcSettings) if each.name != "listen"])
 def test_each_limit_of_connections_is_told_to_grpc(name: str) -> None:
-    more = replace(SETTINGS, **{name: getattr(SETTINGS, name) * 100})
+    now = getattr(SETTINGS, name)
+    more = replace(SETTINGS, **{name: not now if isinstance(now, bool) else now * 100})
     assert server_options(more) != server_options(SETTINGS)
 
 

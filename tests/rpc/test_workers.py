@@ -405,3 +405,14 @@ def test_on_postgresql_each_worker_writes_by_itself_and_obeys_what_another_revok
         assert len({writer for writer, _ in recorded}) >= 2
         assert set(load.received) <= {token_id for _, token_id in recorded}
         assert verify_ledger(reader).faults == ()
+
+
+def test_the_listener_for_introspection_over_http_is_one_address_of_all_workers(tmp_path: Path) -> None:
+    options: dict[str, dict[str, object]] = {
+        "server": TWO,
+        "oauth_http": {"listen": "127.0.0.1:0", "url": "https://issuer.example.org"},
+    }
+    with Deployment(tmp_path, options=options) as deployment:
+        told = [line for line in deployment.issuer.log() if line.get("event") == "oauth_http_listening"]
+        assert {line["worker"] for line in told} == {1, 2}
+        assert len({line["address"] for line in told}) == 1

@@ -5,72 +5,32 @@ The comments of ``starter.toml`` explain each setting to the people who set it.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from issuer.core.duration import parse_duration
-from issuer.core.errors import IssuerError
+from issuer.config_values import (
+    LOOPBACK_HOSTS,
+    Domain,
+    Duration,
+    FileOrStdout,
+    FilePath,
+    Identity,
+    Listen,
+    Pattern,
+    outside_url,
+    parsed,
+)
 from issuer.core.exchange import MAX_DEPTH
-from issuer.core.patterns import PatternError, WorkloadPattern, parse_pattern
-from issuer.core.spiffe_id import SpiffeId, TrustDomain
+from issuer.core.spiffe_id import SpiffeId
 
-_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]", "::1")
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, str) and (
-        milliseconds := re.fullmatch(r"([0-9]{1,9})ms", value)
-    ):  # what policy has no use for
-        return timedelta(milliseconds=int(milliseconds[1]))
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _spiffe_id(value: object) -> object:
-    return _parsed(SpiffeId.parse, value)
-
-
-def _trust_domain(value: object) -> object:
-    return _parsed(TrustDomain.parse, value)
-
-
-def _parsed(parse: Any, value: object) -> object:  # noqa: ANN401
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse(value)
-    except IssuerError as error:
-        raise ValueError(error.message) from None
-
-
-def _file(value: object, info: ValidationInfo) -> object:
-    """Resolve a path against the folder of the configuration file."""
-    return info.context / value if isinstance(value, str) and isinstance(info.context, Path) else value
-
-
-def _file_or_stdout(value: object, info: ValidationInfo) -> object:
-    return value if value == "-" else str(_file(value, info)) if isinstance(value, str) else value
-
-
-def _outside_url(url: str) -> str:
-    """Return the URL of something that the issuer speaks to, which plain HTTP must not reach over a network."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
-        raise ValueError("must be an https URL (http only for a loopback address)")
-    if not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("must be a URL with a host and without user, query and fragment")
-    return url
-
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _OF_A_CLAIM = r"^spiffe://[a-z0-9._-]+(/[A-Za-z0-9._-]+)*/\{[A-Za-z0-9_.:-]{1,64}\}$"
 """A SPIFFE ID whose last segment, and no other, is a claim: ``spiffe://people.example/user/{employee}``."""
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
-FilePath = Annotated[Path, BeforeValidator(_file)]
-Listen = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
 class _Section(BaseModel):
@@ -87,7 +47,7 @@ class IssuerSection(_Section):
     def _check_url(cls, url: str) -> str:
         # RFC 8414 section 2: https, no query, no fragment. Loopback over http is for development.
         parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS):
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
             raise ValueError("must be an https URL (http only for a loopback address)")
         if not parts.hostname or parts.query or parts.fragment or parts.username or url.endswith(("?", "#")):
             raise ValueError("must be a URL with a host and without user, query and fragment")
@@ -124,9 +84,9 @@ class SpireSection(_Section):
     """``[spire]``: where our own SVID and the trust bundles come from, and who may call."""
 
     socket: str | None = None
-    spiffe_id: Annotated[SpiffeId, BeforeValidator(_spiffe_id)] | None = None
+    spiffe_id: Identity | None = None
     startup_timeout: Duration = timedelta(seconds=60)
-    federated_trust_domains: tuple[Annotated[TrustDomain, BeforeValidator(_trust_domain)], ...] = ()
+    federated_trust_domains: tuple[Domain, ...] = ()
 
 
 class PolicySection(_Section):
@@ -155,7 +115,7 @@ class AuthzenSection(_Section):
     @field_validator("url")
     @classmethod
     def _check_url(cls, url: str) -> str:
-        return _outside_url(url)
+        return outside_url(url)
 
 
 class FactsSection(_Section):
@@ -180,7 +140,7 @@ class OidcIssuerSection(_Section):
     @field_validator("url", "jwks_uri")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        return None if url is None else _outside_url(url)
+        return None if url is None else outside_url(url)
 
 
 class OidcSection(_Section):
@@ -229,22 +189,22 @@ class LedgerSection(_Section):
 class DecisionLogSection(_Section):
     """``[decision_log]``: the decisions once more, as lines of JSON for a log shipper."""
 
-    path: Annotated[str, BeforeValidator(_file_or_stdout)] | None = None
+    path: FileOrStdout | None = None
     required: bool = False
 
 
 class AdminSection(_Section):
     """``[admin]``: which SPIFFE IDs may administer."""
 
-    viewers: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
-    operators: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
+    viewers: tuple[Identity, ...] = ()
+    operators: tuple[Identity, ...] = ()
     feeders: dict[str, tuple[str, ...]] = {}
 
     @field_validator("feeders")
     @classmethod
     def _check_feeders(cls, feeders: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for feeder, types in feeders.items():
-            _parsed(SpiffeId.parse, feeder)
+            parsed(SpiffeId.parse, feeder)
             if not types:
                 raise ValueError(f"{feeder}: name the types of fact that it may tell; empty never means all")
         return feeders
@@ -261,7 +221,7 @@ class EvidenceSection(_Section):
     @classmethod
     def _check_people(cls, people: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         for spiffe_id, subject in people.items():
-            _parsed(SpiffeId.parse, spiffe_id)
+            parsed(SpiffeId.parse, spiffe_id)
             if not subject:
                 raise ValueError(f"{spiffe_id}: name the `sub` of this person")
         if not people and info.data.get("spiffe_id", "") is None:
@@ -275,13 +235,13 @@ class ApprovalsSection(_Section):
     webhook_url: str | None = None
     webhook_secret_file: Annotated[FilePath | None, Field(validate_default=True)] = None
     evidence_max_age: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(minutes=5)
-    gateways: tuple[Annotated[SpiffeId, BeforeValidator(_spiffe_id)], ...] = ()
+    gateways: tuple[Identity, ...] = ()
     evidence: tuple[EvidenceSection, ...] = ()
 
     @field_validator("webhook_url")
     @classmethod
     def _check_url(cls, url: str | None) -> str | None:
-        return None if url is None else _outside_url(url)
+        return None if url is None else outside_url(url)
 
     @field_validator("webhook_secret_file")
     @classmethod
@@ -326,7 +286,7 @@ class OauthHttpSection(_Section):
     def _check_url(cls, url: str | None, info: ValidationInfo) -> str | None:
         if "listen" in info.data and (url is None) is not (info.data["listen"] is None):
             raise ValueError("set both of 'listen' and 'url', or neither")
-        if url is not None and (not _outside_url(url).startswith("https:") or url.endswith("/")):
+        if url is not None and (not outside_url(url).startswith("https:") or url.endswith("/")):
             raise ValueError("must be an https URL that does not end in '/'")
         return url
 
@@ -354,19 +314,12 @@ class MetricsSection(_Section):
     listen: Listen | None = None
 
 
-def _pattern(value: object) -> object:
-    try:
-        return parse_pattern(value) if isinstance(value, str) else value
-    except PatternError as error:
-        raise ValueError(error.message) from None
-
-
 class TracingSection(_Section):
     """``[tracing]``: where traces go, of which calls, and what they tell."""
 
     endpoint: str | None = None
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
-    trusted_callers: tuple[Annotated[WorkloadPattern, BeforeValidator(_pattern)], ...] = ()
+    trusted_callers: tuple[Pattern, ...] = ()
     identities: bool = False
     timeout: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=5)
     max_queue: Annotated[int, Field(ge=1, le=100_000)] = 2048
@@ -375,7 +328,7 @@ class TracingSection(_Section):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, endpoint: str | None) -> str | None:
-        return None if endpoint is None else _outside_url(endpoint)
+        return None if endpoint is None else outside_url(endpoint)
 
 
 class LogSection(_Section):

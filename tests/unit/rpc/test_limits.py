@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -52,7 +52,8 @@ max_calls = 9
 @pytest.mark.parametrize("name", [each.name for each in fields(RpcSettings) if each.name != "listen"])
 def test_each_limit_of_connections_is_told_to_grpc(name: str) -> None:
     now = getattr(SETTINGS, name)
-    more = replace(SETTINGS, **{name: not now if isinstance(now, bool) else now * 100})
+    changes: dict[str, Any] = {name: not now if isinstance(now, bool) else now * 100}
+    more = replace(SETTINGS, **changes)
     assert server_options(more) != server_options(SETTINGS)
 
 

@@ -110,6 +110,7 @@ class IssuerProcess:
             command.append("--insecure-dev")
         self._lines, self._read = [], 0
         # To a file: a pipe's reader would take part of the two cores that a benchmark measures on.
+        self._log_file.unlink(missing_ok=True)  # workers of a killed one may still write to theirs
         with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
 

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import grpc
 import typer
@@ -20,6 +20,7 @@ from rich.table import Table
 from bench.bench_client import measure_client
 from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
+from bench.bench_mass_revocation import measure_mass_revocation
 from bench.bench_overload import measure_overload
 from bench.bench_path import measure_path
 from bench.bench_policy import measured as measure_policy
@@ -29,10 +30,14 @@ from bench.bench_status import measure_status
 from bench.bench_suite import measure_suite
 from bench.bench_telemetry import measure_pieces, measure_telemetry
 from bench.bench_transport import measure_transports
+from bench.bench_workers import measure_workers
 from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
 from bench.suite_table import suite_plot, suite_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 CALLERS = (1, 16, 64)
@@ -82,6 +87,7 @@ class Part(StrEnum):
     TELEMETRY = "telemetry"
     OVERLOAD = "overload"
     TRANSPORT = "transport"
+    WORKERS = "workers"
     REVOCATION = "revocation"
     STATUS = "status"
 
@@ -151,6 +157,8 @@ def _measure_parts(console: Console, parts: list[Part], runs: int, seconds: floa
         document["overload"] = _measure_overload(console, runs, seconds)
     if Part.TRANSPORT in parts:
         document["transport"] = _measure_transports(console, runs, seconds)
+    if Part.WORKERS in parts:
+        document["workers"] = _measure_workers(console, runs, seconds)
     document |= _measure_told(console, parts)
     return document
 
@@ -171,15 +179,22 @@ def _measure_suite(console: Console, runs: int, seconds: float, output: Path, *,
 def _measure_told(console: Console, parts: list[Part]) -> dict[str, object]:
     """Measure what is told in one line a figure."""
     document: dict[str, object] = {}
-    for part, measured in ((Part.REVOCATION, measure_revocation), (Part.STATUS, measure_status)):
+    for part, *measured in (
+        (Part.REVOCATION, measure_revocation, measure_mass_revocation),
+        (Part.STATUS, measure_status),
+    ):
         if part not in parts:
             continue
-        with tempfile.TemporaryDirectory() as name:
-            rows = measured(Path(name))
+        rows = [row for each in measured for row in _measured_apart(each)]
         document[part.value] = rows
         for row in rows:
             console.print(f"{row['what']}: {row['us']} us")
     return document
+
+
+def _measured_apart(measured: Callable[[Path], list[dict[str, object]]]) -> list[dict[str, object]]:
+    with tempfile.TemporaryDirectory() as name:
+        return measured(Path(name))
 
 
 def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, object]:
@@ -295,6 +310,17 @@ def _measure_transports(console: Console, runs: int, seconds: float) -> list[dic
     with tempfile.TemporaryDirectory() as name:
         rows = measure_transports(console, Path(name), runs=runs, seconds=seconds)
     console.print(_listing("The same calls on each transport; CPU us of the server a call", rows, list(rows[0])))
+    return rows
+
+
+def _measure_workers(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for transport in ("h2corn", "grpcio"):
+        with tempfile.TemporaryDirectory() as name:
+            rows += measure_workers(console, Path(name), transport=transport, turns=runs, seconds=seconds)
+    console.print(
+        _listing("A token with one worker and with two; CPU us of all processes a token", rows, list(rows[0]))
+    )
     return rows
 
 

@@ -1,4 +1,4 @@
-"""What a token costs with several workers, beside one: ``python -m bench.bench_workers``.
+"""What a token costs with several workers, beside one: ``python -m bench --only workers``.
 
 CPU a token, of the whole process tree, in short turns after one another, so that the ratio is of neighbours in time:
 where the load generator shares the cores, tokens a second tell nothing.
@@ -7,17 +7,16 @@ where the load generator shares the cores, tokens a second tell nothing.
 from __future__ import annotations
 
 import statistics
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from rich.console import Console
 
 from bench.serving import Figures, Server, measure, median, servers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
 
 CALLERS: Final = (16, 64)
 WORKERS: Final = (1, 2)
@@ -67,16 +66,3 @@ def _row(transport: str, workers: int, callers: int, found: dict[tuple[int, int]
 def _ratio(some: Sequence[Figures], one: Sequence[Figures]) -> float:
     pairs = zip(some, one, strict=True)
     return statistics.median(each.cpu_us_per_request / other.cpu_us_per_request for each, other in pairs)
-
-
-def main() -> None:
-    """Measure, and print a line for each."""
-    console = Console(stderr=True)
-    for transport in ("h2corn", "grpcio"):
-        with tempfile.TemporaryDirectory() as folder:
-            for row in measure_workers(console, Path(folder), transport=transport, turns=5, seconds=1.5):
-                print(row)
-
-
-if __name__ == "__main__":
-    main()

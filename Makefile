@@ -99,6 +99,10 @@ bench: $(VENV)/.dev ## Measure, beside references in the same run, in 10 minutes
 bench-compare: $(VENV)/.dev ## What became worse, as ratios: make bench-compare OLD=earlier.json [NEW=later.json]
 	@$(PY) -m bench.compare $(or $(OLD),$(error say which earlier result: make bench-compare OLD=earlier.json)) $(NEW)
 
+.PHONY: soak
+soak: $(VENV)/.dev ## Run an issuer for SOAK_MINUTES (60) while everything changes: what grows, or gets slower?
+	@$(PY) -m bench.soak --minutes $${SOAK_MINUTES:-60}
+
 .PHONY: clean
 clean: ## Remove what the targets made (not the SPIRE cache, which is slow to rebuild)
 	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* dist build

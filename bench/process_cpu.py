@@ -10,7 +10,7 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 def cpu_seconds(pid: int) -> float:
     """Return user and system time of ``pid`` and its descendants, in seconds, ended ones included."""
-    return sum(_own(each) for each in [pid, *_descendants(pid)])
+    return sum(_own(each) for each in [pid, *descendants(pid)])
 
 
 def _own(pid: int) -> float:
@@ -22,7 +22,8 @@ def _own(pid: int) -> float:
     return sum(map(int, fields[11:15])) / _TICKS_PER_SECOND
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Return the processes that ``pid`` started, and those that these did, as far as they run."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -30,5 +31,5 @@ def _descendants(pid: int) -> list[int]:
         except (FileNotFoundError, ProcessLookupError):  # as above
             continue
         for child in map(int, children.split()):
-            found += [child, *_descendants(child)]
+            found += [child, *descendants(child)]
     return found

@@ -1,0 +1,154 @@
+"""Runs the issuer for long, under load and while everything changes, and looks at what grows: ``make soak``.
+
+Two workers, a fixed rate of tokens, and in turn: a policy that is edited, SVIDs that rotate, a worker that is killed,
+workers that are replaced. The signing key stays: this issuer cannot change it without a stop.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from bench.load import WORK, Load, Report, Target, run
+from bench.processes import Process, processes
+from bench.serving import POLICY, TRUST_DOMAIN, issuer_settings, write_credentials
+from bench.soak_verdict import Sample, faults
+from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess
+from issuer_testing.spire.embedded import DevelopmentAuthority
+from issuer_testing.spire.entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RESULTS = Path(__file__).parent / "results" / "soak.json"
+RATE, CALLERS = 100.0, 16
+INTERVAL_SECONDS = 20.0
+"""Between two changes; the p99 of each such part is kept."""
+WORKER = "issuer.workers.child"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the run: what was changed in it, and what its callers saw."""
+
+    change: str
+    minute: float
+    calls: int
+    codes: dict[str, int]
+    p99_ms: float
+
+
+class Soak:
+    """An issuer under test, and what is done to it."""
+
+    def __init__(self, folder: Path, authority: DevelopmentAuthority) -> None:
+        self._folder = folder
+        self._authority = authority
+        self._workload = authority.workload(
+            Entry(f"spiffe://{TRUST_DOMAIN}/spiffe-issuer", dns_names=(ISSUER_DNS_NAME,))
+        )
+        write_credentials(folder, authority.authority)
+        options = {"server": {"workers": 2}}
+        self._settings = issuer_settings(folder, self._workload.socket, options=options)
+        self._edits = 0
+        self.issuer = IssuerProcess(self._settings)
+
+    def changes(self) -> dict[str, Callable[[], None]]:
+        """Return what is done, by name."""
+        return {
+            "nothing": lambda: None,
+            "policy edited": self._edit_policy,
+            "SVIDs rotated": self._rotate,
+            "worker killed": self._kill_youngest,
+            "workers replaced": lambda: self.issuer.signal(signal.SIGUSR2),
+        }
+
+    def load(self, seconds: float) -> Report:
+        """Ask for tokens, and return what came of it."""
+        write_credentials(self._folder, self._authority.authority)  # callers have SVIDs of an hour
+        target = Target(self.issuer.address, ISSUER_DNS_NAME, self._folder, (self.issuer.pid,))
+        return run(target, WORK["token"], Load(CALLERS, seconds, rate=RATE))
+
+    def sample(self, seconds: float) -> list[Sample]:
+        """Return what each process holds now."""
+        return [
+            Sample(seconds, each.pid, each.name, each.resident_bytes, each.descriptors)
+            for each in processes(self.issuer.pid)
+        ]
+
+    def _edit_policy(self) -> None:
+        self._edits += 1
+        edited = POLICY.replace("max_ttl: 10m", f"max_ttl: {5 + self._edits % 5}m")
+        (self._settings.policy / "load.yaml").write_text(edited)
+
+    def _rotate(self) -> None:
+        self._authority.rotate(self._workload)
+
+    def _kill_youngest(self) -> None:
+        workers = [each for each in processes(self.issuer.pid) if each.name == WORKER]
+        os.kill(max(workers, key=_began).pid, signal.SIGKILL)
+
+
+def _began(process: Process) -> float:
+    return process.began
+
+
+def main(
+    minutes: Annotated[float, typer.Option(help="How long.", min=1)] = 60.0,
+    output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = RESULTS,
+) -> None:
+    """Run it, tell what was seen, and end with 1 if something grows, gets slower or fails.
+
+    Examples:
+    python -m bench.soak --minutes 5
+    """
+    console = Console(stderr=True)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None) as authority,
+    ):
+        soak = Soak(Path(name), authority)
+        with soak.issuer:
+            parts, samples = _run(console, soak, minutes * 60)
+    found = faults(samples, [(part.minute * 60, part.p99_ms) for part in parts], minutes * 60)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    document = {"minutes": minutes, "parts": [asdict(each) for each in parts], "faults": found}
+    output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    console.print(f"wrote {output}", style="dim")
+    for fault in found:
+        console.print(f"[red]{fault}[/]")
+    sys.exit(1 if found else 0)
+
+
+def _run(console: Console, soak: Soak, seconds: float) -> tuple[list[Part], list[Sample]]:
+    parts: list[Part] = []
+    samples: list[Sample] = []
+    began = time.monotonic()
+    for change, act in cycle(soak.changes().items()):
+        passed = time.monotonic() - began
+        if passed >= seconds:
+            return parts, samples
+        act()
+        report = soak.load(INTERVAL_SECONDS)
+        samples += soak.sample(time.monotonic() - began)
+        part = Part(change, round(passed / 60, 2), report.calls, dict(report.codes), report.p99_ms)
+        parts.append(part)
+        console.print(
+            f"{part.minute:6.1f} min  {change:<17} {part.calls} calls, p99 {part.p99_ms:.1f} ms, {part.codes}"
+        )
+    raise AssertionError("a cycle does not end")
+
+
+if __name__ == "__main__":
+    typer.run(main)

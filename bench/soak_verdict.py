@@ -1,0 +1,76 @@
+"""What of a long run is a fault: memory or descriptors that grow, answers that get slower. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_SLOPE = 1024 * 1024
+"""Bytes an hour, of each process, after it is warm."""
+MAX_SLOWER = 1.2
+WARM = 0.1
+"""The part of a process's samples that are not looked at: until then it still learns."""
+ENDS = 1 / 6
+"""The first and the last ten minutes of an hour are compared."""
+LEAST_PARTS = 3
+"""What is seen in fewer is chance."""
+LEAST_SAMPLES = 12
+"""A process that was seen less often tells nothing: it was replaced."""
+
+
+class Sample(NamedTuple):
+    """What a process held at a moment: seconds since the beginning, which one, its bytes and its descriptors."""
+
+    seconds: float
+    pid: int
+    name: str
+    resident_bytes: int
+    descriptors: int
+
+
+def faults(samples: Sequence[Sample], p99s: Sequence[tuple[float, float]], seconds: float) -> list[str]:
+    """Return what is wrong, in words.
+
+    Args:
+        samples: Of all processes, in the order of time.
+        p99s: When each part began, in seconds, and its p99 in milliseconds.
+        seconds: How long it went on.
+    """
+    found = []
+    for pid in dict.fromkeys(sample.pid for sample in samples):
+        own = [sample for sample in samples if sample.pid == pid]
+        warm = own[int(len(own) * WARM) :]
+        if len(warm) >= LEAST_SAMPLES:
+            found += _growth(warm)
+    first = [p99 for began, p99 in p99s if began < seconds * ENDS]
+    last = [p99 for began, p99 in p99s if began >= seconds * (1 - ENDS)]
+    if min(len(first), len(last)) >= LEAST_PARTS and statistics.median(last) > MAX_SLOWER * statistics.median(first):
+        found.append(f"the p99 went from {statistics.median(first):.1f} to {statistics.median(last):.1f} ms")
+    return found
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Return by how much a value grows in an hour: the median of the slopes of all pairs (Theil and Sen)."""
+    slopes = [
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for position, earlier in enumerate(points)
+        for later in points[position + 1 :]
+        if later[0] > earlier[0]
+    ]
+    return statistics.median(slopes) * 3600 if slopes else 0.0
+
+
+def _growth(samples: Sequence[Sample]) -> list[str]:
+    who = f"{samples[0].name} (pid {samples[0].pid})"
+    found = []
+    grows = slope([(sample.seconds, sample.resident_bytes) for sample in samples])
+    if grows > MAX_SLOPE:
+        found.append(f"{who} grows by {grows / 1024 / 1024:.1f} MiB an hour")
+    half = len(samples) // 2
+    before, after = (min(sample.descriptors for sample in part) for part in (samples[:half], samples[half:]))
+    if after > before:
+        found.append(f"{who} holds {after} descriptors at least, and {before} at first")
+    return found

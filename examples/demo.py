@@ -237,7 +237,8 @@ def api(development: Development, audience: str, identity: Identity | None = Non
     if development.embedded:
         environment["INSECURE_DEV"] = "1"  # else it refuses tokens of an authority that attests nobody
     if identity is not None:
-        environment |= {"SPIFFE_ISSUER_ADDRESS": development.issuer.address, "SPIFFE_ENDPOINT_SOCKET": identity.socket}
+        environment |= {"FOLLOW_REVOCATIONS": "1", "SPIFFE_ISSUER_ADDRESS": development.issuer.address}
+        environment |= {"SPIFFE_ENDPOINT_SOCKET": identity.socket}
         environment |= {"SPIFFE_ID": identity.spiffe_id} if identity.spiffe_id else {}
     with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, env=environment) as server:
         try:

@@ -4,7 +4,8 @@ It knows two things, its own name and the issuer's, and learns the rest from the
 
     ISSUER=https://issuer.prod.example AUDIENCE=https://ledger.prod.example uvicorn ledger_api:app
 
-With an SVID of its own, and ``SPIFFE_ISSUER_ADDRESS``, it also refuses revoked tokens, within a second.
+With ``FOLLOW_REVOCATIONS=1`` it also refuses revoked tokens, within a second. For that it needs an SVID of its own, and
+policy has to name it in ``servers``.
 """
 
 import os
@@ -20,7 +21,7 @@ from agent_client.verification.asgi import TokenMiddleware
 from agent_client.verification.current import current_token
 
 revocations = None
-if "SPIFFE_ISSUER_ADDRESS" in os.environ:
+if "FOLLOW_REVOCATIONS" in os.environ:
     revocations = RevocationStream(SyncIssuerClient(spiffe_id=os.environ.get("SPIFFE_ID")))
     revocations.wait(30)  # until it is known what was revoked, no token is taken
 

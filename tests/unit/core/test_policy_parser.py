@@ -176,7 +176,7 @@ def changed(old: str, new: str) -> str:
         (line("risk_tiers: {high: {max_ttl: 5}}"), "p.yaml:2:30: risk tier 'high': 'max_ttl': '5' is not a duration: write it as in '90s', '10m' or '1h30m'"),
         (line("risk_tiers: {high: {proof_binding: requird}}"), "p.yaml:2:36: risk tier 'high': 'proof_binding' must be one of optional, required, not 'requird'; did you mean 'required'?"),
         (line("risk_tiers: {high: {status: requird}}"), "p.yaml:2:29: risk tier 'high': 'status' must be one of none, required, not 'requird'; did you mean 'required'?"),
-        (one_audience(f"{{name: a, application: a, status: yes, {SCOPES}}}"), "p.yaml:3:38: audience: 'status' must be one of none, required, not 'yes'"),
+        (one_audience(f"{{name: a, application: a, status: yes, {SCOPES}}}"), "p.yaml:3:37: audience: 'status' must be one of none, required, not 'yes'"),
         (line("risk_tiers: {high: {proof_binding: true}}"), "p.yaml:2:36: risk tier 'high': 'proof_binding' must be one of optional, required, not 'true'"),
         (line("risk_tiers: {low: {max_ttl: 9s}}"), "p.yaml:2:29: 9s is below 'min_ttl' (10s), the least a token lives"),
         (line("min_ttl: 3m"), "p.yaml:2:10: 'min_ttl' is at most 1m"),

@@ -16,7 +16,7 @@ def test_it_counts_descendants_that_live_and_those_that_ended() -> None:
         wait_until(lambda: cpu_seconds(process.pid) >= 0.2, what="the living child's time is counted", seconds=20)
         assert process.stdout is not None
         process.stdout.readline()
-        assert cpu_seconds(process.pid) >= 0.3
+        assert cpu_seconds(process.pid) >= 0.25, "what ended counts on; ticks are rounded down"
         process.communicate("\n")
 
 

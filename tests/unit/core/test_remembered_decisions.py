@@ -175,7 +175,11 @@ def test_the_random_policies_have_decisions_that_can_be_remembered() -> None:
         until = steady_until(policy, calling, asked)
         return until is not None and until > NOW and isinstance(decide(policy, calling, asked, {}, NOW), Grant)
 
-    find(st.tuples(POLICIES, CALLERS, REQUESTS), is_used, settings=settings(phases=[Phase.generate], deadline=None))
+    find(
+        st.tuples(POLICIES, CALLERS, REQUESTS),
+        is_used,
+        settings=settings(phases=[Phase.generate], deadline=None, max_examples=10_000),
+    )
 
 
 PLAIN = build([{"workload": SETTLER, "scopes": ["read"]}], [], [])

@@ -34,7 +34,7 @@
 
     ClientNotConfigured              nothing was called: an address or a name is missing or malformed
     ClientClosed                     nothing was called, or the call was ended: the client is closed
-    ClientForked                     nothing was called: the process was forked while a client was in use
+    ClientForked                     nothing was called: the process was forked after a client was used
 
 That there is no identity to call with is a :class:`~agent_client.workload_api_errors.WorkloadApiError`.
 """
@@ -284,4 +284,4 @@ class ClientClosed(RuntimeError):
 
 
 class ClientForked(RuntimeError):
-    """This process was forked while a client was in use. The message says what to do (:mod:`agent_client.forks`)."""
+    """This process was forked after a client was used. The message says what to do (:mod:`agent_client.forks`)."""

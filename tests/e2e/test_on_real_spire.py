@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import jwt
 import pytest
-from spiffe import WorkloadApiClient
+from spiffe import SpiffeId, WorkloadApiClient
 
 from agent_client import (
     AudienceNotAllowed,
@@ -129,7 +129,8 @@ grants:
     settings = IssuerSettings(tmp_path / "issuer", policy, identity.socket, identity.spiffe_id, options=options)
     with IssuerProcess(settings) as issuer, issuer.client(reader) as client:
         with WorkloadApiClient(settler.socket) as source:
-            svids = {aud: source.fetch_jwt_svid(audience={aud}).token for aud in (issuer.url, LEDGER)}
+            subject = SpiffeId(SETTLER)  # as a process of this user it could have the others' too
+            svids = {aud: source.fetch_jwt_svid({aud}, subject).token for aud in (issuer.url, LEDGER)}
         good, for_another = (SubjectToken(svids[aud], SubjectTokenType.JWT_SVID) for aud in (issuer.url, LEDGER))
         issued = client.exchange_token(good, LEDGER, ["ledger.read"])
         with pytest.raises(SubjectTokenNotTaken):

@@ -19,6 +19,7 @@ from issuer.core.approval_state import Status as ApprovalStatus
 from issuer.core.errors import IssuerError, Reason
 from issuer.core.facts_needed import facts_needed
 from issuer.core.instants import microseconds
+from issuer.fact_lookup import known_facts
 from issuer.ports import ClaimTaken
 from issuer.waiting import first_of
 
@@ -151,9 +152,7 @@ class AccessWatch:
     async def _known_facts(self, policy: Policy, window: AccessWindow) -> Facts:
         caller = caller_of(window)
         keys = facts_needed(policy, caller, request_of(window.opening))
-        if not keys:
-            return {}
-        return await self._facts.known(keys, fact_types=policy.fact_types, now=self._clock.now(), caller=caller)
+        return await known_facts(self._facts, keys, policy, caller, self._clock.now())
 
     def _is_patient(self, window: AccessWindow, verdict: Verdict, now: datetime) -> bool:
         """Return whether all that is wrong may be that this issuer was not told yet what others were."""

@@ -32,6 +32,7 @@ from issuer.core.ledger_entries import (
     StepTaken,
 )
 from issuer.core.record import record_decision
+from issuer.fact_lookup import known_facts
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from issuer.core.approval_book import ApprovalBook
     from issuer.core.caller import Caller
-    from issuer.core.facts import Facts
     from issuer.core.policy import Policy
     from issuer.core.spiffe_id import SpiffeId
     from issuer.core.token_request import TokenRequest
@@ -136,7 +136,8 @@ class Approving:
         now, caller = microseconds(asked.now), str(asked.caller.spiffe_id)
         for _ in range(MAX_TRIES):
             policy, revocations = self._policies.current(), self._revocations.current()
-            facts = await self._known_facts(policy, asked, request)
+            keys = facts_needed(policy, asked.caller, request)
+            facts = await known_facts(self._facts, keys, policy, asked.caller, asked.now)
             approvals = self._approvals.approved_for(asked.caller.spiffe_id, asked.now)
             lacking = find_needed(
                 policy, asked.caller, request, facts, asked.now, revocations=revocations, approvals=approvals
@@ -301,12 +302,6 @@ class Approving:
         if known is None:
             raise _overtaken()
         return known
-
-    async def _known_facts(self, policy: Policy, asked: Asked, request: TokenRequest) -> Facts:
-        keys = facts_needed(policy, asked.caller, request)
-        if not keys:
-            return {}
-        return await self._facts.known(keys, fact_types=policy.fact_types, now=asked.now, caller=asked.caller)
 
     def _check_bounds(self, caller: str, needed: Needed, now: int) -> None:
         mine = self._approvals.of_caller(caller)

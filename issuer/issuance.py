@@ -32,6 +32,7 @@ from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
 from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
+from issuer.fact_lookup import known_facts
 from issuer.issuance_log import considered, outcome
 from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
@@ -45,10 +46,8 @@ if TYPE_CHECKING:
     from issuer.core.approvals import Approvals, Approved
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
-    from issuer.core.facts import FactKey, Facts
     from issuer.core.ledger_entries import Entry
     from issuer.core.origin import Origin
-    from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
     from issuer.core.refusal_budget import RefusalBudget, RefusalPlan
     from issuer.core.revocations import Revocations
@@ -272,7 +271,8 @@ class Issuance:
             log_fields |= {"audience": request.audience, "scopes": list(request.scopes)}
             policy = self._policies.current()  # 1
             asked.trace.at(Step.FETCH_FACTS)
-            facts = await self._known_facts(facts_needed(policy, asked.caller, request), policy, asked)  # 2
+            keys = facts_needed(policy, asked.caller, request)
+            facts = await known_facts(self._facts, keys, policy, asked.caller, asked.now)  # 2
             asked.trace.at(Step.DECIDE)
             origin = None if wanted.origin is None else wanted.origin()  # 1
             if wanted.approvals is not None:
@@ -316,13 +316,9 @@ class Issuance:
             TemporarilyUnavailable: The policy is away.
         """
         policy = self._policies.current()
-        facts = await self._known_facts(facts_needed_to_list(policy, asked.caller), policy, asked)
+        keys = facts_needed_to_list(policy, asked.caller)
+        facts = await known_facts(self._facts, keys, policy, asked.caller, asked.now)
         return list_access(policy, asked.caller, facts, asked.now, revocations=self._revocations.current())
-
-    async def _known_facts(self, keys: frozenset[FactKey], policy: Policy, asked: Asked) -> Facts:
-        if not keys:
-            return {}
-        return await self._facts.known(keys, fact_types=policy.fact_types, now=asked.now, caller=asked.caller)
 
     async def _entry(self, grant: Grant, asked: Asked) -> int:
         return await self._statuses.take(int((asked.now + grant.lifetime).timestamp()), asked.now, asked.within)

@@ -14,6 +14,7 @@ from issuer.core.instants import microseconds
 from issuer.core.intent_redemption import origin_of, request_of_registrar, stand_in
 from issuer.core.intent_state import Step, StepKind, apply
 from issuer.core.record import record_decision
+from issuer.fact_lookup import known_facts
 from issuer.issuance import Wanted
 from issuer.registering import concerns, unknown
 
@@ -130,10 +131,8 @@ class _Redemption:
         if str(self._asked.caller.spiffe_id) != self._consumer:
             return
         policy = self._known.policies.current()
-        if keys := facts_needed(policy, self._registrar, self._request):
-            self._facts = await self._known.facts.known(
-                keys, fact_types=policy.fact_types, now=self._asked.now, caller=self._registrar
-            )
+        keys = facts_needed(policy, self._registrar, self._request)
+        self._facts = await known_facts(self._known.facts, keys, policy, self._registrar, self._asked.now)
 
     def origin(self) -> Origin:
         """Return what the token will rest on (steps 1 and 2).

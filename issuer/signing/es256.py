@@ -50,8 +50,16 @@ class Es256Signer:
         except (InternalError, UnsupportedAlgorithm, ValueError, OverflowError) as error:
             raise TemporarilyUnavailable(Reason.SIGNER_UNAVAILABLE, "the signing key cannot be used") from error
 
+    def active(self) -> Es256Signer:
+        """Return itself: it is one key, which does not change."""
+        return self
+
     def public_keys(self) -> PublicKeySet:
         """Return the key's public half, as the only key of its set."""
+        return self._public_keys
+
+    def known_keys(self) -> PublicKeySet:
+        """Return the same: there was no key before."""
         return self._public_keys
 
     def __repr__(self) -> str:

@@ -157,16 +157,15 @@ class KeyRotation:
 
     async def _make_next(self, actor: str) -> None:
         try:
-            self._keys.ring.with_next(self._keys.ring.active)  # whether one more may be published
+            self._keys.ring.check_room()
         except KeyRingError as error:
             raise AdminRefused(Reason.KEY_CHANGE_REFUSED, str(error)) from None
         await self._in_files(self._folder.make_next)
         try:
             held = await self._found()
-            if held.ring.next is None:
-                raise AdminRefused(Reason.KEY_CHANGE_REFUSED, "the file of the next key holds the active one")
-            await self._tell(KEY_PREPARED, held.ring.next.jwk.key_id, actor=actor, how="operator")
-        except (AdminRefused, TemporarilyUnavailable):
+            for kind, key_id in _changes(self._keys.ring, held.ring):
+                await self._tell(kind, key_id, actor=actor, how="operator")
+        except TemporarilyUnavailable:
             await self._in_files(self._folder.drop_next)
             raise
         await self._put_in_force(held)

@@ -83,7 +83,7 @@ class Publishing(NamedTuple):
 
 @dataclass(slots=True)
 class _Kept:
-    """A list, when it was signed last (Unix seconds, 0 for never) and by which key, and whether it has changed since."""
+    """A list, when it was signed last (Unix seconds, 0 for never) and by which key, and whether it changed since."""
 
     listed: StatusList = field(default_factory=lambda: StatusList(LIST_SIZE))
     signed_at: int = 0

@@ -21,14 +21,16 @@ SETTLE_SECONDS: Final = 60
 """Calls that were under way when a key was retired have ended by then, and been recorded: none may take longer than its
 own deadline and `[ledger] max_wait`, a minute in all. Clocks of issuers that share a ledger differ by less."""
 SPREAD_SECONDS: Final = 10
-"""Until a key set that changed is what everybody is given: by our own public listener at once, and by other issuers that
-share the folder of keys within two looks at it."""
+"""Until a key set that changed is what everybody is given: by our own public listener at once, and by other issuers
+that share the folder of keys within two looks at it."""
 LEEWAY_SECONDS: Final = 60
 """Verifiers take a token for so long after its ``exp``, by clocks that differ; ours allow 5 s."""
 MAX_PUBLISHED: Final = 16
-"""Keys in the set at once: 4 KiB of JSON, which small clients still read, and a rotation a minute for a quarter of an hour."""
+"""Keys in the set at once: 4 KiB of JSON, which small clients still read. A rotation a minute for a quarter of an hour
+takes as many."""
 MAX_KNOWN: Final = 1_000
-"""Keys that are remembered, at 0.3 KiB each; monthly rotations come to so many in 80 years. The oldest are forgotten."""
+"""Keys that are remembered, at 0.3 KiB each; monthly rotations come to so many in 80 years. The oldest are
+forgotten."""
 MICROSECONDS: Final = 1_000_000
 
 
@@ -121,15 +123,14 @@ class KeyRing:
             return None
         return self.next.published + max_age + SPREAD_SECONDS
 
-    def with_next(self, jwk: PublicJwk) -> KeyRing:
-        """Return the ring with a next key, which is not published yet.
+    def check_room(self) -> None:
+        """Refuse one more key where as many are published as may be.
 
         Raises:
-            KeyRingError: As many keys are published as may be.
+            KeyRingError: There is no room.
         """
         if len(self.published.keys) >= MAX_PUBLISHED:
             raise KeyRingError(f"{MAX_PUBLISHED} keys are published already: wait until the first of them are over")
-        return replace(self, next=NextKey(jwk))
 
     def with_published(self, now: int) -> KeyRing:
         """Return the ring as it is when its next key is in the published set from now on."""
@@ -162,7 +163,7 @@ class KeyRing:
         return next((each for each in self.former if each.jwk.key_id == key_id), None)
 
     def signed_from(self, key_id: str) -> tuple[int, int | None] | None:
-        """Return between which moments what a key signed was decided, in microseconds; ``None`` for a key that never was.
+        """Return between which moments what a key signed was decided, in microseconds; ``None`` for no such key.
 
         A little more, on both sides: what was decided just before a change may be signed just after it.
         """
@@ -174,8 +175,8 @@ class KeyRing:
     def may_have_signed(self, time: int) -> Iterator[str]:
         """Yield the ``kid`` of each key that may have signed what was decided at a moment, in microseconds."""
         for key_id in (self.active.key_id, *(each.jwk.key_id for each in self.former)):
-            begin, end = self.signed_from(key_id) or (0, 0)
-            if begin <= time and (end is None or time < end):
+            between = self.signed_from(key_id)
+            if between and between[0] <= time and (between[1] is None or time < between[1]):
                 yield key_id
 
 
@@ -193,7 +194,8 @@ def ring_found(active: PublicJwk, coming: PublicJwk | None, kept: KeyRing | None
     Raises:
         KeyRingError: The active or the next key is one that was taken away, or has signed before.
     """
-    since, former, published = 0, (), None
+    since, published = 0, None
+    former: tuple[FormerKey, ...] = ()
     if kept is not None:
         published = kept.next.published if kept.next and kept.next.jwk == coming else None
         since, former = kept.since, kept.former

@@ -39,14 +39,14 @@ class KeyMethods:
     async def activate_key(self, message: pb.ActivateKeyRequest, call: VerifiedCall) -> pb.ActivateKeyResponse:
         """Let the next one sign."""
         key_id = _named(message.key_id)
-        call.log_fields |= {"kid": key_id, "force": message.force}
+        call.log_fields.update(kid=key_id, force=message.force)
         ring = await self._keys.activate(key_id, force=message.force, actor=str(call.caller.spiffe_id))
         return pb.ActivateKeyResponse(keys=self._told(ring))
 
     async def remove_key(self, message: pb.RemoveKeyRequest, call: VerifiedCall) -> pb.RemoveKeyResponse:
         """Publish one no more."""
         key_id = _named(message.key_id)
-        call.log_fields |= {"kid": key_id, "force": message.force}
+        call.log_fields.update(kid=key_id, force=message.force)
         ring = await self._keys.remove(key_id, force=message.force, actor=str(call.caller.spiffe_id))
         return pb.RemoveKeyResponse(keys=self._told(ring))
 

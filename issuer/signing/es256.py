@@ -34,9 +34,9 @@ class Es256Signer:
 
     def __init__(self, private_key: EllipticCurvePrivateKey) -> None:
         self.__key = private_key
-        jwk = public_jwk(private_key.public_key())
-        self.key_id = jwk.key_id
-        self._public_keys = PublicKeySet((jwk,))
+        self.public_key = public_jwk(private_key.public_key())
+        self.key_id = self.public_key.key_id
+        self._public_keys = PublicKeySet((self.public_key,))
 
     def sign(self, signing_input: bytes) -> bytes:
         """Return ``r || s``, 64 octets.

@@ -56,7 +56,7 @@ class KeyFolder:
             KeyFileError: One of the files cannot be used, or they do not fit together.
         """
         active, coming = self._signers()
-        jwk, coming_jwk = active.public_keys().keys[0], coming and coming.public_keys().keys[0]
+        jwk, coming_jwk = active.public_key, coming.public_key if coming else None
         try:
             ring = ring_found(jwk, coming_jwk, self.kept() or remembered, now)
         except KeyRingError as error:
@@ -102,9 +102,9 @@ class KeyFolder:
             if not stat.S_ISREG(status.st_mode) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise self._fault("is not a file that its owner alone can write")
             content = file.read(MAX_RING_BYTES + 1)
+        if len(content) > MAX_RING_BYTES:
+            raise self._fault(f"is larger than {MAX_RING_BYTES} bytes")
         try:
-            if len(content) > MAX_RING_BYTES:
-                raise KeyRingError(f"is larger than {MAX_RING_BYTES} bytes")
             return ring_from_text(content.decode("utf-8", "replace"))
         except KeyRingError as error:
             raise self._fault(str(error)) from None

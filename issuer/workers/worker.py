@@ -12,9 +12,12 @@ from issuer.app import App
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.fact_text import fact_list_from_text, facts_text
 from issuer.core.instants import microseconds, moment
+from issuer.core.key_ring_text import ring_from_text
 from issuer.ledger_keeping import Sharing
 from issuer.metrics.summing import told_by
 from issuer.settings_of_parts import rpc_settings
+from issuer.signing.key_folder import HeldKeys, KeyFolder
+from issuer.signing.signing_keys import SigningKeys
 from issuer.workers import messages
 from issuer.workers.channel import ChannelClosed
 
@@ -27,12 +30,12 @@ if TYPE_CHECKING:
     from issuer.config_sections import Config
     from issuer.core.facts import Fact
     from issuer.core.generations import Generation, PolicyStatus
+    from issuer.core.key_ring import KeyRing
     from issuer.facts.store import FactStore
     from issuer.ledger_keeping import LedgerKeeping
     from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
-    from issuer.ports import FactSink, PolicyAdmin
+    from issuer.ports import FactSink, KeyAdmin, PolicyAdmin
     from issuer.rpc.settings import RpcSettings
-    from issuer.signing.key_file import KeyFileSigner
     from issuer.startup import Publicity
     from issuer.watching import Look
     from issuer.workers.channel import Channel
@@ -74,6 +77,17 @@ class WorkerApp(App):
         self._config = self._config.model_copy(update={"server": server})
         self._stop.set()
 
+    def _signing_keys(self) -> SigningKeys:
+        self._folder = KeyFolder(self._config.keys.file)
+        self._keys = SigningKeys(self._folder.hold(ring_from_text(self._beginning.keys)))
+        return self._keys
+
+    async def _key_admin(self, signer: SigningKeys, keeping: LedgerKeeping) -> KeyAdmin:  # noqa: ARG002 - see supervisor
+        return SharedKeys(self._channel)
+
+    def _follow_keys(self) -> None:
+        """Do nothing: the supervisor does, and tells."""
+
     def _begin_with(self) -> KeptGenerations | None:
         return self._beginning.kept()
 
@@ -97,7 +111,7 @@ class WorkerApp(App):
         for feeder, facts in messages.facts_heard(self._beginning.facts).items():
             store.replace(feeder, facts)
         self._policies = policies
-        self._answers = Answers(policies, keeping, store, on_change)
+        self._answers = Answers(policies, keeping, store, KeysInUse(self._folder, self._keys), on_change)
         self.told.set_result(self._answers)
         self._start(self._tell_metrics())
 
@@ -117,7 +131,7 @@ class WorkerApp(App):
         server = self._config.server.model_copy(update={"listen": self._beginning.listen})
         return rpc_settings(server, shares_port=True)
 
-    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:  # noqa: ARG002 - see supervisor
+    def _publicity(self, signer: SigningKeys, keeping: LedgerKeeping) -> Publicity:  # noqa: ARG002 - see supervisor
         return ToldPublicity(self._channel)
 
     def _tell_serving(self, port: int, http: Publicity) -> None:  # noqa: ARG002 - the supervisor knows both
@@ -141,11 +155,13 @@ class Answers:
         policies: DirectoryPolicyBook,
         keeping: LedgerKeeping,
         store: FactStore,
+        keys: KeysInUse,
         on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._policies = policies
         self._keeping = keeping
         self._store = store
+        self._keys = keys
         self._on_change = on_change
         self._prepared: Generation | None = None
 
@@ -162,6 +178,8 @@ class Answers:
             case messages.PUT_FACTS:
                 text, now = argument
                 self._store.put(fact_list_from_text(text), moment(now))
+            case messages.USE_KEYS:
+                return self._keys.use(argument)
             case messages.REOPEN if self._keeping.copy is not None:
                 self._keeping.copy.reopen()
         return ""
@@ -181,6 +199,87 @@ class Answers:
             self._prepared = None
         await self._on_change()
         return self._policies.current().digest
+
+
+class KeysInUse:
+    """The keys of this worker.
+
+    Args:
+        folder: Where private halves are.
+        keys: The keys at work.
+    """
+
+    def __init__(self, folder: KeyFolder, keys: SigningKeys) -> None:
+        self._folder = folder
+        self._keys = keys
+
+    def use(self, text: str) -> str:
+        """Use the keys that are told; return them as told, once they are used.
+
+        What was prepared is in memory already, and no file is in the way of its activation.
+
+        Raises:
+            KeyFileError: The private half of the active key is not there.
+        """
+        ring, held = ring_from_text(text), self._keys.held
+        if held.next is not None and ring.active.key_id == held.next.key_id and ring.next is None:
+            self._keys.use(HeldKeys(ring, held.next, None))
+        elif ring.active == held.ring.active and (ring.next and ring.next.jwk) == (
+            held.ring.next and held.ring.next.jwk
+        ):
+            self._keys.use(held._replace(ring=ring))
+        else:
+            self._keys.use(self._folder.hold(ring))
+        return text
+
+
+class SharedKeys:
+    """A :class:`~issuer.ports.KeyAdmin` of all workers.
+
+    Args:
+        channel: To the supervisor, which changes those of all.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def listed(self) -> KeyRing:
+        """Return the keys, as the supervisor has them."""
+        return await self._changed("list", "", force=False, actor="")
+
+    async def prepare(self, *, actor: str) -> KeyRing:
+        """Make the next key, and let every worker publish it.
+
+        Raises:
+            AdminRefused: KEY_CHANGE_REFUSED.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE.
+        """
+        return await self._changed("prepare", "", force=False, actor=actor)
+
+    async def activate(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
+        """Let every worker sign by the next key.
+
+        Raises:
+            AdminRefused: KEY_UNKNOWN, KEY_CHANGE_REFUSED.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE.
+        """
+        return await self._changed("activate", key_id, force=force, actor=actor)
+
+    async def remove(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
+        """Let no worker publish a key any more.
+
+        Raises:
+            AdminRefused: KEY_UNKNOWN, KEY_CHANGE_REFUSED.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE.
+        """
+        return await self._changed("remove", key_id, force=force, actor=actor)
+
+    async def _changed(self, how: str, key_id: str, *, force: bool, actor: str) -> KeyRing:
+        argument = [how, key_id, force, actor]
+        try:
+            return ring_from_text(await self._channel.ask(messages.CHANGE_KEYS, argument, within=CHANGE_SECONDS))
+        except (ChannelClosed, TimeoutError):
+            raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, _AWAY) from None
 
 
 class SharedPolicies:

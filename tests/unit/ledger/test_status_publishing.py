@@ -19,6 +19,7 @@ from support.ledgers import group_commit, record, revoking
 from issuer.core.base64url import base64url_decoded
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
+from issuer.core.key_ring import KeyRing
 from issuer.core.origin import Origin, OriginKind, origin_text
 from issuer.core.patterns import parse_pattern
 from issuer.core.revocation import Issued, Selector
@@ -95,6 +96,7 @@ class Running:
         self.shown = Shown()
         self.logged = CapturingLogger()
         self.signer = SIGNER
+        self.ring = KeyRing(SIGNER.public_key)
         now = int(self.clock.now().timestamp())
         self.list = first_list(hour_of(now + 300, now))
 
@@ -106,6 +108,7 @@ class Running:
             blocks=self.blocks,
             marks=self.marks,
             signer=self.signer,
+            keys=self.ring,
             clock=self.clock,
             show=self.shown.show,
             log=structlog.wrap_logger(

@@ -12,7 +12,9 @@ WORKER_KILLED, WORKERS_REPLACED = "worker killed", "workers replaced"
 """The changes that end workers, and calls in flight with them."""
 BROKEN = frozenset({"Unavailable", "Canceled", "DeadlineExceeded"})
 """What callers see of the end of a connection."""
-MAX_BROKEN = 0.05
+REFUSED = frozenset({"ResourceExhausted"})
+"""What a machine that is busy with something else makes of any rate: no failure, if there are few."""
+MAX_FAILED = 0.05
 """Of a part's calls: those in flight, and those of callers who had to dial again; a worker is back within a second."""
 MAX_SLOPE = 1024 * 1024
 """Bytes an hour, of each process, after it is warm."""
@@ -69,8 +71,8 @@ def failed_calls(parts: Sequence[tuple[str, Mapping[str, int]]]) -> list[str]:
     for position, (change, codes) in enumerate(parts):
         failed = {code: count for code, count in codes.items() if code != "OK"}
         steady = {change, before}.isdisjoint((WORKER_KILLED, WORKERS_REPLACED))
-        allowed = 0 if steady else MAX_BROKEN * sum(codes.values())
-        if not failed.keys() <= BROKEN or sum(failed.values()) > allowed:
+        allowed = REFUSED if steady else REFUSED | BROKEN
+        if not failed.keys() <= allowed or sum(failed.values()) > MAX_FAILED * sum(codes.values()):
             found.append(f"part {position + 1} ({change}): calls failed: {failed}")
         before = change
     return found

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,7 @@ from issuer_api.v1 import admin_service_pb2 as admin
 from issuer_api.v1 import admin_service_pb2_grpc as admin_grpc
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
+from issuer_testing.issuer_process import IssuerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,10 +70,10 @@ def test_a_next_key_is_published_and_does_not_sign_until_every_verifier_can_know
         before = one.token()
         verifier.verify(before)
         new = one.prepare()
+        assert one.activate(new) == "KEY_CHANGE_REFUSED", "verifiers may still keep the set without it"
         assert one.prepare() == new, "there is one next key"
         eventually(lambda: one.published() == [old, new])
         assert kid_of(one.token()) == old
-        assert one.activate(new) == "KEY_CHANGE_REFUSED", "verifiers may still keep the set without it"
         verifier.warm_up()
         fetches = keys.fetches
         eventually(lambda: one.activate(new) == "OK")
@@ -292,8 +294,47 @@ def test_a_worker_that_does_not_follow_is_ended(two: Rotating) -> None:
     assert two.in_state(ACTIVE) == [new]
 
 
-def test_an_operator_rotates_at_a_terminal(one: Rotating) -> None:
+def test_checkpoints_that_a_key_signed_are_good_after_it_is_gone(tmp_path: Path) -> None:
+    with Rotating(tmp_path, ledger={"checkpoints": "checkpoints.jws"}) as one:
+        (old,) = one.keys()
+        one.issuer.wait_for("serving")
+        one.activate(one.prepare(), force=True)
+        one.remove(old, force=True)
+        one.issuer.signal(signal.SIGKILL)
+        one.issuer.wait()
+        signed_last = (one.settings.folder / "checkpoints.jws").read_text().splitlines()[-1]
+        assert kid_of(signed_last) == old
+        one.issuer.start()
+        assert one.in_state(GONE) == [old], "and it knew the ledger by what that key signed"
+        verified = command(one, "ledger", "verify", "--config", str(one.settings.folder / "issuer.toml"))
+        assert verified.returncode == 0, verified.stderr
+        assert "signed checkpoints vouch for" in verified.stdout
+
+
+def test_issuers_that_share_the_folder_of_keys_follow_each_other(one: Rotating, tmp_path: Path) -> None:
     (old,) = one.keys()
+    shared: dict[str, dict[str, object]] = {"keys": {"file": str(one.key_file)}}
+    settings = replace(one.settings, folder=tmp_path / "other", options=shared)
+    with IssuerProcess(settings) as other:
+        assert one.published(other.url) == [old]
+        new = one.prepare()
+        eventually(lambda: one.published(other.url) == [old, new])
+        assert one.activate(new, force=True) == "OK"
+        eventually(lambda: one.published(other.url) == [new, old])
+        one.remove(old, force=True)
+        eventually(lambda: one.published(other.url) == [new])
+        assert one.published() == [new]
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Rotating]:
+    """One whose key set is kept for longer than any test takes."""
+    with Rotating(tmp_path, max_age="1h") as deployment:
+        yield deployment
+
+
+def test_an_operator_rotates_at_a_terminal(slow: Rotating) -> None:
+    one, (old,) = slow, slow.keys()
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return command(one, "keys", *arguments)

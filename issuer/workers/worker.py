@@ -16,10 +16,11 @@ from issuer.core.key_ring_text import ring_from_text
 from issuer.ledger_keeping import Sharing
 from issuer.metrics.summing import told_by
 from issuer.settings_of_parts import rpc_settings
-from issuer.signing.key_folder import HeldKeys, KeyFolder
+from issuer.signing.key_folder import KeyFolder
 from issuer.signing.signing_keys import SigningKeys
 from issuer.workers import messages
 from issuer.workers.channel import ChannelClosed
+from issuer.workers.keys import KeysInUse, SharedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from issuer.config_sections import Config
     from issuer.core.facts import Fact
     from issuer.core.generations import Generation, PolicyStatus
-    from issuer.core.key_ring import KeyRing
     from issuer.facts.store import FactStore
     from issuer.ledger_keeping import LedgerKeeping
     from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
@@ -199,87 +199,6 @@ class Answers:
             self._prepared = None
         await self._on_change()
         return self._policies.current().digest
-
-
-class KeysInUse:
-    """The keys of this worker.
-
-    Args:
-        folder: Where private halves are.
-        keys: The keys at work.
-    """
-
-    def __init__(self, folder: KeyFolder, keys: SigningKeys) -> None:
-        self._folder = folder
-        self._keys = keys
-
-    def use(self, text: str) -> str:
-        """Use the keys that are told; return them as told, once they are used.
-
-        What was prepared is in memory already, and no file is in the way of its activation.
-
-        Raises:
-            KeyFileError: The private half of the active key is not there.
-        """
-        ring, held = ring_from_text(text), self._keys.held
-        if held.next is not None and ring.active.key_id == held.next.key_id and ring.next is None:
-            self._keys.use(HeldKeys(ring, held.next, None))
-        elif ring.active == held.ring.active and (ring.next and ring.next.jwk) == (
-            held.ring.next and held.ring.next.jwk
-        ):
-            self._keys.use(held._replace(ring=ring))
-        else:
-            self._keys.use(self._folder.hold(ring))
-        return text
-
-
-class SharedKeys:
-    """A :class:`~issuer.ports.KeyAdmin` of all workers.
-
-    Args:
-        channel: To the supervisor, which changes those of all.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    async def listed(self) -> KeyRing:
-        """Return the keys, as the supervisor has them."""
-        return await self._changed("list", "", force=False, actor="")
-
-    async def prepare(self, *, actor: str) -> KeyRing:
-        """Make the next key, and let every worker publish it.
-
-        Raises:
-            AdminRefused: KEY_CHANGE_REFUSED.
-            TemporarilyUnavailable: LEDGER_UNAVAILABLE.
-        """
-        return await self._changed("prepare", "", force=False, actor=actor)
-
-    async def activate(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
-        """Let every worker sign by the next key.
-
-        Raises:
-            AdminRefused: KEY_UNKNOWN, KEY_CHANGE_REFUSED.
-            TemporarilyUnavailable: LEDGER_UNAVAILABLE.
-        """
-        return await self._changed("activate", key_id, force=force, actor=actor)
-
-    async def remove(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
-        """Let no worker publish a key any more.
-
-        Raises:
-            AdminRefused: KEY_UNKNOWN, KEY_CHANGE_REFUSED.
-            TemporarilyUnavailable: LEDGER_UNAVAILABLE.
-        """
-        return await self._changed("remove", key_id, force=force, actor=actor)
-
-    async def _changed(self, how: str, key_id: str, *, force: bool, actor: str) -> KeyRing:
-        argument = [how, key_id, force, actor]
-        try:
-            return ring_from_text(await self._channel.ask(messages.CHANGE_KEYS, argument, within=CHANGE_SECONDS))
-        except (ChannelClosed, TimeoutError):
-            raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, _AWAY) from None
 
 
 class SharedPolicies:

@@ -102,8 +102,8 @@ bench-compare: $(VENV)/.dev ## What became worse, as ratios: make bench-compare 
 	@$(PY) -m bench.compare $(or $(OLD),$(error say which earlier result: make bench-compare OLD=earlier.json)) $(NEW)
 
 .PHONY: soak
-soak: $(VENV)/.dev ## Run an issuer for SOAK_MINUTES (60) while everything changes: what grows, or gets slower?
-	@$(PY) -m bench.soak --minutes $${SOAK_MINUTES:-60}
+soak: $(VENV)/.dev ## Run an issuer for SOAK_MINUTES (60) while everything changes: what grows, fails, or gets slower?
+	@$(PY) -m bench.soak --minutes $${SOAK_MINUTES:-60} $(SOAK_ARGS)
 
 .PHONY: clean
 clean: ## Remove what the targets made (not the SPIRE cache, which is slow to rebuild)

@@ -74,6 +74,8 @@ ERRORS_BY_REASON: dict[str, type[IssuerRequestError]] = {
     "TOO_MANY_REVOCATIONS": errors.LimitExceeded,
     "REVOCATION_UNKNOWN": errors.NotFound,
     "REVOCATION_FINAL": errors.PreconditionFailed,
+    "KEY_UNKNOWN": errors.NotFound,
+    "KEY_CHANGE_REFUSED": errors.PreconditionFailed,
     "APPROVAL_UNKNOWN": errors.NotFound,
     "APPROVAL_NOT_OPEN": errors.PreconditionFailed,
     "APPROVER_NOT_ALLOWED": errors.AccessDenied,

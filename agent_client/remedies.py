@@ -63,6 +63,8 @@ REMEDIES: dict[str, str] = {
     "TOO_MANY_REVOCATIONS": "Lift what need not be stopped any more, or revoke by a pattern rather than one by one.",
     "REVOCATION_UNKNOWN": "Choose an id that `issuer revocations list` shows.",
     "REVOCATION_FINAL": "Let it be: the tokens that it killed stay dead, and a revoked key is never used again.",
+    "KEY_UNKNOWN": "Choose a `kid` that `issuer keys list` shows.",
+    "KEY_CHANGE_REFUSED": "Wait until the time that the message tells; use `--force` for a key that leaked.",
     "APPROVAL_UNKNOWN": "Choose a request that `issuer approvals list` shows.",
     "APPROVAL_NOT_OPEN": "See what became of it with `issuer approvals show`; who still needs a token asks anew.",
     "APPROVER_NOT_ALLOWED": "Let somebody else approve it: another person, whom the policy names as an approver.",

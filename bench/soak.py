@@ -1,7 +1,8 @@
 """Runs the issuer for long, under load and while everything changes, and looks at what grows: ``make soak``.
 
-Two workers, a fixed rate of tokens, and in turn: a policy that is edited, SVIDs that rotate, a worker that is killed,
-workers that are replaced. The signing key stays: this issuer cannot change it without a stop.
+Two workers, a fixed rate of tokens, and in turn: a policy that is edited, SVIDs that rotate, a signing key that is
+activated and the next one prepared, a worker that is killed, workers that are replaced. A short run has too few samples
+to tell growth: it tells whether calls fail.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from rich.console import Console
 from bench.load import WORK, Load, Report, Target, run
 from bench.processes import Process, processes
 from bench.serving import POLICY, TRUST_DOMAIN, issuer_settings, write_credentials
-from bench.soak_verdict import Sample, faults
+from bench.soak_verdict import WORKER_KILLED, WORKERS_REPLACED, Sample, failed_calls, faults
+from issuer.cli.admin_client import AdminClient
+from issuer_api.v1 import admin_service_pb2 as pb
 from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess
 from issuer_testing.spire.embedded import DevelopmentAuthority
 from issuer_testing.spire.entry import Entry
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 RATE, CALLERS = 100.0, 16
 INTERVAL_SECONDS = 20.0
-"""Between two changes; the p99 of each such part is kept."""
+"""Between two changes; the p99 of each such part is kept. Each key is active for six of them, and is published for 12
+minutes after that, so shorter ones are for short runs: no more than 16 keys are published."""
+KEY_SET_MAX_AGE = "5s"
+"""With what else a next key waits for, less than six intervals of ten seconds."""
+OPERATOR = f"spiffe://{TRUST_DOMAIN}/admin/operator"
 WORKER = "issuer.workers.child"
 
 
@@ -59,7 +66,12 @@ class Soak:
             Entry(f"spiffe://{TRUST_DOMAIN}/spiffe-issuer", dns_names=(ISSUER_DNS_NAME,))
         )
         write_credentials(folder, authority.authority)
-        options = {"server": {"workers": 2}}
+        self._operator = authority.workload(Entry(OPERATOR))
+        options: dict[str, dict[str, object]] = {
+            "server": {"workers": 2},
+            "admin": {"operators": [OPERATOR]},
+            "http": {"key_set_max_age": KEY_SET_MAX_AGE},
+        }
         self._settings = issuer_settings(folder, self._workload.socket, options=options)
         self._edits = 0
         self.issuer = IssuerProcess(self._settings)
@@ -70,8 +82,9 @@ class Soak:
             "nothing": lambda: None,
             "policy edited": self._edit_policy,
             "SVIDs rotated": self._rotate,
-            "worker killed": self._kill_youngest,
-            "workers replaced": lambda: self.issuer.signal(signal.SIGUSR2),
+            "key changed": self._change_key,
+            WORKER_KILLED: self._kill_youngest,
+            WORKERS_REPLACED: lambda: self.issuer.signal(signal.SIGUSR2),
         }
 
     def load(self, seconds: float) -> Report:
@@ -95,6 +108,16 @@ class Soak:
     def _rotate(self) -> None:
         self._authority.rotate(self._workload)
 
+    def _change_key(self) -> None:
+        """Let the key that was prepared in the last round sign, and prepare another."""
+        with AdminClient(
+            self.issuer.address, workload_api=self._operator.socket, issuer_dns_name=ISSUER_DNS_NAME
+        ) as client:
+            for key in client.list_keys():
+                if key.state == pb.KEY_STATE_NEXT:
+                    client.activate_key(key.key_id, force=False)
+            client.prepare_key()
+
     def _kill_youngest(self) -> None:
         workers = [each for each in processes(self.issuer.pid) if each.name == WORKER]
         os.kill(max(workers, key=_began).pid, signal.SIGKILL)
@@ -106,12 +129,13 @@ def _began(process: Process) -> float:
 
 def main(
     minutes: Annotated[float, typer.Option(help="How long.", min=1)] = 60.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two changes.", min=10)] = INTERVAL_SECONDS,
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = RESULTS,
 ) -> None:
     """Run it, tell what was seen, and end with 1 if something grows, gets slower or fails.
 
     Examples:
-    python -m bench.soak --minutes 5
+    python -m bench.soak --minutes 2 --interval 10
     """
     console = Console(stderr=True)
     with (
@@ -120,8 +144,9 @@ def main(
     ):
         soak = Soak(Path(name), authority)
         with soak.issuer:
-            parts, samples = _run(console, soak, minutes * 60)
+            parts, samples = _run(console, soak, minutes * 60, interval)
     found = faults(samples, [(part.minute * 60, part.p99_ms) for part in parts], minutes * 60)
+    found += failed_calls([(part.change, part.codes) for part in parts])
     output.parent.mkdir(parents=True, exist_ok=True)
     document = {"minutes": minutes, "parts": [asdict(each) for each in parts], "faults": found}
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -131,7 +156,7 @@ def main(
     sys.exit(1 if found else 0)
 
 
-def _run(console: Console, soak: Soak, seconds: float) -> tuple[list[Part], list[Sample]]:
+def _run(console: Console, soak: Soak, seconds: float, interval: float) -> tuple[list[Part], list[Sample]]:
     parts: list[Part] = []
     samples: list[Sample] = []
     began = time.monotonic()
@@ -140,7 +165,7 @@ def _run(console: Console, soak: Soak, seconds: float) -> tuple[list[Part], list
         if passed >= seconds:
             return parts, samples
         act()
-        report = soak.load(INTERVAL_SECONDS)
+        report = soak.load(interval)
         samples += soak.sample(time.monotonic() - began)
         part = Part(change, round(passed / 60, 2), report.calls, dict(report.codes), report.p99_ms)
         parts.append(part)

@@ -1,4 +1,4 @@
-"""What of a long run is a fault: memory or descriptors that grow, answers that get slower. Pure."""
+"""What of a long run is a fault: memory or descriptors that grow, answers that get slower, calls that fail. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+WORKER_KILLED, WORKERS_REPLACED = "worker killed", "workers replaced"
+"""The changes that end workers, and calls in flight with them."""
+BROKEN = frozenset({"Unavailable", "Canceled", "DeadlineExceeded"})
+"""What callers see of the end of a connection."""
+REFUSED = frozenset({"ResourceExhausted"})
+"""What a machine that is busy with something else makes of any rate: no failure, if there are few."""
+MAX_FAILED = 0.05
+"""Of a part's calls: those in flight, and those of callers who had to dial again; a worker is back within a second."""
 MAX_SLOPE = 1024 * 1024
 """Bytes an hour, of each process, after it is warm."""
 MAX_SLOWER = 1.2
@@ -49,6 +57,24 @@ def faults(samples: Sequence[Sample], p99s: Sequence[tuple[float, float]], secon
     last = [p99 for began, p99 in p99s if began >= seconds * (1 - ENDS)]
     if min(len(first), len(last)) >= LEAST_PARTS and statistics.median(last) > MAX_SLOWER * statistics.median(first):
         found.append(f"the p99 went from {statistics.median(first):.1f} to {statistics.median(last):.1f} ms")
+    return found
+
+
+def failed_calls(parts: Sequence[tuple[str, Mapping[str, int]]]) -> list[str]:
+    """Return which calls failed that should not have, in words.
+
+    Args:
+        parts: What was changed in each, and its calls by code. Workers may still end in the part after a change that
+            ends them.
+    """
+    found, before = [], ""
+    for position, (change, codes) in enumerate(parts):
+        failed = {code: count for code, count in codes.items() if code != "OK"}
+        steady = {change, before}.isdisjoint((WORKER_KILLED, WORKERS_REPLACED))
+        allowed = REFUSED if steady else REFUSED | BROKEN
+        if not failed.keys() <= allowed or sum(failed.values()) > MAX_FAILED * sum(codes.values()):
+            found.append(f"part {position + 1} ({change}): calls failed: {failed}")
+        before = change
     return found
 
 

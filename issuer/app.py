@@ -31,12 +31,14 @@ from issuer.rpc.server import GrpcioListener, RpcServer
 from issuer.rpc.turns import Turns
 from issuer.services import Parts, access_watch, services
 from issuer.settings_of_parts import limits_of, oidc_settings, roles_of, rpc_settings
-from issuer.signing.key_file import KeyFileError, KeyFileSigner
+from issuer.signing.key_file import KeyFileError
 from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.spire.jwt_authorities import heard_authorities
 from issuer.startup import (
     StartupError,
     begun,
+    begun_rotation,
+    open_keys,
     policy_book,
     public_http,
     told_elsewhere,
@@ -54,13 +56,15 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
+    from issuer.key_rotation import KeyRotation
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
     from issuer.ledger_keeping import Sharing
     from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
-    from issuer.ports import FactSink, PolicyAdmin
+    from issuer.ports import FactSink, KeyAdmin, PolicyAdmin
     from issuer.rpc.listener import Listener
     from issuer.rpc.settings import RpcSettings
+    from issuer.signing.signing_keys import SigningKeys
     from issuer.startup import Publicity
     from issuer.status_publishing import StatusPublisher
     from issuer.watching import Look
@@ -106,6 +110,7 @@ class App:
         self._readiness_changed = asyncio.Event()
         self._access_changed = asyncio.Event()
         self._lists: StatusPublisher | None = None
+        self._rotation: KeyRotation
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -125,16 +130,17 @@ class App:
         async with AsyncExitStack() as stack:
             seen = look(self._config.policy.path)
             policies = policy_book(self._config, self._clock.now(), begin_with=self._begin_with())
-            signer = KeyFileSigner.open_or_create(self._config.keys.file)
+            signer = self._signing_keys()
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             store = FactStore()
             store.on_change = threadsafe(self._access_changed.set)
-            self._telemetry.open(policies, self._config.keys.file, stack)
+            self._telemetry.open(policies, signer, stack)
             feeder = self._folder_feeder(store, policies)
             keeping = await self._open_ledger(signer, stack)
             ledger = keeping.ledger
             self._on_stop()
             await self._begin_changes(policies, keeping, store, lambda: self._policy_changed(feeder, policies), seen)
+            keys = await self._key_admin(signer, keeping)
             identity = await self._identity(stack)
             roles = roles_of(self._config.admin)
             admin = AdminMethods(
@@ -147,6 +153,7 @@ class App:
                 policies=policies,
                 facts=self._facts(store, stack),
                 signer=signer,
+                keys=keys,
                 keeping=keeping,
                 jwt_authorities=heard_authorities(self._config, identity.allowed_trust_domains, stack, self._log),
                 assertions=self._oidc(stack),
@@ -173,6 +180,7 @@ class App:
                 stack=stack,
             )
             self._watch_facts(feeder, policies)
+            self._follow_keys()
             self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
             self._start(self._intent_expiry(keeping).run(self._stop))
             self._tell_serving(port, http)
@@ -181,6 +189,17 @@ class App:
             http.set_ready(ready=False, reason="the issuer is stopping")
             await server.stop(self._config.server.shutdown_grace)
         self._log.info("stopped")
+
+    def _signing_keys(self) -> SigningKeys:
+        return open_keys(self._config, self._clock)
+
+    async def _key_admin(self, signer: SigningKeys, keeping: LedgerKeeping) -> KeyAdmin:
+        """Tell the ledger which key signs, and return who changes that."""
+        self._rotation = await begun_rotation(self._config, signer, keeping, clock=self._clock, log=self._log)
+        return self._rotation
+
+    def _follow_keys(self) -> None:
+        self._start(self._rotation.run(self._stop))
 
     def _begin_with(self) -> KeptGenerations | None:
         """Return the policies to begin with; ``None`` for those of the files."""
@@ -330,7 +349,7 @@ class App:
         if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
             raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
 
-    async def _open_ledger(self, signer: KeyFileSigner, stack: AsyncExitStack) -> LedgerKeeping:
+    async def _open_ledger(self, signer: SigningKeys, stack: AsyncExitStack) -> LedgerKeeping:
         try:
             keeping = LedgerKeeping(
                 self._config.ledger,
@@ -348,6 +367,7 @@ class App:
         except (LedgerFault, OSError) as error:
             raise StartupError(f"the ledger cannot be opened: {error}") from error
         stack.push_async_callback(keeping.close)
+        signer.watch(lambda: keeping.revocations.signs_by(signer.key_id))
         self._telemetry.watch_ledger(keeping.ledger, keeping.copy)
         return keeping
 
@@ -382,7 +402,7 @@ class App:
             raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
         return H2cornListener(settings, identity=identity, log=self._log)
 
-    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:
+    def _publicity(self, signer: SigningKeys, keeping: LedgerKeeping) -> Publicity:
         http = public_http(self._config, signer, self._log)
         self._lists = status_publisher(
             self._config, keeping, signer=signer, clock=self._clock, show=http.show_list, log=self._log

@@ -324,7 +324,8 @@ class Issuance:
         return await self._statuses.take(int((asked.now + grant.lifetime).timestamp()), asked.now, asked.within)
 
     def _mint(self, claims: Claims, grant: Grant, request: TokenRequest, asked: Asked) -> Token:
-        to_sign = signing_input(self._signer.algorithm, self._signer.key_id, claims.payload())
+        signer = self._signer.active()
+        to_sign = signing_input(signer.algorithm, signer.key_id, claims.payload())
         asked.trace.at(Step.CHECK_CLAIMS)
         check_claims(
             to_sign,
@@ -337,7 +338,7 @@ class Issuance:
             status=claims.status,
         )
         asked.trace.at(Step.SIGN)
-        return compact_token(to_sign, self._signer.sign(to_sign))
+        return compact_token(to_sign, signer.sign(to_sign))
 
 
 def _granted(outcome: IssuedToken | Exception) -> Grant | None:

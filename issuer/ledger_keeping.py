@@ -175,7 +175,7 @@ class LedgerKeeping:
         if statement is None:
             return None
         try:
-            return verified_checkpoint(statement, ledger_keys(self._signer.public_keys().jwks.decode()))
+            return verified_checkpoint(statement, ledger_keys(self._signer.known_keys().jwks.decode()))
         except CheckpointInvalid as error:
             raise LedgerFault(
                 f"{self._section.checkpoints}: its last line {error}, and so does not tell which ledger belongs here: "

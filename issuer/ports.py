@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from issuer.core.generations import Generation, PolicyStatus
     from issuer.core.identity_use import SharedIdentity
     from issuer.core.jwk import PublicKeySet
+    from issuer.core.key_ring import KeyRing
     from issuer.core.ledger_entries import Entry
     from issuer.core.policy import Policy
     from issuer.core.record import DecisionRecord
@@ -81,6 +82,51 @@ class PolicyAdmin(Protocol):
         Raises:
             AdminRefused: POLICY_UNKNOWN.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE; the one in force stays.
+        """
+        ...
+
+
+class KeyAdmin(Protocol):
+    """What operators may do to the signing keys. Each method returns all of them as they are afterwards.
+
+    Every method raises TemporarilyUnavailable, LEDGER_UNAVAILABLE or SIGNER_UNAVAILABLE, where nothing could be done.
+    """
+
+    async def listed(self) -> KeyRing:
+        """Change nothing."""
+        ...
+
+    async def prepare(self, *, actor: str) -> KeyRing:
+        """Make the next key and publish it; where there is one, leave it.
+
+        Raises:
+            AdminRefused: KEY_CHANGE_REFUSED: too many are published.
+        """
+        ...
+
+    async def activate(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
+        """Let the next key sign. It signs in every worker when this returns, and no other does.
+
+        Args:
+            key_id: Its ``kid``; that of the active key changes nothing.
+            force: Though there may be verifiers that do not know it.
+            actor: Who asked, for the ledger.
+
+        Raises:
+            AdminRefused: KEY_UNKNOWN; KEY_CHANGE_REFUSED: it is not published for long enough, or it is revoked.
+        """
+        ...
+
+    async def remove(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
+        """Publish a key no more: the next one, or one that is retired.
+
+        Args:
+            key_id: Its ``kid``; that of a key that is gone changes nothing.
+            force: Though there may be tokens that it signed.
+            actor: Who asked, for the ledger.
+
+        Raises:
+            AdminRefused: KEY_UNKNOWN; KEY_CHANGE_REFUSED: it is active, or tokens that it signed are alive.
         """
         ...
 
@@ -367,7 +413,11 @@ class StatusBook(Protocol):
 
 
 class Signer(Protocol):
-    """The private key that signs tokens."""
+    """The private key that signs tokens, which may be another one from one call to the next."""
+
+    def active(self) -> Signer:
+        """Return the key of now: the same for all that goes into one signature."""
+        ...
 
     @property
     def algorithm(self) -> str:
@@ -389,6 +439,10 @@ class Signer(Protocol):
 
     def public_keys(self) -> PublicKeySet:
         """Return every key that a verifier should know."""
+        ...
+
+    def known_keys(self) -> PublicKeySet:
+        """Return those, and the ones before them, by which no token is verified any more."""
         ...
 
 

@@ -27,11 +27,12 @@ from issuer.rpc.access_methods import AccessMethods
 from issuer.rpc.approval_methods import ApprovalMethods
 from issuer.rpc.decision_methods import DecisionMethods
 from issuer.rpc.intent_methods import IntentMethods
+from issuer.rpc.key_methods import KeyMethods
 from issuer.rpc.methods import IssuerMethods
 from issuer.rpc.report_methods import ReportMethods
 from issuer.rpc.revocation_methods import RevocationMethods
 from issuer.rpc.services import Services
-from issuer.settings_of_parts import evidence_rules
+from issuer.settings_of_parts import evidence_rules, key_terms
 from issuer.status_entries import StatusEntries
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
     from issuer.config_sections import Config
     from issuer.core.foreign_keys import ForeignKey
     from issuer.core.spiffe_id import TrustDomain
-    from issuer.ports import AssertionVerifier, Clock, FactBook, PolicyBook, Signer, TokenIds
+    from issuer.ports import AssertionVerifier, Clock, FactBook, KeyAdmin, PolicyBook, TokenIds
     from issuer.rpc.roles import Roles
+    from issuer.signing.signing_keys import SigningKeys
 
 
 class Parts(NamedTuple):
@@ -56,7 +58,8 @@ class Parts(NamedTuple):
         ids: Where identifiers come from.
         policies: The policy in force.
         facts: What feeders told.
-        signer: The key.
+        signer: The keys at work.
+        keys: Changes them.
         keeping: The ledger.
         jwt_authorities: Returns the keys of a trust domain's JWT-SVIDs; ``None`` where it is not heard.
         assertions: What verifies the tokens of configured OIDC issuers.
@@ -69,7 +72,8 @@ class Parts(NamedTuple):
     ids: TokenIds
     policies: PolicyBook
     facts: FactBook
-    signer: Signer
+    signer: SigningKeys
+    keys: KeyAdmin
     keeping: LedgerKeeping
     jwt_authorities: Callable[[TrustDomain], Mapping[str, ForeignKey] | None]
     assertions: AssertionVerifier
@@ -86,7 +90,7 @@ def services(parts: Parts) -> Services:
     approving, issuance = _approving(parts), _issuance(parts)
     accessing = _accessing(parts, issuance)
     introspection = Introspection(
-        own=OwnTokens(parts.signer.public_keys().jwks.decode(), parts.config.issuer.url),
+        own=_own_tokens(parts),
         policies=parts.policies,
         revocations=keeping.revocations,
         tokens=tokens,
@@ -127,7 +131,15 @@ def services(parts: Parts) -> Services:
         approvals=ApprovalMethods(approving=approving, tokens=tokens, roles=parts.roles),
         accesses=AccessMethods(accessing=accessing, approving=approving, tokens=tokens, roles=parts.roles),
         intents=_intents(parts, issuance),
+        keys=KeyMethods(parts.keys, key_terms(parts.config).max_age),
     )
+
+
+def _own_tokens(parts: Parts) -> OwnTokens:
+    keys = parts.signer
+    own = OwnTokens(keys.public_keys().jwks.decode(), parts.config.issuer.url)
+    keys.watch(lambda: own.use(keys.public_keys().jwks.decode()))
+    return own
 
 
 def _issuance(parts: Parts) -> Issuance:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from issuer.core.admission import Limits
 from issuer.core.approval_evidence import Anchor, EvidenceRules
 from issuer.core.spiffe_id import SpiffeId
+from issuer.key_rotation import KeyTerms
 from issuer.oidc.settings import OidcIssuerSettings
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.rpc.roles import Roles
@@ -76,6 +78,12 @@ def http_settings(http: HttpSection) -> PublicHttpSettings:
         behind_tls_proxy=http.behind_tls_proxy,
         key_set_max_age=http.key_set_max_age,
     )
+
+
+def key_terms(config: Config) -> KeyTerms:
+    """Return how long what is published or signed may be kept."""
+    ages = config.http.key_set_max_age, config.status.valid_for
+    return KeyTerms(*(ceil(age.total_seconds()) for age in ages))
 
 
 def publishing_of(config: Config) -> Publishing:

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 from issuer.approval_webhook import ApprovalWebhook, read_secret
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
+from issuer.key_rotation import KeyRotation
+from issuer.ledger.token_book import LedgerTokenBook
+from issuer.ledger_keeping import ledger_reader
 from issuer.policy_files.directory import DirectoryPolicyBook
 from issuer.public_http.process import PublicHttpProcess
-from issuer.settings_of_parts import http_settings, roles_of
+from issuer.settings_of_parts import http_settings, key_terms, roles_of
+from issuer.signing.key_folder import KeyFolder
+from issuer.signing.signing_keys import SigningKeys
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -19,10 +24,11 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
+    from issuer.key_rotation import KeyFollowers
     from issuer.ledger_keeping import LedgerKeeping
     from issuer.policy_files.directory import KeptGenerations
     from issuer.policy_rollout import PolicyRollout
-    from issuer.ports import Clock, Signer
+    from issuer.ports import Clock
 
 
 class StartupError(Exception):
@@ -67,10 +73,54 @@ def policy_book(config: Config, now: datetime, *, begin_with: KeptGenerations | 
     )
 
 
-def public_http(config: Config, signer: Signer, log: FilteringBoundLogger) -> PublicHttpProcess:
-    """Return the public HTTP process, not yet started."""
+def open_keys(config: Config, clock: Clock) -> SigningKeys:
+    """Return the signing keys, after making the first one where there is none.
+
+    Raises:
+        KeyFileError: They cannot be used.
+    """
+    return SigningKeys(KeyFolder(config.keys.file).open_or_create(int(clock.now().timestamp())))
+
+
+async def begun_rotation(
+    config: Config,
+    signer: SigningKeys,
+    keeping: LedgerKeeping,
+    *,
+    clock: Clock,
+    log: FilteringBoundLogger,
+    followers: KeyFollowers | None = None,
+) -> KeyRotation:
+    """Record which key signs, and return who changes the keys.
+
+    Raises:
+        KeyFileError: They cannot be used.
+        StartupError: The ledger cannot be written.
+    """
+    rotation = KeyRotation(
+        KeyFolder(config.keys.file),
+        signer,
+        terms=key_terms(config),
+        clock=clock,
+        ledger=keeping.ledger,
+        revocations=keeping.revocations,
+        tokens=LedgerTokenBook(ledger_reader(config.ledger)),
+        log=log,
+        followers=followers,
+    )
+    try:
+        await rotation.begin()
+    except TemporarilyUnavailable as error:
+        raise StartupError(f"the ledger: {error.message}") from error
+    return rotation
+
+
+def public_http(config: Config, signer: SigningKeys, log: FilteringBoundLogger) -> PublicHttpProcess:
+    """Return the public HTTP process, not yet started; it shows the keys as they change."""
     metadata = ServerMetadata(config.issuer.url, oauth_url=config.oauth_http.url or "")
-    return PublicHttpProcess(http_settings(config.http), metadata=metadata, jwks=signer.public_keys(), log=log)
+    http = PublicHttpProcess(http_settings(config.http), metadata=metadata, jwks=signer.public_keys(), log=log)
+    signer.watch(lambda: http.publish(signer.public_keys()))
+    return http
 
 
 def webhook_of(

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
     from issuer.config_sections import Config
     from issuer.ledger_keeping import LedgerKeeping
-    from issuer.ports import Clock, Signer
+    from issuer.ports import Clock
+    from issuer.signing.signing_keys import SigningKeys
 
 
 def status_publisher(
     config: Config,
     keeping: LedgerKeeping,
     *,
-    signer: Signer,
+    signer: SigningKeys,
     clock: Clock,
     show: Callable[[str, str, int], None],
     log: FilteringBoundLogger,
@@ -33,19 +34,22 @@ def status_publisher(
     Args:
         config: What the issuer was told.
         keeping: The ledger, and what is known of it.
-        signer: The key.
+        signer: The keys.
         clock: The time.
         show: Shows a signed list: its name, its text, and how many seconds it may be cached.
         log: Where it reports.
     """
-    return StatusPublisher(
+    publisher = StatusPublisher(
         publishing_of(config),
         revocations=keeping.revocations,
         is_current=lambda: keeping.ledger.fault is None,
         blocks=keeping.status_blocks,
         marks=LedgerStatusMarks(ledger_reader(config.ledger)),
         signer=signer,
+        keys=signer,
         clock=clock,
         show=show,
         log=log,
     )
+    signer.watch(publisher.key_changed)
+    return publisher

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from issuer.core.errors import IssuerError
@@ -55,6 +55,18 @@ class StatusMarks(Protocol):
         ...
 
 
+class SignedWhen(Protocol):
+    """When which of the issuer's keys signed. Times are microseconds since 1970 UTC."""
+
+    def signed_from(self, key_id: str) -> tuple[int, int | None] | None:
+        """Return between which moments what a key signed was decided; ``None`` for a key that is none of ours."""
+        ...
+
+    def may_have_signed(self, time: int) -> Iterable[str]:
+        """Return the ``kid`` of each key that may have signed what was decided at a moment."""
+        ...
+
+
 class Publishing(NamedTuple):
     """How lists are published.
 
@@ -71,10 +83,11 @@ class Publishing(NamedTuple):
 
 @dataclass(slots=True)
 class _Kept:
-    """A list, when it was signed last (Unix seconds, 0 for never), and whether it has changed since."""
+    """A list, when it was signed last (Unix seconds, 0 for never) and by which key, and whether it changed since."""
 
     listed: StatusList = field(default_factory=lambda: StatusList(LIST_SIZE))
     signed_at: int = 0
+    signed_by: str = ""
     changed: bool = True
 
 
@@ -88,6 +101,7 @@ class StatusPublisher:
         blocks: Which lists there are.
         marks: Which entries were revoked.
         signer: The key.
+        keys: When which key signed.
         clock: The time.
         show: Shows a signed list: its name, its text (empty to show it no more), and how many seconds it may be cached.
         log: Is told when lists cannot be kept, and when they can again.
@@ -102,6 +116,7 @@ class StatusPublisher:
         blocks: BlocksTaken,
         marks: StatusMarks,
         signer: Signer,
+        keys: SignedWhen,
         clock: Clock,
         show: Callable[[str, str, int], None],
         log: FilteringBoundLogger,
@@ -112,16 +127,22 @@ class StatusPublisher:
         self._blocks = blocks
         self._marks = marks
         self._signer = signer
+        self._keys = keys
         self._clock = clock
         self._show = show
         self._log = log
+        self._changed = asyncio.Event()
         self._kept: dict[int, _Kept] = {}
         self._seen = 0
         self._fault = ""
 
+    def key_changed(self) -> None:
+        """Sign all lists again, by the key of now."""
+        self._changed.set()
+
     async def run(self) -> None:
         """Keep the lists until cancelled."""
-        changed = asyncio.Event()
+        changed = self._changed
         forget = (self._revocations.watch(changed.set), self._blocks.watch(changed.set))
         try:
             while True:
@@ -159,12 +180,25 @@ class StatusPublisher:
             self._invalidate(await self._marks.of_killed(self._kills, now))
         else:
             for revocation in by_attributes:
-                if revocation.selector.key in (None, self._signer.key_id):  # no other key signs what anybody takes
-                    self._invalidate(await self._marks.of_revocation(revocation, now))
+                if (narrowed := self._narrowed(revocation)) is not None:
+                    self._invalidate(await self._marks.of_revocation(narrowed, now))
         self._seen = version
 
+    def _narrowed(self, revocation: Revocation) -> Revocation | None:
+        """Return a revocation as the ledger can be asked for it, which does not know who signed what; it knows when.
+
+        ``None`` for one of a key that is none of ours: no other key signs what anybody takes.
+        """
+        if (key := revocation.selector.key) is None:
+            return revocation
+        if (between := self._keys.signed_from(key)) is None:
+            return None
+        begin, end = between
+        return replace(revocation, selector=replace(revocation.selector, issued_from=begin, issued_until=end))
+
     def _kills(self, issued: Issued, seq: int) -> bool:
-        return self._revocations.killing(issued._replace(key=self._signer.key_id), seq) is not None
+        keys = self._keys.may_have_signed(issued.time)
+        return any(self._revocations.killing(issued._replace(key=key), seq) is not None for key in keys)
 
     def _invalidate(self, entries: Iterable[int]) -> None:
         by_list: dict[int, list[int]] = {}
@@ -184,6 +218,7 @@ class StatusPublisher:
         pause = self._publishing.ttl - now % self._publishing.ttl
         signed = 0
         for list_number, kept in sorted(self._kept.items()):
+            kept.changed = kept.changed or kept.signed_by != self._signer.active().key_id
             wait = _seconds_to_wait(kept, now, self._publishing.ttl)
             if wait:
                 pause = min(pause, wait)
@@ -212,9 +247,10 @@ class StatusPublisher:
             ttl=ttl,
         )
         payload = status_list_payload(kept.listed, terms)
-        to_sign = signing_input(self._signer.algorithm, self._signer.key_id, payload, STATUS_LIST_TYPE)
-        text = compact_token(to_sign, self._signer.sign(to_sign)).reveal()
-        kept.signed_at, kept.changed = issued_at, False
+        signer = self._signer.active()
+        to_sign = signing_input(signer.algorithm, signer.key_id, payload, STATUS_LIST_TYPE)
+        text = compact_token(to_sign, signer.sign(to_sign)).reveal()
+        kept.signed_at, kept.signed_by, kept.changed = issued_at, signer.key_id, False
         self._show(str(list_number), text, ttl)
 
     def _tell(self, fault: str) -> None:

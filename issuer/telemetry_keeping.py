@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AsyncExitStack
     from datetime import datetime
-    from pathlib import Path
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import MetricsSection, TracingSection
     from issuer.core.intent_book import IntentBook
+    from issuer.core.key_ring import KeyRing
     from issuer.facts.authzen import AuthzenSource
     from issuer.facts.store import FactStore
     from issuer.ledger.group_commit import GroupCommit
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from issuer.observing import Metadata, Trace
     from issuer.policy_files.directory import DirectoryPolicyBook
     from issuer.ports import Clock
+    from issuer.signing.signing_keys import SigningKeys
     from issuer.spire.identity import SpireIdentity
     from issuer.tracing.export import TraceExport
     from issuer.tracing.tracer import Tracer
@@ -75,12 +76,12 @@ class TelemetryKeeping:
         self._refused_fact_files = 0
         self.metrics = Metrics(self._risk_of)
 
-    def open(self, policies: DirectoryPolicyBook, key_file: Path, stack: AsyncExitStack) -> None:
+    def open(self, policies: DirectoryPolicyBook, keys: SigningKeys, stack: AsyncExitStack) -> None:
         """Listen for scrapes, and be ready to trace.
 
         Args:
             policies: The policy, for what metrics say of it and of risk.
-            key_file: That of the signing key, for its age.
+            keys: The signing keys, for their number and their age.
             stack: Ends both.
 
         Raises:
@@ -92,7 +93,7 @@ class TelemetryKeeping:
             stack.callback(self.metrics.serve(self._listen))
         self._watch_build()
         self._watch_policy(policies)
-        self._watch_key(key_file)
+        self._watch_keys(keys)
         if self._tracing.endpoint is not None:
             self._open_tracing(self._tracing.endpoint, stack)
 
@@ -184,13 +185,15 @@ class TelemetryKeeping:
             "issuer_intents_open", "Intents that are neither used up nor over.", lambda: intents.open_count
         )
 
-    def _watch_key(self, file: Path) -> None:
-        """Show how old the signing key is: since its file was last written."""
-        written = file.stat().st_mtime
+    def _watch_keys(self, keys: SigningKeys) -> None:
+        """Show how many keys are published, and how old the one that signs is: since its file was written."""
         self.metrics.gauges.one(
             "issuer_signing_key_age_seconds",
             "How long ago the file of the signing key was written.",
-            lambda: self._clock.now().timestamp() - written,
+            lambda: self._clock.now().timestamp() - keys.active().written,
+        )
+        self.metrics.gauges.many(
+            "issuer_signing_keys", "Keys that are published, by state.", ("state",), lambda: _by_state(keys.ring)
         )
 
     def watch_facts(self, store: FactStore, sources: Sequence[AuthzenSource]) -> None:
@@ -267,6 +270,11 @@ def _bundles(identity: SpireIdentity) -> dict[str, int | None]:
     allowed = sorted(identity.allowed_trust_domains())
     found = [(str(each), identity.authorities(each)) for each in allowed]
     return {name: None if authorities is None else len(authorities) for name, authorities in found}
+
+
+def _by_state(ring: KeyRing) -> dict[tuple[str, ...], float]:
+    retired = sum(each.gone is None for each in ring.former)
+    return {("next",): ring.next is not None, ("active",): 1, ("retired",): retired}
 
 
 def _by_kind(feeders: Mapping[str, int]) -> dict[tuple[str, ...], float]:

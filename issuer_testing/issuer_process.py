@@ -57,6 +57,7 @@ class IssuerSettings:
         insecure_dev: It serves the embedded development authority.
         options: More settings by section (``None`` takes one away), as in ``issuer.toml``.
         module: What is run as ``python -m MODULE serve``.
+        arguments: More of the command line, after that.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class IssuerSettings:
     insecure_dev: bool = False
     options: Mapping[str, Mapping[str, object]] | None = None
     module: str = "issuer"
+    arguments: tuple[str, ...] = ()
 
 
 class IssuerProcess:
@@ -108,6 +110,7 @@ class IssuerProcess:
         command = [*guard, sys.executable, "-m", self._settings.module, "serve", "--config", str(config)]
         if self._settings.insecure_dev:
             command.append("--insecure-dev")
+        command += self._settings.arguments
         self._lines, self._read = [], 0
         # To a file: a pipe's reader would take part of the two cores that a benchmark measures on.
         self._log_file.unlink(missing_ok=True)  # workers of a killed one may still write to theirs

@@ -15,6 +15,8 @@ from issuer_api.v1 import approval_service_pb2 as approval_pb
 from issuer_api.v1 import intent_service_pb2 as intent_pb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.protobuf.message import Message
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
@@ -55,6 +57,22 @@ class AdminClient(SyncIssuerClient):
         """Let tokens be issued again, and return what was lifted."""
         request = pb.LiftRevocationRequest(revocation_id=revocation_id)
         return self._ask("LiftRevocation", request, pb.LiftRevocationResponse).revocation
+
+    def list_keys(self) -> Sequence[pb.SigningKey]:
+        """Return the signing keys."""
+        return self._ask("ListKeys", pb.ListKeysRequest(), pb.ListKeysResponse).keys
+
+    def prepare_key(self) -> Sequence[pb.SigningKey]:
+        """Make the next key, and return all."""
+        return self._ask("PrepareKey", pb.PrepareKeyRequest(), pb.PrepareKeyResponse).keys
+
+    def activate_key(self, key_id: str, *, force: bool) -> Sequence[pb.SigningKey]:
+        """Let the next key sign, and return all."""
+        return self._ask("ActivateKey", pb.ActivateKeyRequest(key_id=key_id, force=force), pb.ActivateKeyResponse).keys
+
+    def remove_key(self, key_id: str, *, force: bool) -> Sequence[pb.SigningKey]:
+        """Publish a key no more, and return all."""
+        return self._ask("RemoveKey", pb.RemoveKeyRequest(key_id=key_id, force=force), pb.RemoveKeyResponse).keys
 
     def approval_request(self, name: str) -> approval_pb.GetApprovalRequestResponse:
         """Return a request for approval, with what the identity that asked holds."""

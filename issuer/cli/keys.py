@@ -1,4 +1,4 @@
-"""``issuer keys``: the signing key, as its operator may see it."""
+"""``issuer keys``: the signing keys, as their operator may see them; ``show`` reads their files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from typing import Annotated
 import typer
 
 from issuer.cli.failure import ExitCode, fail
+from issuer.cli.keys_rotation import activate, list_, prepare, remove
 from issuer.config import ConfigError, load_config
-from issuer.signing.key_file import KeyFileError, KeyFileSigner
+from issuer.signing.key_file import KeyFileError
+from issuer.signing.key_folder import KeyFolder
+from issuer.signing.signing_keys import SigningKeys
+from issuer.system import SystemClock
 
-keys_app = typer.Typer(help="Show the signing key. Its private half is never printed.", no_args_is_help=True)
+keys_app = typer.Typer(
+    help="Show the signing keys, and change them. Private halves are never printed.", no_args_is_help=True
+)
 
 
 class OutputFormat(StrEnum):
@@ -26,7 +32,13 @@ class OutputFormat(StrEnum):
 
 @keys_app.callback()
 def _keys() -> None:
-    """Show the signing key. Its private half is never printed."""
+    """Show the signing keys, and change them. Private halves are never printed."""
+
+
+keys_app.command("list")(list_)
+keys_app.command()(prepare)
+keys_app.command()(activate)
+keys_app.command()(remove)
 
 
 @keys_app.command()
@@ -35,9 +47,12 @@ def show(
         Path, typer.Option("--config", "-c", help="The configuration that names the key file.", envvar="ISSUER_CONFIG")
     ] = Path("issuer.toml"),
     key: Annotated[Path | None, typer.Option("--key", help="The key file itself; no configuration is read.")] = None,
+    known: Annotated[  # noqa: FBT002
+        bool, typer.Option("--known", help="With the keys that are published no more, for old checkpoints.")
+    ] = False,
     output: Annotated[OutputFormat, typer.Option("--output", "-o", help="Text, or JSON.")] = OutputFormat.TEXT,
 ) -> None:
-    """Print the key's id, its algorithm and the key set that verifiers are given. Never makes a key.
+    """Print the active key's id, its algorithm and the key set that verifiers are given. Never makes a key.
 
     [bold]Example[/bold]
 
@@ -45,10 +60,11 @@ def show(
     """
     path = key or _configured(config)
     try:
-        signer = KeyFileSigner.open(path)
+        signer = SigningKeys(KeyFolder(path).open(int(SystemClock().now().timestamp())))
     except KeyFileError as error:
         fail(str(error))
-    typer.echo(_as_json(path, signer) if output is OutputFormat.JSON else _as_text(path, signer))
+    jwks = (signer.known_keys() if known else signer.public_keys()).jwks
+    typer.echo(_as_json(path, signer, jwks) if output is OutputFormat.JSON else _as_text(path, signer, jwks))
 
 
 def _configured(config: Path) -> Path:
@@ -58,15 +74,10 @@ def _configured(config: Path) -> Path:
         fail(str(error), ExitCode.USAGE)
 
 
-def _as_json(path: Path, signer: KeyFileSigner) -> str:
-    jwks = json.loads(signer.public_keys().jwks)
-    return json.dumps({"file": str(path), "kid": signer.key_id, "alg": signer.algorithm, "jwks": jwks}, indent=2)
+def _as_json(path: Path, signer: SigningKeys, jwks: bytes) -> str:
+    shown = {"file": str(path), "kid": signer.key_id, "alg": signer.algorithm, "jwks": json.loads(jwks)}
+    return json.dumps(shown, indent=2)
 
 
-def _as_text(path: Path, signer: KeyFileSigner) -> str:
-    return (
-        f"file       {path}\n"
-        f"kid        {signer.key_id}\n"
-        f"algorithm  {signer.algorithm}\n"
-        f"key set    {signer.public_keys().jwks.decode()}"
-    )
+def _as_text(path: Path, signer: SigningKeys, jwks: bytes) -> str:
+    return f"file       {path}\nkid        {signer.key_id}\nalgorithm  {signer.algorithm}\nkey set    {jwks.decode()}"

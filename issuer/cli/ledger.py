@@ -30,7 +30,8 @@ from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.sqlite_file import migrate_sqlite
 from issuer.ledger.verification import verify_ledger
 from issuer.ledger_keeping import ledger_engine, ledger_reader
-from issuer.signing.key_file import KeyFileError, KeyFileSigner
+from issuer.signing.key_file import KeyFileError
+from issuer.signing.key_folder import KeyFolder
 from issuer.system import RandomIds, SystemClock
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ def _keys(config: Path, file: Path | None, jwks: Path | None) -> Mapping[str, El
             return ledger_keys(jwks.read_text("utf-8"))
         if file is not None:
             return None
-        return ledger_keys(KeyFileSigner.open(configuration(config).keys.file).public_keys().jwks.decode())
+        held = KeyFolder(configuration(config).keys.file).open(int(SystemClock().now().timestamp()))
+        return ledger_keys(held.ring.known.jwks.decode())
     except KeyFileError as error:
         typer.echo(f"issuer: signed checkpoints are not looked at: {error}; or give the key set with --jwks", err=True)
         return None

@@ -86,7 +86,7 @@ class Reason(StrEnum):
     REVOKED = "REVOKED"
     ORIGIN_EXPIRES_SOON = "ORIGIN_EXPIRES_SOON"
 
-    # The administration of policy, facts and revocations.
+    # The administration of policy, facts, revocations and keys.
     POLICY_INVALID = "POLICY_INVALID"
     POLICY_UNKNOWN = "POLICY_UNKNOWN"
     TOO_MANY_FACTS = "TOO_MANY_FACTS"
@@ -94,6 +94,8 @@ class Reason(StrEnum):
     TOO_MANY_REVOCATIONS = "TOO_MANY_REVOCATIONS"
     REVOCATION_UNKNOWN = "REVOCATION_UNKNOWN"
     REVOCATION_FINAL = "REVOCATION_FINAL"
+    KEY_UNKNOWN = "KEY_UNKNOWN"
+    KEY_CHANGE_REFUSED = "KEY_CHANGE_REFUSED"
 
     # Requests for approval, and their answers.
     APPROVAL_UNKNOWN = "APPROVAL_UNKNOWN"

@@ -171,6 +171,9 @@ INTENT_REGISTERED: Final = "intent_registered"
 INTENT_CANCELLED: Final = "intent_cancelled"
 INTENT_EXPIRED: Final = "intent_expired"
 STATUS_BLOCK_TAKEN: Final = "status_block_taken"
+KEY_PREPARED: Final = "key_prepared"
+KEY_ACTIVATED: Final = "key_activated"
+KEY_REMOVED: Final = "key_removed"
 STEPS: Final = {
     **dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL),
     **dict.fromkeys((ACCESS_STARTED, ACCESS_SEEN, ACCESS_ENDED), ACCESS),

@@ -67,6 +67,14 @@ class OwnTokens:
         self._issuer = issuer
         self._read: Remembered[bytes, OwnToken] = Remembered(REMEMBERED)
 
+    def use(self, jwks: str) -> None:
+        """Take other keys from now on; tokens of keys that are not among them are not ours any more.
+
+        Raises:
+            ValueError: It is not a JWK Set.
+        """
+        self._keys = ledger_keys(jwks)
+
     def read(self, text: str) -> OwnToken | None:
         """Return what a token says; ``None`` when it was not signed by one of the keys, or is no access token.
 
@@ -75,7 +83,7 @@ class OwnTokens:
         """
         digest = sha256(text.encode("utf-8", "replace")).digest()
         if (known := self._read.get(digest)) is not None:
-            return known
+            return known if known.key_id in self._keys else None
         token = self._read_anew(text)
         if token is not None:
             self._read.put(digest, token)

@@ -142,5 +142,6 @@ class Checkpoints:
         self._stated = head
 
     def _signed(self, checkpoint: LedgerCheckpoint) -> str:
-        to_sign = checkpoint_to_sign(checkpoint, self._signer.algorithm, self._signer.key_id)
-        return f"{to_sign.decode('ascii')}.{base64url(self._signer.sign(to_sign))}"
+        signer = self._signer.active()
+        to_sign = checkpoint_to_sign(checkpoint, signer.algorithm, signer.key_id)
+        return f"{to_sign.decode('ascii')}.{base64url(signer.sign(to_sign))}"

@@ -69,6 +69,22 @@ def resting(reader: LedgerReader, now: int, limit: int) -> list[RecordedToken]:
         return list(islice(found, limit))
 
 
+def last_expiry(reader: LedgerReader, before: int) -> int | None:
+    """Return the latest ``exp`` of tokens that were decided before a moment; ``None`` where there is none.
+
+    Args:
+        reader: The ledger.
+        before: Microseconds since 1970 UTC.
+
+    Raises:
+        LedgerFault: The ledger cannot be read.
+    """
+    ends = decision.c.expires_at
+    last = select(ends).where(decision.c.token_id.is_not(None), decision.c.time < before).order_by(ends.desc()).limit(1)
+    with reader.connected() as connection:
+        return connection.scalar(last)
+
+
 _Found: TypeAlias = tuple["Counter[str]", "list[LivingToken]"]
 """How many tokens of which caller are hit, and the newest of them."""
 

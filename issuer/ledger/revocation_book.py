@@ -77,6 +77,11 @@ class LedgerRevocations:
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed)
 
+    def signs_by(self, key_id: str) -> None:
+        """Judge what would be issued as signed by this key from now on."""
+        self._key_id = key_id
+        self._index()
+
     def learn(self, rows: Iterable[RevocationRow], now: datetime) -> None:
         """Take what changed, in the order of its versions."""
         news = [revocation_from_row(row) for row in rows]

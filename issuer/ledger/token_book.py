@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.remembered import Remembered
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.living_tokens import hits, resting
+from issuer.ledger.living_tokens import hits, last_expiry, resting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,6 +58,10 @@ class LedgerTokenBook:
     async def resting(self, now: int, limit: int) -> Sequence[RecordedToken]:
         """Return living tokens that were made from others."""
         return await self._read(lambda: resting(self._reader, now, limit))
+
+    async def last_expiry(self, before: int) -> int | None:
+        """Return the latest ``exp`` of tokens that were decided before a moment, in microseconds; ``None`` for none."""
+        return await self._read(lambda: last_expiry(self._reader, before))
 
     async def revoked_after(self, version: int) -> frozenset[str]:
         """Return the single tokens that were revoked after a version."""

@@ -175,6 +175,7 @@ class RpcServer:
         services: Services,
     ) -> dict[str, grpc.RpcMethodHandler]:
         decisions, reports, revocations = services.decisions, services.reports, services.revocations
+        keys = services.keys
         return {
             "PutFacts": self._unary(ADMIN_SERVICE, "PutFacts", methods.put_facts),
             "GetPolicyStatus": self._unary(ADMIN_SERVICE, "GetPolicyStatus", methods.get_policy_status),
@@ -191,6 +192,10 @@ class RpcServer:
             "Revoke": self._unary(ADMIN_SERVICE, "Revoke", revocations.revoke),
             "ListRevocations": self._unary(ADMIN_SERVICE, "ListRevocations", revocations.list_revocations),
             "LiftRevocation": self._unary(ADMIN_SERVICE, "LiftRevocation", revocations.lift_revocation),
+            "ListKeys": self._unary(ADMIN_SERVICE, "ListKeys", keys.list_keys),
+            "PrepareKey": self._unary(ADMIN_SERVICE, "PrepareKey", keys.prepare_key),
+            "ActivateKey": self._unary(ADMIN_SERVICE, "ActivateKey", keys.activate_key),
+            "RemoveKey": self._unary(ADMIN_SERVICE, "RemoveKey", keys.remove_key),
         }
 
     def _unary(

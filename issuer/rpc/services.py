@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from issuer.rpc.approval_methods import ApprovalMethods
     from issuer.rpc.decision_methods import DecisionMethods
     from issuer.rpc.intent_methods import IntentMethods
+    from issuer.rpc.key_methods import KeyMethods
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.report_methods import ReportMethods
     from issuer.rpc.revocation_methods import RevocationMethods
@@ -25,6 +26,7 @@ class Services(NamedTuple):
         approvals: Of ApprovalService.
         accesses: Of AccessService.
         intents: Of IntentService.
+        keys: Of AdminService, about the signing keys.
     """
 
     methods: IssuerMethods
@@ -34,3 +36,4 @@ class Services(NamedTuple):
     approvals: ApprovalMethods
     accesses: AccessMethods
     intents: IntentMethods
+    keys: KeyMethods

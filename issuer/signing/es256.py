@@ -34,9 +34,9 @@ class Es256Signer:
 
     def __init__(self, private_key: EllipticCurvePrivateKey) -> None:
         self.__key = private_key
-        jwk = public_jwk(private_key.public_key())
-        self.key_id = jwk.key_id
-        self._public_keys = PublicKeySet((jwk,))
+        self.public_key = public_jwk(private_key.public_key())
+        self.key_id = self.public_key.key_id
+        self._public_keys = PublicKeySet((self.public_key,))
 
     def sign(self, signing_input: bytes) -> bytes:
         """Return ``r || s``, 64 octets.
@@ -50,8 +50,16 @@ class Es256Signer:
         except (InternalError, UnsupportedAlgorithm, ValueError, OverflowError) as error:
             raise TemporarilyUnavailable(Reason.SIGNER_UNAVAILABLE, "the signing key cannot be used") from error
 
+    def active(self) -> Es256Signer:
+        """Return itself: it is one key, which does not change."""
+        return self
+
     def public_keys(self) -> PublicKeySet:
         """Return the key's public half, as the only key of its set."""
+        return self._public_keys
+
+    def known_keys(self) -> PublicKeySet:
+        """Return the same: there was no key before."""
         return self._public_keys
 
     def __repr__(self) -> str:

@@ -4,17 +4,16 @@ The file is made at first start. It appears under its name whole or not at all, 
 processes that start at the same moment end up with one key: the temporary file is *linked* to the name, which fails
 where a rename would replace the key that another process has already begun to use.
 
-A file holds one key, and that key is active. Rotation grows beside it rather than inside it: a key that is published
-but does not sign yet, or that no longer signs, gets a file of its own in the same folder, made and read by the same
-code, so that no step of a rotation rewrites a key. Until then a second key in the file is refused, since whoever put it
-there expects something of it.
+A file holds one key. The key that will sign next has a file of its own in the same folder, made and read by the same
+code (:mod:`issuer.signing.key_folder`). A second key in one file is refused, since whoever put it there expects
+something of it.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from tempfile import mkstemp
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from issuer.signing.es256 import Es256Signer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_KEY_FILE_BYTES = 16 * 1024
@@ -47,7 +47,13 @@ class KeyFileError(Exception):
 
 
 class KeyFileSigner(Es256Signer):
-    """Signs with the key of a file."""
+    """Signs with the key of a file.
+
+    Attributes:
+        written: When the file was written, Unix seconds.
+    """
+
+    written: float = 0.0
 
     @classmethod
     def open(cls, path: Path) -> KeyFileSigner:
@@ -58,8 +64,11 @@ class KeyFileSigner(Es256Signer):
         """
         if not os.path.lexists(path):
             raise KeyFileError(path, "is not there", "`issuer serve` makes one at its first start")
-        _check_folder(path)
-        return cls(_parse(path, _read(path)))
+        check_folder(path)
+        content, written = _read(path)
+        signer = cls(_parse(path, content))
+        signer.written = written
+        return signer
 
     @classmethod
     def open_or_create(cls, path: Path) -> KeyFileSigner:
@@ -77,8 +86,8 @@ def _create(path: Path) -> None:
     """Make a key and its file; leave the file of another process that was quicker."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _check_folder(path)
-        _write_whole(path, _new_key())
+        check_folder(path)
+        write_new(path, _new_key())
     except OSError as error:
         raise KeyFileError(path, f"cannot be made: {error.strerror}", "give this user write access there") from error
 
@@ -88,7 +97,21 @@ def _new_key() -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file whole, for its owner alone; leave one that is there already."""
+    with _written(path, content) as temporary, suppress(FileExistsError):  # another process was quicker: its key counts
+        path.hardlink_to(temporary)
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """Write a file whole, for its owner alone, in the place of the one that is there."""
+    with _written(path, content) as temporary:
+        temporary.rename(path)
+
+
+@contextmanager
+def _written(path: Path, content: bytes) -> Iterator[Path]:
+    """Have a file in the same folder that is durable; what was done with it is so afterwards, and it is gone."""
     descriptor, name = mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600, O_EXCL
     temporary = path.parent / name
     try:
@@ -96,14 +119,14 @@ def _write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process made the key meanwhile: that one counts
-            path.hardlink_to(temporary)
+        yield temporary
     finally:
-        temporary.unlink()
-    _sync_folder(path.parent)
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was renamed or removed in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -111,7 +134,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
+    """Refuse a file whose folder others could change.
+
+    Raises:
+        KeyFileError: They can.
+    """
     folder = path.parent
     try:
         status = folder.stat()
@@ -124,7 +152,8 @@ def _check_folder(path: Path) -> None:
         raise KeyFileError(path, fault, f"chmod go-w {folder}, or keep the key in a folder of its own")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, float]:
+    """Return what is in the file, and when it was written."""
     try:
         # O_NOFOLLOW: the checks below are about the file with this name and no other. O_NONBLOCK: no pipe hangs us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -133,9 +162,10 @@ def _read(path: Path) -> bytes:
             raise KeyFileError(path, "is a symbolic link", "name the file itself") from error
         raise KeyFileError(path, f"cannot be read: {error.strerror}", "check the path and its owner") from error
     try:
-        _check_file(path, os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        _check_file(path, status)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_KEY_FILE_BYTES + 1)
+            return file.read(MAX_KEY_FILE_BYTES + 1), status.st_mtime
     finally:
         os.close(descriptor)
 

@@ -32,6 +32,9 @@ ROLL_BACK: Final = "roll_back"
 """Go back to the policy with this digest, for this actor. Likewise."""
 TELL_FACTS: Final = "tell_facts"
 """These facts were told to me, at this time. Answered when they count in every worker."""
+CHANGE_KEYS: Final = "change_keys"
+"""Do this with the keys: one of the :class:`~issuer.ports.KeyAdmin`'s methods, a ``kid``, whether by force, for this
+actor. Answered by all keys, when each worker signs and verifies by them."""
 
 # Of the supervisor to a worker.
 PREPARE: Final = "prepare"
@@ -44,6 +47,9 @@ PUT_FACTS: Final = "put_facts"
 """These facts count from now on."""
 REOPEN: Final = "reopen"
 """Go on in the file that has the name of the decision log now. No answer."""
+
+USE_KEYS: Final = "use_keys"
+"""Sign and verify by these keys from now on. Answered by the same."""
 
 
 class Beginning(NamedTuple):
@@ -61,6 +67,7 @@ class Beginning(NamedTuple):
         digest: Which of them is in force.
         pinned: Whether a rollback holds it.
         facts: What feeders told, by feeder, as text.
+        keys: The signing keys, their public halves, as text. A worker reads private halves from their files.
     """
 
     config: str
@@ -74,6 +81,7 @@ class Beginning(NamedTuple):
     digest: str
     pinned: bool
     facts: Mapping[str, str]
+    keys: str
 
     def kept(self) -> KeptGenerations:
         """Return the policies."""

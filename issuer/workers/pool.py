@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from issuer.core.instants import microseconds
+from issuer.core.key_ring_text import ring_text
 from issuer.core.worker_pool import LOOP_FAILURES, Report, Restarts, pool_readiness, strays
 from issuer.startup import StartupError
 from issuer.waiting import first_of
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.core.generations import Generation
+    from issuer.core.key_ring import KeyRing
 
 PREPARE_SECONDS: Final = 60.0
 """To load a policy of any size on a busy machine: 100,000 grants take 2 s of a core."""
 ADOPT_SECONDS: Final = 20.0
 """To put it in force, and to read the folder of facts again by it."""
 FACTS_SECONDS: Final = 5.0
+KEYS_SECONDS: Final = 5.0
 START_SECONDS: Final = 120.0
 """Of a worker that replaces one while workers are changed: longer, and the others are left as they are."""
 LEAVE_SECONDS: Final = 5.0
@@ -32,7 +35,9 @@ LEAVE_SECONDS: Final = 5.0
 
 
 class Pool:
-    """A fixed number of workers, each replaced when it ends; :class:`~issuer.policy_rollout.Followers` of policy.
+    """A fixed number of workers, each replaced when it ends.
+
+    They are :class:`~issuer.policy_rollout.Followers` of policy, and :class:`~issuer.key_rotation.KeyFollowers`.
 
     Args:
         size: How many.
@@ -150,6 +155,12 @@ class Pool:
         argument = [digest, generation.files, microseconds(generation.loaded_at), pinned]
         answers = await self.everywhere(messages.ADOPT, argument, ADOPT_SECONDS)
         await self.end_strays(answers, digest, "did not follow the policy")
+
+    async def follow_keys(self, ring: KeyRing) -> None:
+        """Return when each signs and verifies by these keys. One that does not is ended."""
+        wanted = ring_text(ring)
+        answers = await self.everywhere(messages.USE_KEYS, wanted, KEYS_SECONDS)
+        await self.end_strays(answers, wanted, "did not follow the keys")
 
     def refused(self, fault: str, now: datetime) -> None:
         """Tell them why a policy was not put in force."""

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from issuer.core.fact_text import fact_list_from_text
 from issuer.core.instants import moment
+from issuer.core.key_ring_text import ring_text
 from issuer.core.worker_pool import Report
 from issuer.facts.store import FactStore
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping, Sharing
 from issuer.policy_rollout import PolicyRollout
-from issuer.signing.key_file import KeyFileSigner
 from issuer.startup import (
     StartupError,
     begun,
+    begun_rotation,
+    open_keys,
     policy_book,
     public_http,
     told_elsewhere,
@@ -45,9 +47,11 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
+    from issuer.core.key_ring import KeyRing
     from issuer.ledger.json_lines import JsonLines
     from issuer.policy_files.directory import DirectoryPolicyBook
     from issuer.public_http.process import PublicHttpProcess
+    from issuer.signing.signing_keys import SigningKeys
     from issuer.workers.process import WorkerProcess
 
 
@@ -96,7 +100,7 @@ class Supervisor:
         async with AsyncExitStack() as stack:
             seen = look(self._config.policy.path)
             self._policies = policies = policy_book(self._config, self._clock.now())
-            signer = KeyFileSigner.open_or_create(self._config.keys.file)
+            self._keys = signer = open_keys(self._config, self._clock)
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
             self._telemetry.open(self._pool, stack)
             self._take_ports(stack)
@@ -111,6 +115,9 @@ class Supervisor:
                 followers=self._pool,
             )
             await begun(self._rollout)
+            self._rotation = await begun_rotation(
+                self._config, signer, keeping, clock=self._clock, log=self._log, followers=self._pool
+            )
             self._on_signals(keeping.copy)
             http = public_http(self._config, signer, self._log)
             await asyncio.to_thread(http.start)
@@ -120,6 +127,7 @@ class Supervisor:
             )
             self._start(lists.run())
             await self._start_workers(stack)
+            self._start(self._rotation.run(self._stop))
             self._follow(policies, keeping, seen)
             self._log.info("serving", grpc=self._port.address, http=http.url, workers=len(self._pool.living))
             await self._report_readiness(http)
@@ -138,7 +146,7 @@ class Supervisor:
         if self._stop.is_set():
             raise StartupError("told to stop while the workers started")
 
-    async def _open_ledger(self, signer: KeyFileSigner, stack: AsyncExitStack) -> LedgerKeeping:
+    async def _open_ledger(self, signer: SigningKeys, stack: AsyncExitStack) -> LedgerKeeping:
         self._process = LedgerProcess(in_file=self._config.ledger.file is not None, log=self._log)
         try:
             await stack.enter_async_context(self._process)
@@ -163,6 +171,7 @@ class Supervisor:
         except (LedgerFault, OSError) as error:
             raise StartupError(f"the ledger cannot be opened: {error}") from error
         stack.push_async_callback(keeping.close)
+        signer.watch(lambda: keeping.revocations.signs_by(signer.key_id))
         return keeping
 
     def _on_signals(self, copy: JsonLines | None) -> None:
@@ -218,6 +227,13 @@ class Supervisor:
                 self._telemetry.take(worker, argument)
             case messages.LEDGER_HANGS:
                 self._process.hangs()
+            case _:
+                return await self._change(kind, argument)
+        return None
+
+    async def _change(self, kind: str, argument: Any) -> object:  # noqa: ANN401 - a message
+        """Change what is the same in all workers; the answer comes when it is."""
+        match kind:
             case messages.RELOAD:
                 return (await self._rollout.reload(actor=argument[0])).policy.digest
             case messages.ROLL_BACK:
@@ -225,6 +241,8 @@ class Supervisor:
                 return (await self._rollout.roll_back(digest, actor=actor)).policy.digest
             case messages.TELL_FACTS:
                 await self._tell_facts(*argument)
+            case messages.CHANGE_KEYS:
+                return ring_text(await self._change_keys(*argument))
         return None
 
     def _begin(self, worker: WorkerProcess) -> messages.Beginning:
@@ -244,7 +262,18 @@ class Supervisor:
             digest=kept.digest,
             pinned=kept.pinned,
             facts=messages.facts_told(self._facts.told()),
+            keys=ring_text(self._keys.ring),
         )
+
+    async def _change_keys(self, how: str, key_id: str, force: bool, actor: str) -> KeyRing:  # noqa: FBT001 - a message
+        match how:
+            case "prepare":
+                return await self._rotation.prepare(actor=actor)
+            case "activate":
+                return await self._rotation.activate(key_id, force=force, actor=actor)
+            case "remove":
+                return await self._rotation.remove(key_id, force=force, actor=actor)
+        return await self._rotation.listed()
 
     async def _tell_facts(self, text: str, now: int) -> None:
         """Let facts count in every worker; in one that does not answer they cannot be known to, so it is ended."""

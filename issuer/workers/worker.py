@@ -12,11 +12,15 @@ from issuer.app import App
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.fact_text import fact_list_from_text, facts_text
 from issuer.core.instants import microseconds, moment
+from issuer.core.key_ring_text import ring_from_text
 from issuer.ledger_keeping import Sharing
 from issuer.metrics.summing import told_by
 from issuer.settings_of_parts import rpc_settings
+from issuer.signing.key_folder import KeyFolder
+from issuer.signing.signing_keys import SigningKeys
 from issuer.workers import messages
 from issuer.workers.channel import ChannelClosed
+from issuer.workers.keys import KeysInUse, SharedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,9 +34,8 @@ if TYPE_CHECKING:
     from issuer.facts.store import FactStore
     from issuer.ledger_keeping import LedgerKeeping
     from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
-    from issuer.ports import FactSink, PolicyAdmin
+    from issuer.ports import FactSink, KeyAdmin, PolicyAdmin
     from issuer.rpc.settings import RpcSettings
-    from issuer.signing.key_file import KeyFileSigner
     from issuer.startup import Publicity
     from issuer.watching import Look
     from issuer.workers.channel import Channel
@@ -74,6 +77,17 @@ class WorkerApp(App):
         self._config = self._config.model_copy(update={"server": server})
         self._stop.set()
 
+    def _signing_keys(self) -> SigningKeys:
+        self._folder = KeyFolder(self._config.keys.file)
+        self._keys = SigningKeys(self._folder.hold(ring_from_text(self._beginning.keys)))
+        return self._keys
+
+    async def _key_admin(self, signer: SigningKeys, keeping: LedgerKeeping) -> KeyAdmin:  # noqa: ARG002 - see supervisor
+        return SharedKeys(self._channel)
+
+    def _follow_keys(self) -> None:
+        """Do nothing: the supervisor does, and tells."""
+
     def _begin_with(self) -> KeptGenerations | None:
         return self._beginning.kept()
 
@@ -97,7 +111,7 @@ class WorkerApp(App):
         for feeder, facts in messages.facts_heard(self._beginning.facts).items():
             store.replace(feeder, facts)
         self._policies = policies
-        self._answers = Answers(policies, keeping, store, on_change)
+        self._answers = Answers(policies, keeping, store, KeysInUse(self._folder, self._keys), on_change)
         self.told.set_result(self._answers)
         self._start(self._tell_metrics())
 
@@ -117,7 +131,7 @@ class WorkerApp(App):
         server = self._config.server.model_copy(update={"listen": self._beginning.listen})
         return rpc_settings(server, shares_port=True)
 
-    def _publicity(self, signer: KeyFileSigner, keeping: LedgerKeeping) -> Publicity:  # noqa: ARG002 - see supervisor
+    def _publicity(self, signer: SigningKeys, keeping: LedgerKeeping) -> Publicity:  # noqa: ARG002 - see supervisor
         return ToldPublicity(self._channel)
 
     def _tell_serving(self, port: int, http: Publicity) -> None:  # noqa: ARG002 - the supervisor knows both
@@ -141,11 +155,13 @@ class Answers:
         policies: DirectoryPolicyBook,
         keeping: LedgerKeeping,
         store: FactStore,
+        keys: KeysInUse,
         on_change: Callable[[], Awaitable[None]],
     ) -> None:
         self._policies = policies
         self._keeping = keeping
         self._store = store
+        self._keys = keys
         self._on_change = on_change
         self._prepared: Generation | None = None
 
@@ -162,6 +178,8 @@ class Answers:
             case messages.PUT_FACTS:
                 text, now = argument
                 self._store.put(fact_list_from_text(text), moment(now))
+            case messages.USE_KEYS:
+                return self._keys.use(argument)
             case messages.REOPEN if self._keeping.copy is not None:
                 self._keeping.copy.reopen()
         return ""

@@ -21,6 +21,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _KeyState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _KeyStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_KeyState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    KEY_STATE_UNSPECIFIED: _KeyState.ValueType  # 0
+    """Never sent."""
+    KEY_STATE_NEXT: _KeyState.ValueType  # 1
+    """It is published and does not sign yet."""
+    KEY_STATE_ACTIVE: _KeyState.ValueType  # 2
+    """It signs."""
+    KEY_STATE_RETIRED: _KeyState.ValueType  # 3
+    """It signs no more, and is published until the last token that it signed is over."""
+    KEY_STATE_GONE: _KeyState.ValueType  # 4
+    """It is published no more."""
+
+class KeyState(_KeyState, metaclass=_KeyStateEnumTypeWrapper):
+    """What a signing key is there for."""
+
+KEY_STATE_UNSPECIFIED: KeyState.ValueType  # 0
+"""Never sent."""
+KEY_STATE_NEXT: KeyState.ValueType  # 1
+"""It is published and does not sign yet."""
+KEY_STATE_ACTIVE: KeyState.ValueType  # 2
+"""It signs."""
+KEY_STATE_RETIRED: KeyState.ValueType  # 3
+"""It signs no more, and is published until the last token that it signed is over."""
+KEY_STATE_GONE: KeyState.ValueType  # 4
+"""It is published no more."""
+Global___KeyState: _TypeAlias = KeyState  # noqa: Y015
+
 class _DecisionOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -48,6 +80,252 @@ DECISION_OUTCOME_DENIED: DecisionOutcome.ValueType  # 2
 DECISION_OUTCOME_ERROR: DecisionOutcome.ValueType  # 3
 """Not decided, or granted and then not issued."""
 Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
+
+@_typing.final
+class SigningKey(_message.Message):
+    """A signing key. Its private half never leaves the issuer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PUBLISH_TIME_FIELD_NUMBER: _builtins.int
+    READY_TIME_FIELD_NUMBER: _builtins.int
+    ACTIVATE_TIME_FIELD_NUMBER: _builtins.int
+    RETIRE_TIME_FIELD_NUMBER: _builtins.int
+    OVER_TIME_FIELD_NUMBER: _builtins.int
+    REMOVE_TIME_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Its `kid`."""
+    state: Global___KeyState.ValueType
+    """What it is there for."""
+    @_builtins.property
+    def publish_time(self) -> _timestamp_pb2.Timestamp:
+        """Of a next key: since when it is published; absent for not yet."""
+
+    @_builtins.property
+    def ready_time(self) -> _timestamp_pb2.Timestamp:
+        """Of a next key: from when on it may sign, for every verifier can know it then; absent while it is not published."""
+
+    @_builtins.property
+    def activate_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began to sign; absent for a next key, and for the first one."""
+
+    @_builtins.property
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ceased to sign; absent for not yet."""
+
+    @_builtins.property
+    def over_time(self) -> _timestamp_pb2.Timestamp:
+        """Of a retired key: when nothing that it signed is good any more; absent while that is not known, a minute or so."""
+
+    @_builtins.property
+    def remove_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken out of the published set; absent for not yet."""
+
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        state: Global___KeyState.ValueType = ...,
+        publish_time: _timestamp_pb2.Timestamp | None = ...,
+        ready_time: _timestamp_pb2.Timestamp | None = ...,
+        activate_time: _timestamp_pb2.Timestamp | None = ...,
+        retire_time: _timestamp_pb2.Timestamp | None = ...,
+        over_time: _timestamp_pb2.Timestamp | None = ...,
+        remove_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "over_time", b"over_time", "publish_time", b"publish_time", "ready_time", b"ready_time", "remove_time", b"remove_time", "retire_time", b"retire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activate_time", b"activate_time", "key_id", b"key_id", "over_time", b"over_time", "publish_time", b"publish_time", "ready_time", b"ready_time", "remove_time", b"remove_time", "retire_time", b"retire_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SigningKey: _TypeAlias = SigningKey  # noqa: Y015
+
+@_typing.final
+class ListKeysRequest(_message.Message):
+    """Nothing to choose: all are told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKeysRequest: _TypeAlias = ListKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListKeysResponse(_message.Message):
+    """The signing keys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SigningKey]:
+        """The next one, the one that signs, then those before it, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___SigningKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListKeysResponse: _TypeAlias = ListKeysResponse  # noqa: Y015
+
+@_typing.final
+class PrepareKeyRequest(_message.Message):
+    """Nothing to choose: there is one next key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareKeyRequest: _TypeAlias = PrepareKeyRequest  # noqa: Y015
+
+@_typing.final
+class PrepareKeyResponse(_message.Message):
+    """The signing keys as they are now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SigningKey]:
+        """As ListKeysResponse has them."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___SigningKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrepareKeyResponse: _TypeAlias = PrepareKeyResponse  # noqa: Y015
+
+@_typing.final
+class ActivateKeyRequest(_message.Message):
+    """Which key is to sign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. The `kid` of the next key. That of the key that signs already changes nothing."""
+    force: _builtins.bool
+    """Do it before every verifier can know the key: for a key that may be known to others. Until verifiers fetch the key set
+    again they may refuse new tokens.
+    """
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateKeyRequest: _TypeAlias = ActivateKeyRequest  # noqa: Y015
+
+@_typing.final
+class ActivateKeyResponse(_message.Message):
+    """The signing keys as they are now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SigningKey]:
+        """As ListKeysResponse has them."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___SigningKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateKeyResponse: _TypeAlias = ActivateKeyResponse  # noqa: Y015
+
+@_typing.final
+class RemoveKeyRequest(_message.Message):
+    """Which key is published no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """Required. Its `kid`."""
+    force: _builtins.bool
+    """Do it although tokens that it signed may be alive: verifiers will refuse them."""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveKeyRequest: _TypeAlias = RemoveKeyRequest  # noqa: Y015
+
+@_typing.final
+class RemoveKeyResponse(_message.Message):
+    """The signing keys as they are now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___SigningKey]:
+        """As ListKeysResponse has them."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___SigningKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveKeyResponse: _TypeAlias = RemoveKeyResponse  # noqa: Y015
 
 @_typing.final
 class TokenSelector(_message.Message):

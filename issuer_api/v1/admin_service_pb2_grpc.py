@@ -112,6 +112,26 @@ class AdminServiceStub(object):
                 request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationRequest.SerializeToString,
                 response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationResponse.FromString,
                 _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ListKeys',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
+        self.PrepareKey = channel.unary_unary(
+                '/issuer_api.v1.AdminService/PrepareKey',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.PrepareKeyRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.PrepareKeyResponse.FromString,
+                _registered_method=True)
+        self.ActivateKey = channel.unary_unary(
+                '/issuer_api.v1.AdminService/ActivateKey',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ActivateKeyRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ActivateKeyResponse.FromString,
+                _registered_method=True)
+        self.RemoveKey = channel.unary_unary(
+                '/issuer_api.v1.AdminService/RemoveKey',
+                request_serializer=issuer__api_dot_v1_dot_admin__service__pb2.RemoveKeyRequest.SerializeToString,
+                response_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.RemoveKeyResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -226,6 +246,34 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListKeys(self, request, context):
+        """Role viewer or operator. Lists the signing keys: the one that signs, the next one, and those that signed before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PrepareKey(self, request, context):
+        """Role operator. Makes the next signing key and publishes it; where there is one already, nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ActivateKey(self, request, context):
+        """Role operator. Lets the next key sign. The one before signs no more, and is published until its tokens are over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveKey(self, request, context):
+        """Role operator. Publishes a key no more: the next one, or one that is retired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -303,6 +351,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.LiftRevocation,
                     request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationRequest.FromString,
                     response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ListKeysRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ListKeysResponse.SerializeToString,
+            ),
+            'PrepareKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareKey,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.PrepareKeyRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.PrepareKeyResponse.SerializeToString,
+            ),
+            'ActivateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateKey,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.ActivateKeyRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.ActivateKeyResponse.SerializeToString,
+            ),
+            'RemoveKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveKey,
+                    request_deserializer=issuer__api_dot_v1_dot_admin__service__pb2.RemoveKeyRequest.FromString,
+                    response_serializer=issuer__api_dot_v1_dot_admin__service__pb2.RemoveKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -713,6 +781,114 @@ class AdminService(object):
             '/issuer_api.v1.AdminService/LiftRevocation',
             issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationRequest.SerializeToString,
             issuer__api_dot_v1_dot_admin__service__pb2.LiftRevocationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ListKeys',
+            issuer__api_dot_v1_dot_admin__service__pb2.ListKeysRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ListKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/PrepareKey',
+            issuer__api_dot_v1_dot_admin__service__pb2.PrepareKeyRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.PrepareKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/ActivateKey',
+            issuer__api_dot_v1_dot_admin__service__pb2.ActivateKeyRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.ActivateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/issuer_api.v1.AdminService/RemoveKey',
+            issuer__api_dot_v1_dot_admin__service__pb2.RemoveKeyRequest.SerializeToString,
+            issuer__api_dot_v1_dot_admin__service__pb2.RemoveKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -68,6 +68,14 @@ class AdminServiceStub:
     """Role viewer or operator. Lists revocations, the newest first."""
     LiftRevocation: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.LiftRevocationRequest, _admin_service_pb2.LiftRevocationResponse]
     """Role operator. Lets tokens be issued again; those that were killed stay dead."""
+    ListKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]
+    """Role viewer or operator. Lists the signing keys: the one that signs, the next one, and those that signed before."""
+    PrepareKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.PrepareKeyRequest, _admin_service_pb2.PrepareKeyResponse]
+    """Role operator. Makes the next signing key and publishes it; where there is one already, nothing is changed."""
+    ActivateKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ActivateKeyRequest, _admin_service_pb2.ActivateKeyResponse]
+    """Role operator. Lets the next key sign. The one before signs no more, and is published until its tokens are over."""
+    RemoveKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveKeyRequest, _admin_service_pb2.RemoveKeyResponse]
+    """Role operator. Publishes a key no more: the next one, or one that is retired."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -109,6 +117,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Role viewer or operator. Lists revocations, the newest first."""
     LiftRevocation: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.LiftRevocationRequest, _admin_service_pb2.LiftRevocationResponse]  # type: ignore[assignment]
     """Role operator. Lets tokens be issued again; those that were killed stay dead."""
+    ListKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListKeysRequest, _admin_service_pb2.ListKeysResponse]  # type: ignore[assignment]
+    """Role viewer or operator. Lists the signing keys: the one that signs, the next one, and those that signed before."""
+    PrepareKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.PrepareKeyRequest, _admin_service_pb2.PrepareKeyResponse]  # type: ignore[assignment]
+    """Role operator. Makes the next signing key and publishes it; where there is one already, nothing is changed."""
+    ActivateKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ActivateKeyRequest, _admin_service_pb2.ActivateKeyResponse]  # type: ignore[assignment]
+    """Role operator. Lets the next key sign. The one before signs no more, and is published until its tokens are over."""
+    RemoveKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RemoveKeyRequest, _admin_service_pb2.RemoveKeyResponse]  # type: ignore[assignment]
+    """Role operator. Publishes a key no more: the next one, or one that is retired."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """The administration of an issuer, for SPIFFE IDs to which its configuration gives a role: viewer, operator or feeder.
@@ -237,5 +253,37 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.LiftRevocationResponse, _abc.Awaitable[_admin_service_pb2.LiftRevocationResponse]]:
         """Role operator. Lets tokens be issued again; those that were killed stay dead."""
+
+    @_abc_1.abstractmethod
+    def ListKeys(
+        self,
+        request: _admin_service_pb2.ListKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListKeysResponse, _abc.Awaitable[_admin_service_pb2.ListKeysResponse]]:
+        """Role viewer or operator. Lists the signing keys: the one that signs, the next one, and those that signed before."""
+
+    @_abc_1.abstractmethod
+    def PrepareKey(
+        self,
+        request: _admin_service_pb2.PrepareKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.PrepareKeyResponse, _abc.Awaitable[_admin_service_pb2.PrepareKeyResponse]]:
+        """Role operator. Makes the next signing key and publishes it; where there is one already, nothing is changed."""
+
+    @_abc_1.abstractmethod
+    def ActivateKey(
+        self,
+        request: _admin_service_pb2.ActivateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ActivateKeyResponse, _abc.Awaitable[_admin_service_pb2.ActivateKeyResponse]]:
+        """Role operator. Lets the next key sign. The one before signs no more, and is published until its tokens are over."""
+
+    @_abc_1.abstractmethod
+    def RemoveKey(
+        self,
+        request: _admin_service_pb2.RemoveKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.RemoveKeyResponse, _abc.Awaitable[_admin_service_pb2.RemoveKeyResponse]]:
+        """Role operator. Publishes a key no more: the next one, or one that is retired."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

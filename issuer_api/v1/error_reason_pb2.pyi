@@ -126,6 +126,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. There is no revocation with this id, or it does not matter any more."""
     ERROR_REASON_REVOCATION_FINAL: _ErrorReason.ValueType  # 76
     """FAILED_PRECONDITION. This revocation cannot be lifted: it stops nothing, or it is that of a key."""
+    ERROR_REASON_KEY_UNKNOWN: _ErrorReason.ValueType  # 78
+    """NOT_FOUND. The issuer has no signing key with this `kid`, or none that this can be done with."""
+    ERROR_REASON_KEY_CHANGE_REFUSED: _ErrorReason.ValueType  # 79
+    """FAILED_PRECONDITION. The keys cannot be changed so now; the message says why, and from when on they can."""
     ERROR_REASON_IDENTITY_UNAVAILABLE: _ErrorReason.ValueType  # 80
     """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
     ERROR_REASON_POLICY_NOT_LOADED: _ErrorReason.ValueType  # 81
@@ -310,6 +314,10 @@ ERROR_REASON_REVOCATION_UNKNOWN: ErrorReason.ValueType  # 75
 """NOT_FOUND. There is no revocation with this id, or it does not matter any more."""
 ERROR_REASON_REVOCATION_FINAL: ErrorReason.ValueType  # 76
 """FAILED_PRECONDITION. This revocation cannot be lifted: it stops nothing, or it is that of a key."""
+ERROR_REASON_KEY_UNKNOWN: ErrorReason.ValueType  # 78
+"""NOT_FOUND. The issuer has no signing key with this `kid`, or none that this can be done with."""
+ERROR_REASON_KEY_CHANGE_REFUSED: ErrorReason.ValueType  # 79
+"""FAILED_PRECONDITION. The keys cannot be changed so now; the message says why, and from when on they can."""
 ERROR_REASON_IDENTITY_UNAVAILABLE: ErrorReason.ValueType  # 80
 """UNAVAILABLE. The issuer has no valid SVID or no fresh trust bundle; safe to retry."""
 ERROR_REASON_POLICY_NOT_LOADED: ErrorReason.ValueType  # 81

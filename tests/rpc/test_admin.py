@@ -100,6 +100,10 @@ METHODS = {
     "Revoke": (admin.RevokeRequest(), {OPERATOR}),
     "ListRevocations": (admin.ListRevocationsRequest(), {VIEWER, OPERATOR}),
     "LiftRevocation": (admin.LiftRevocationRequest(), {OPERATOR}),
+    "ListKeys": (admin.ListKeysRequest(), {VIEWER, OPERATOR}),
+    "PrepareKey": (admin.PrepareKeyRequest(), {OPERATOR}),
+    "ActivateKey": (admin.ActivateKeyRequest(), {OPERATOR}),
+    "RemoveKey": (admin.RemoveKeyRequest(), {OPERATOR}),
 }
 
 

@@ -43,13 +43,13 @@ def test_what_an_issuer_recorded_is_vouched_for_while_it_runs_and_when_it_stops(
 
     with Deployment(tmp_path, options=OPTIONS) as deployment:
         issue(deployment)
-        eventually(lambda: (found := verified()).signed == found.entries == 3)
+        eventually(lambda: (found := verified()).signed == found.entries == 4)
         deployment.issuer.signal(signal.SIGKILL)
         deployment.issuer.wait()
         deployment.issuer.start()
         issue(deployment)
     found = verified()
-    assert (found.chains, found.signed, found.entries, found.faults) == (2, 6, 6, ())
+    assert (found.chains, found.signed, found.entries, found.faults) == (2, 7, 7, ())
 
 
 def test_an_older_ledger_that_was_put_back_is_refused_and_so_is_none(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_an_issuer_prunes_by_itself_what_it_need_not_keep(tmp_path: Path) -> Non
             for table in ("decision", "event"):
                 connection.execute(f"UPDATE {table} SET time = 0")  # noqa: S608 - as if it had been long ago
         deployment.issuer.start()
-        assert deployment.issuer.wait_for("ledger_pruned")["entries"] == 3
+        assert deployment.issuer.wait_for("ledger_pruned")["entries"] == 4
     assert rows(database, "SELECT 1 FROM decision") == []
     assert verify_ledger(LedgerReader.sqlite(database)).faults == ()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,19 +12,25 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 from google.rpc import code_pb2
+from structlog import get_logger
 from support.deployment import DEADLINE, LEDGER, POLICY, READER, REQUEST, SETTLER, TRUST_DOMAIN, Deployment
 from support.eventually import eventually
 from support.promql import alerts, targets, told_labels, uses_of
-from support.scraping import free_port, samples, scraped, scraped_text, value
+from support.scraping import Series, free_port, samples, scraped, scraped_text, value
 
+from issuer.config_sections import MetricsSection
 from issuer.core.errors import Reason
 from issuer.core.policy import RiskTier
 from issuer.core.record import Outcome
 from issuer.rpc.rpc_rules import RPC_RULES
+from issuer.workers.pool import Pool
+from issuer.workers.telemetry import PoolTelemetry
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from issuer.workers.process import WorkerProcess
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "monitoring/alerts.yaml"
@@ -42,6 +50,7 @@ LABEL_VALUES: dict[str, set[str]] = {
     "trust_domain": {"", TRUST_DOMAIN, "partner.test"},
     "source": {"files", "feeders", "posture"},
     "cause": {"no_room", "not_taken"},
+    "state": {"next", "active", "retired", "serving", "not_serving"},
 }
 """All that these labels can say in the deployment below."""
 
@@ -90,9 +99,25 @@ def exposed(watched: Watched) -> dict[str, set[str]]:
     refused(watched, REQUEST)
     refused(watched, REQUEST, uris=(SETTLER, READER))
     found: dict[str, set[str]] = {}
-    for name, labels in scraped(watched.port):
+    for name, labels in [*scraped(watched.port), *shown_of_workers()]:
         found.setdefault(name, set()).update(key for key, _ in labels)
     return found
+
+
+def shown_of_workers() -> dict[Series, float]:
+    """Return what a supervisor shows beside that, before it has started any worker."""
+    port, stack = free_port(), AsyncExitStack()
+    telemetry = PoolTelemetry(MetricsSection(listen=f"127.0.0.1:{port}"))
+    pool = Pool(2, answer=nobody_asks, on_change=lambda: None, on_end=telemetry.ended, log=get_logger())
+    telemetry.open(pool, stack)
+    try:
+        return scraped(port)
+    finally:
+        asyncio.run(stack.aclose())
+
+
+async def nobody_asks(worker: WorkerProcess, kind: str, argument: object) -> object:
+    raise AssertionError((worker, kind, argument))
 
 
 def test_tokens_and_refusals_are_counted_by_what_was_decided(watched: Watched) -> None:

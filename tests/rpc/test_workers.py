@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -39,7 +40,7 @@ from issuer_api.v1 import admin_service_pb2_grpc as admin_grpc
 from issuer_api.v1 import approval_service_pb2 as approval_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
-from issuer_testing.issuer_process import IssuerDidNotStart
+from issuer_testing.issuer_process import IssuerDidNotStart, IssuerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +93,13 @@ def test_both_workers_answer_and_every_token_is_recorded(tmp_path: Path, transpo
         assert len(chains) == 1, "the workers write one chain"
     assert load.failures == []
     assert_every_token_is_recorded_once(tmp_path, load.received)
+
+
+def test_the_command_line_says_how_many_and_wins_over_the_configuration(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path, options={"server": {"workers": 1}})
+    with IssuerProcess(replace(deployment.settings, arguments=("--workers", "2"))) as issuer:
+        assert workers_of(issuer).keys() == {1, 2}
+        assert issuer.wait_for("serving")["workers"] == 2
 
 
 def test_a_killed_worker_costs_its_calls_in_flight_and_nothing_else(tmp_path: Path, transport: str) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from bench.processes import processes
-from bench.soak_verdict import MAX_SLOPE, Sample, faults, slope
+from bench.soak_verdict import MAX_SLOPE, WORKER_KILLED, Sample, failed_calls, faults, slope
 from issuer_testing.deadline import wait_until
 
 HOUR = 3600.0
@@ -82,3 +82,18 @@ def test_processes_are_told_apart_by_the_module_that_they_run() -> None:
             for each in processes(parent.pid)[::-1]:
                 os.kill(each.pid, 9)
     assert processes(parent.pid) == []
+
+
+def test_a_call_that_fails_while_no_worker_ends_is_a_fault() -> None:
+    assert failed_calls([("nothing", {"OK": 900}), ("key changed", {"OK": 899, "ResourceExhausted": 1})]) == []
+    assert failed_calls([("key changed", {"OK": 899, "Unavailable": 1})]) == [
+        "part 1 (key changed): calls failed: {'Unavailable': 1}"
+    ]
+
+
+def test_the_end_of_a_worker_may_cost_a_few_calls_in_its_part_and_the_next() -> None:
+    ended = {"OK": 95, "Unavailable": 5}
+    assert failed_calls([(WORKER_KILLED, ended), ("nothing", ended)]) == []
+    assert len(failed_calls([(WORKER_KILLED, {"OK": 94, "Unavailable": 6})])) == 1, "a few"
+    assert len(failed_calls([(WORKER_KILLED, {"OK": 99, "Internal": 1})])) == 1, "a refusal is no broken connection"
+    assert len(failed_calls([(WORKER_KILLED, ended), ("nothing", {"OK": 9}), ("nothing", ended)])) == 1

@@ -172,3 +172,11 @@ def test_a_delegated_token_tells_who_acts() -> None:
     assert token is not None
     assert (token.subject, token.client_id, token.actors) == (CLAIMS.subject, "spiffe://prod.example/b", actors)
     assert (token.transaction, token.grant_id, json.loads(token.details)) == ("tx-1", "g-1", [{"type": "t"}])
+
+
+def test_a_token_whose_key_is_taken_away_is_not_ours_though_it_was_read_before() -> None:
+    tokens, text = OwnTokens(SIGNER.public_keys().jwks.decode(), ISSUER), signed(CLAIMS.payload())
+    assert tokens.read(text) is not None
+    other = Es256Signer(ec.generate_private_key(ec.SECP256R1())).public_keys().jwks.decode()
+    tokens.use(other)
+    assert tokens.read(text) is None

@@ -19,6 +19,7 @@ from support.ledgers import group_commit, record, revoking
 from issuer.core.base64url import base64url_decoded
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
+from issuer.core.key_ring import FormerKey, KeyRing
 from issuer.core.origin import Origin, OriginKind, origin_text
 from issuer.core.patterns import parse_pattern
 from issuer.core.revocation import Issued, Selector
@@ -95,6 +96,7 @@ class Running:
         self.shown = Shown()
         self.logged = CapturingLogger()
         self.signer = SIGNER
+        self.ring = KeyRing(SIGNER.public_key)
         now = int(self.clock.now().timestamp())
         self.list = first_list(hour_of(now + 300, now))
 
@@ -106,6 +108,7 @@ class Running:
             blocks=self.blocks,
             marks=self.marks,
             signer=self.signer,
+            keys=self.ring,
             clock=self.clock,
             show=self.shown.show,
             log=structlog.wrap_logger(
@@ -123,6 +126,10 @@ class Running:
 
     def token(self, index: int, **changes: Any) -> Entry:
         return record(status=StatusIndex(self.list, index).number, **changes)
+
+    def signed_by(self) -> str:
+        header = json.loads(base64url_decoded(self.shown.texts[str(self.list)][-1].split(".")[0]))
+        return str(header["kid"])
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
@@ -212,6 +219,39 @@ async def test_a_new_issuer_sets_all_that_was_revoked_before_it_signs(issuer: Ru
     async with issuer.publishing():
         await issuer.shows(1, 2)
     assert len(issuer.shown.texts[str(issuer.list)]) == 1
+
+
+@pytest.mark.parametrize("others", [0, ONE_BY_ONE + 1])
+async def test_what_a_retired_key_signed_is_set_when_that_is_revoked_and_what_came_after_is_not(
+    issuer: Running, others: int
+) -> None:
+    retired, now = Es256Signer(generate_private_key(SECP256R1())), issuer.clock.now()
+    changed = int(now.timestamp()) - 1000
+    issuer.ring = KeyRing(SIGNER.public_key, changed, None, (FormerKey(retired.public_key, 0, changed),))
+    before = microseconds(now - timedelta(seconds=2000))
+    origins = [Origin(OriginKind.INTENT, "i1", use, OTHER, (), (), ("read",), 2**60) for use in (1, 2)]
+    await issuer.ledger.write(
+        issuer.token(1, time=before),
+        issuer.token(2),
+        issuer.token(3, time=before, origin=origin_text(origins[0])),
+        issuer.token(4, origin=origin_text(origins[1])),
+    )
+    for number in range(others):
+        await issuer.ledger.write(revoking(Selector(audience=f"https://another.example/{number}")))
+    await issuer.ledger.write(revoking(Selector(key=retired.key_id)))
+    async with issuer.publishing():
+        await issuer.shows(1, 3)
+    assert len(issuer.shown.texts[str(issuer.list)]) == 1
+
+
+async def test_lists_are_signed_again_when_the_key_is_another(issuer: Running) -> None:
+    publisher = issuer.publisher()
+    task = asyncio.create_task(publisher.run())
+    await issuer.shows()
+    issuer.signer = publisher._signer = Es256Signer(generate_private_key(SECP256R1()))
+    publisher.key_changed()
+    await eventually_true(lambda: issuer.signed_by() == issuer.signer.key_id)
+    task.cancel()
 
 
 @pytest.mark.parametrize("store", ["postgresql"], indirect=True)

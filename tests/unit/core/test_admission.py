@@ -12,7 +12,6 @@ from issuer.core.admission import (
     HELD_BY_DOMAIN_TO_FREE,
     HELD_TO_FREE,
     ITEMS_IN_A_TURN,
-    RETRY_STEPS,
     STANDING_QUEUE,
     FairQueue,
     Limits,
@@ -249,13 +248,6 @@ def test_when_all_are_busy_who_are_remembered_one_more_is_remembered() -> None:
     arrive(queue, FLOOD)
     arrive(queue, OTHER)
     assert queue.remembered == 2
-
-
-def test_those_who_are_refused_together_come_back_at_different_times() -> None:
-    queue = FairQueue(LIMITS)
-    times = {queue.retry_after().total_seconds() for _ in range(RETRY_STEPS)}
-    assert len(times) == RETRY_STEPS
-    assert 0.5 <= min(times) <= max(times) < 1.5
 
 
 CALLERS = (FLOOD, OTHER, MODEST, PARTNER, PARTNER_TOO)

@@ -12,9 +12,10 @@ LOOK_SECONDS: Final = 1.0
 SPANS: Final = (1.0, 2.0, 4.0)
 """Of seconds. A client with a deadline of ten seconds comes back twice within the longest; our own gives up where the
 wait is longer than what it has."""
-WORTH_IT: Final = 8
-"""One refusal for so many answers is as it should be: fewer, and the issuer would soon have nothing to do; more, and
-refusing would take what answering needs."""
+FEW: Final = 4
+"""Fewer refusals than one for so many answers, and callers may come back sooner. More than one for each answer, and they
+come back too soon. Between them is where clients that do as they are told keep the issuer just busy: those that stay
+away for longer than that leave it idle, which costs more than refusing them now and then."""
 
 
 class RetryTimes:
@@ -40,7 +41,9 @@ class RetryTimes:
 
     def _look(self, now: float) -> None:
         """Take a longer or a shorter span, by what became of the calls since the last look."""
-        too_many = self._refused * WORTH_IT > self._answered
         recent = now - self._since < 2 * LOOK_SECONDS  # a first refusal after a while says nothing about a crowd
-        self._span = min(self._span + 1, len(SPANS) - 1) if too_many and recent else max(self._span - 1, 0)
+        if recent and self._refused > self._answered:
+            self._span = min(self._span + 1, len(SPANS) - 1)
+        elif not recent or self._refused * FEW < self._answered:
+            self._span = max(self._span - 1, 0)
         self._since, self._answered, self._refused = now, 0, 0

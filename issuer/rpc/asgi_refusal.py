@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from issuer.core.errors import RateLimited
 from issuer.rpc.asgi_peer import chain_of
 from issuer.rpc.asgi_wire import GrpcFault, status_headers, timeout_seconds
 from issuer.rpc.status import status_from_error
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
+    from datetime import timedelta
 
-    from issuer.core.errors import RateLimited
     from issuer.rpc.asgi_context import Send
     from issuer.rpc.door import Door
     from issuer.rpc.turns import TurnedAway
@@ -39,7 +40,7 @@ def turned_away(door: Door, scope: Mapping[str, Any], send: Send) -> Coroutine[A
 
 
 async def _refuse(found: TurnedAway, send: Send) -> None:
-    start = _start(*_told(found.refusal))
+    start = _start(found.refusal.message, found.refusal.retry_after)
     if found.held is not None:
         await found.held
     try:
@@ -54,12 +55,8 @@ def trailers_only(trailers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     return {"type": "http.response.start", "status": 200, "headers": [*HEADERS, *trailers]}
 
 
-def _told(refusal: RateLimited) -> tuple[str, bytes]:
-    status = status_from_error(refusal, "")
-    return status.message, status.SerializeToString()
-
-
-@lru_cache(maxsize=128)  # as many as there are times to come back after
-def _start(message: str, details: bytes) -> dict[str, Any]:
-    fields = (("grpc-status-details-bin", details),)
-    return trailers_only(status_headers(grpc.StatusCode.RESOURCE_EXHAUSTED, message, fields))
+@lru_cache(maxsize=128)  # there are sixteen times to come back after in each of three spans
+def _start(message: str, retry_after: timedelta) -> dict[str, Any]:
+    status = status_from_error(RateLimited(message, retry_after), "")
+    fields = (("grpc-status-details-bin", status.SerializeToString()),)
+    return trailers_only(status_headers(grpc.StatusCode.RESOURCE_EXHAUSTED, status.message, fields))

@@ -12,6 +12,8 @@ from issuer.core.admission import (
     HELD_BY_DOMAIN_TO_FREE,
     HELD_TO_FREE,
     ITEMS_IN_A_TURN,
+    LATE_RUNNING_TO_WAITING,
+    SHORT_WAIT,
     STANDING_QUEUE,
     FairQueue,
     Limits,
@@ -165,6 +167,90 @@ def test_a_caller_who_waits_all_the_time_waits_shorter_until_it_did_not() -> Non
         queue.give_up(place)
     again, _ = queue.arrive(FLOOD, 1, 2.0)
     assert again.expires == 3.0
+
+
+LATE_AFTER = LIMITS.wait_seconds / STANDING_QUEUE
+SHORT = LIMITS.wait_seconds / SHORT_WAIT
+
+
+def late(queue: FairQueue, caller: SpiffeId = FLOOD) -> tuple[list[Place], float]:
+    """Let a caller ask for more than its share until it is late; return its calls, and the time."""
+    places = arrive(queue, caller, times=ALONE + 12)
+    now = SHORT
+    while not queue.would_refuse(caller, now):
+        now += SHORT
+        assert now < SHORT + 2 * LATE_AFTER
+    return places, now
+
+
+def test_a_caller_whose_first_call_waits_for_long_all_the_time_is_late_and_refused_at_once() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    assert now >= LATE_AFTER
+    assert standings(places) == {RUNNING: ALONE, WAITING: 12}
+    place, changed = queue.arrive(FLOOD, 1, now)
+    assert (place.standing, changed) == (REFUSED, [])
+
+
+def test_no_other_caller_is_late_with_it() -> None:
+    queue = FairQueue(LIMITS)
+    _, now = late(queue)
+    arrive(queue, OTHER, times=BESIDE, now=now)
+    assert not queue.would_refuse(OTHER, now)
+    assert not queue.would_refuse(MODEST, now), "nobody knows it yet"
+    assert not queue.would_refuse(PARTNER, now), "nor its trust domain"
+    assert standings(arrive(queue, MODEST, now=now)) == {WAITING: 1}
+
+
+def test_a_stall_makes_nobody_late() -> None:
+    queue = FairQueue(LIMITS)
+    running = arrive(queue, FLOOD, times=ALONE + 12)[:ALONE]
+    assert not queue.would_refuse(FLOOD, LATE_AFTER * 3), "the first look"
+    for _ in range(12):
+        serve(queue, running, LATE_AFTER * 3)
+    arrive(queue, FLOOD, now=LATE_AFTER * 3)
+    assert not queue.would_refuse(FLOOD, LATE_AFTER * 3)
+
+
+def test_what_a_late_caller_waited_with_for_long_makes_way_for_what_came_later() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    changed = queue.leave(places[0], now)
+    assert [each.standing for each in changed] == [REFUSED] * 11 + [RUNNING]
+    assert changed == places[ALONE:], "the last one goes on, so that something does"
+
+
+def test_a_late_caller_has_a_few_calls_in_the_queue_while_they_do_not_wait_for_long() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    queue.leave(places[0], now)
+    few = ALONE // LATE_RUNNING_TO_WAITING
+    assert standings(arrive(queue, FLOOD, times=20, now=now)) == {WAITING: few, REFUSED: 20 - few}
+    assert standings(arrive(queue, OTHER, times=BESIDE, now=now))[REFUSED] == 0
+
+
+def test_it_is_late_no_more_when_it_asked_for_no_more_than_it_got_for_the_longest_wait() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    for place in places:
+        queue.leave(place, now)
+    assert queue.remembered == 1, "not forgotten as long as it lasts"
+    again = arrive(queue, FLOOD, times=ALONE + 12, now=now + LIMITS.wait_seconds)
+    assert standings(again) == {RUNNING: ALONE, WAITING: 12}
+
+
+def test_where_turns_take_long_to_wait_for_as_long_is_no_harm() -> None:
+    queue = FairQueue(LIMITS)
+    now = 0.0
+    running = arrive(queue, FLOOD, times=ALONE)
+    for _ in range(100):
+        now += LATE_AFTER * 2
+        for place in running:
+            queue.leave(place, now)
+        running = arrive(queue, FLOOD, times=ALONE, now=now)
+    arrive(queue, FLOOD, now=now)
+    looks = [queue.would_refuse(FLOOD, now + LATE_AFTER * part / 10) for part in range(19)]
+    assert looks == [False] * 19
 
 
 def test_who_comes_when_another_waits_all_the_time_may_wait_as_long_as_ever() -> None:

@@ -31,10 +31,13 @@ part: it is no burst that ends, and waiting longer would only make every answer 
 SHORT_WAIT: Final = 25
 """To wait for this part of the longest wait, or for as long as a turn takes, is no harm. A caller whose first call has
 waited longer whenever it was looked at, for a :data:`STANDING_QUEUE`-th of the longest wait, is *late*: it asks for
-more than it gets. Then what has waited so long makes way for what came later, and what comes meanwhile is refused at
-once, so that those calls that are answered are answered soon. A stall of the machine is over before, as is a burst."""
-LATE_RUNNING_TO_WAITING: Final = 4
+more than it gets. Then only a few of its calls wait and the others are refused at once, so that those that are answered
+are answered soon. A stall of the machine is over before, as is a burst."""
+LATE_RUNNING_TO_WAITING: Final = 2
 """Who is late has one call in the queue for so many that run: the next ones, where some that run end together."""
+LATE_FOR: Final = 20
+"""It is late for so many of those times after its last refusal: for longer than those who are refused stay away, or
+their coming back would be let through as the burst that it is."""
 TURNS_REMEMBERED: Final = 32
 """How long a turn takes is an average in which the newest one has this part."""
 HELD_TO_FREE: Final = 4
@@ -212,7 +215,7 @@ class FairQueue:
         return True
 
     def _is_late(self, caller: _Share, now: float) -> None:
-        caller.late_until = self._late_until = now + self._limits.wait_seconds
+        caller.late_until = self._late_until = now + LATE_FOR * self._late_after
 
     def _has_waited_long(self, caller: _Share, now: float) -> bool:
         """Return whether a caller's first call has waited for long, and note whether the caller is late."""
@@ -278,16 +281,11 @@ class FairQueue:
         changed: list[Place] = []
         while (place := self._next()) is not None:
             changed.append(place)
-            if place.expires < now or self._came_too_early(place, now):
+            if place.expires < now:
                 self._refuse(place)
             else:
                 self._run(place, now)
         return changed
-
-    def _came_too_early(self, place: Place, now: float) -> bool:
-        """Return whether a call is to make way for a later one of its caller, who is late."""
-        caller = place.path[-1]
-        return len(caller.places) > 1 and self._has_waited_long(caller, now) and now < caller.late_until
 
     def _next(self) -> Place | None:
         free = self._limits.turns - self._all.running

@@ -13,9 +13,9 @@ SPANS: Final = (1.0, 2.0, 4.0)
 """Of seconds. A client with a deadline of ten seconds comes back twice within the longest; our own gives up where the
 wait is longer than what it has."""
 FEW: Final = 4
-"""Fewer refusals than one for so many answers, and callers may come back sooner. More than one for each answer, and they
-come back too soon. Between them is where clients that do as they are told keep the issuer just busy: those that stay
-away for longer than that leave it idle, which costs more than refusing them now and then."""
+"""Fewer refusals than one for so many answers, and callers may come back sooner. More than one for each answer, and
+they come back too soon. Between them clients that do as they are told keep the issuer just busy: if they stayed away
+for longer they would leave it idle, which costs more than refusing them now and then."""
 
 
 class RetryTimes:

@@ -12,6 +12,7 @@ from issuer.core.admission import (
     HELD_BY_DOMAIN_TO_FREE,
     HELD_TO_FREE,
     ITEMS_IN_A_TURN,
+    LATE_FOR,
     LATE_RUNNING_TO_WAITING,
     SHORT_WAIT,
     STANDING_QUEUE,
@@ -212,30 +213,24 @@ def test_a_stall_makes_nobody_late() -> None:
     assert not queue.would_refuse(FLOOD, LATE_AFTER * 3)
 
 
-def test_what_a_late_caller_waited_with_for_long_makes_way_for_what_came_later() -> None:
-    queue = FairQueue(LIMITS)
-    places, now = late(queue)
-    changed = queue.leave(places[0], now)
-    assert [each.standing for each in changed] == [REFUSED] * 11 + [RUNNING]
-    assert changed == places[ALONE:], "the last one goes on, so that something does"
-
-
 def test_a_late_caller_has_a_few_calls_in_the_queue_while_they_do_not_wait_for_long() -> None:
     queue = FairQueue(LIMITS)
     places, now = late(queue)
-    queue.leave(places[0], now)
+    running = places[:ALONE]
+    for _ in range(12):
+        serve(queue, running, now)
     few = ALONE // LATE_RUNNING_TO_WAITING
     assert standings(arrive(queue, FLOOD, times=20, now=now)) == {WAITING: few, REFUSED: 20 - few}
     assert standings(arrive(queue, OTHER, times=BESIDE, now=now))[REFUSED] == 0
 
 
-def test_it_is_late_no_more_when_it_asked_for_no_more_than_it_got_for_the_longest_wait() -> None:
+def test_it_is_late_no_more_when_it_asked_for_no_more_than_it_got_for_a_while() -> None:
     queue = FairQueue(LIMITS)
     places, now = late(queue)
     for place in places:
         queue.leave(place, now)
     assert queue.remembered == 1, "not forgotten as long as it lasts"
-    again = arrive(queue, FLOOD, times=ALONE + 12, now=now + LIMITS.wait_seconds)
+    again = arrive(queue, FLOOD, times=ALONE + 12, now=now + LATE_FOR * LATE_AFTER)
     assert standings(again) == {RUNNING: ALONE, WAITING: 12}
 
 

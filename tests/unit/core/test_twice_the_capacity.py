@@ -18,7 +18,7 @@ LIMITS = Limits(turns=48, waiting=1024, wait_seconds=0.5)
 FLOOD = SpiffeId.parse("spiffe://prod.example/flood")
 TOO = SpiffeId.parse("spiffe://prod.example/too")
 MODEST = SpiffeId.parse("spiffe://prod.example/modest")
-LEAD = 0.5
+LEAD = 1.0
 """The beginning of an overload, which is let through as a burst would be."""
 SECONDS = 3.0
 

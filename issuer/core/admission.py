@@ -208,8 +208,9 @@ class FairQueue:
 
     def _is_too_much(self, caller: _Share, now: float) -> bool:
         """Return whether this caller is late, and has enough in the queue."""
-        enough = self._has_waited_long(caller, now) or len(caller.places) * LATE_RUNNING_TO_WAITING >= caller.running
-        if now >= caller.late_until or not enough:
+        many = len(caller.places) * LATE_RUNNING_TO_WAITING >= max(caller.running, 1)
+        long = self._has_waited_long(caller, now)
+        if now >= caller.late_until or not (long or many):
             return False
         self._is_late(caller, now)
         return True

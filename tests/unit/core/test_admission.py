@@ -224,6 +224,17 @@ def test_a_late_caller_has_a_few_calls_in_the_queue_while_they_do_not_wait_for_l
     assert standings(arrive(queue, OTHER, times=BESIDE, now=now))[REFUSED] == 0
 
 
+def test_a_late_caller_of_whom_nothing_is_there_any_more_may_go_on() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    others = arrive(queue, OTHER, times=BESIDE + 5, now=now)
+    for place in places:
+        queue.leave(place, now)
+    assert standings(others) == {RUNNING: BESIDE + 5}
+    assert not queue.would_refuse(FLOOD, now)
+    assert standings(arrive(queue, FLOOD, now=now)) == {RUNNING: 1}
+
+
 def test_it_is_late_no_more_when_it_asked_for_no_more_than_it_got_for_a_while() -> None:
     queue = FairQueue(LIMITS)
     places, now = late(queue)

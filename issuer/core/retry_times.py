@@ -12,10 +12,10 @@ LOOK_SECONDS: Final = 1.0
 SPANS: Final = (1.0, 2.0, 4.0)
 """Of seconds. A client with a deadline of ten seconds comes back twice within the longest; our own gives up where the
 wait is longer than what it has."""
-FEW: Final = 4
-"""Fewer refusals than one for so many answers, and callers may come back sooner. More than one for each answer, and
-they come back too soon. Between them clients that do as they are told keep the issuer just busy: if they stayed away
-for longer they would leave it idle, which costs more than refusing them now and then."""
+CROWD: Final = 2
+"""More than so many refusals for each answer, and callers come back too soon; fewer than one, and they may come back
+sooner again. Clients that do as they are told keep the issuer just busy with less than that: if they stayed away for
+longer they would leave it idle, which costs more than refusing them now and then."""
 
 
 class RetryTimes:
@@ -42,8 +42,8 @@ class RetryTimes:
     def _look(self, now: float) -> None:
         """Take a longer or a shorter span, by what became of the calls since the last look."""
         recent = now - self._since < 2 * LOOK_SECONDS  # a first refusal after a while says nothing about a crowd
-        if recent and self._refused > self._answered:
+        if recent and self._refused > CROWD * self._answered:
             self._span = min(self._span + 1, len(SPANS) - 1)
-        elif not recent or self._refused * FEW < self._answered:
+        elif not recent or self._refused < self._answered:
             self._span = max(self._span - 1, 0)
         self._since, self._answered, self._refused = now, 0, 0

@@ -213,15 +213,20 @@ def test_a_stall_makes_nobody_late() -> None:
     assert not queue.would_refuse(FLOOD, LATE_AFTER * 3)
 
 
-def test_a_late_caller_has_a_few_calls_in_the_queue_while_they_do_not_wait_for_long() -> None:
+def test_what_a_late_caller_asks_for_at_once_waits_and_then_the_next_is_refused_until_few_wait() -> None:
     queue = FairQueue(LIMITS)
     places, now = late(queue)
     running = places[:ALONE]
     for _ in range(12):
         serve(queue, running, now)
+    assert standings(arrive(queue, FLOOD, times=20, now=now)) == {WAITING: 20}, "a stall ends in a burst"
+    now += LATE_AFTER
+    assert queue.would_refuse(FLOOD, now)
     few = ALONE // LATE_RUNNING_TO_WAITING
-    assert standings(arrive(queue, FLOOD, times=20, now=now)) == {WAITING: few, REFUSED: 20 - few}
-    assert standings(arrive(queue, OTHER, times=BESIDE, now=now))[REFUSED] == 0
+    while queue.waiting >= few:
+        assert queue.would_refuse(FLOOD, now)
+        serve(queue, running, now)
+    assert not queue.would_refuse(FLOOD, now)
 
 
 def test_a_late_caller_of_whom_nothing_is_there_any_more_may_go_on() -> None:

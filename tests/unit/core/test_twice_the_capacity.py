@@ -87,7 +87,7 @@ def test_a_caller_that_asks_for_twice_what_can_be_done_gets_nine_tenths_of_that_
     worker = overload({FLOOD: 2.0})
     took = answers(worker, FLOOD)
     assert len(took) >= 0.9 * (SECONDS - LEAD) / UNIT
-    assert took[len(took) * 99 // 100] <= 1.5 * LIMITS.turns * UNIT, "a round and a half of all turns"
+    assert took[len(took) * 99 // 100] <= 2 * LIMITS.turns * UNIT, "two rounds of all turns"
 
 
 def test_two_that_ask_for_twice_what_can_be_done_share_it() -> None:
@@ -95,7 +95,7 @@ def test_two_that_ask_for_twice_what_can_be_done_share_it() -> None:
     first, second = answers(worker, FLOOD), answers(worker, TOO)
     assert 0.9 < len(first) / len(second) < 1.1
     for took in (first, second):
-        assert took[len(took) * 99 // 100] <= 2.5 * LIMITS.turns * UNIT
+        assert took[len(took) * 99 // 100] <= 4 * LIMITS.turns * UNIT
 
 
 def test_who_asks_for_less_than_its_share_is_not_refused_and_waits_as_long_as_a_flood() -> None:
@@ -103,7 +103,7 @@ def test_who_asks_for_less_than_its_share_is_not_refused_and_waits_as_long_as_a_
     took = answers(worker, MODEST)
     assert MODEST not in worker.refused
     assert len(took) >= 0.95 * 0.3 * (SECONDS - LEAD) / UNIT
-    assert took[len(took) * 99 // 100] <= 1.5 * LIMITS.turns * UNIT
+    assert took[len(took) * 99 // 100] <= 2 * LIMITS.turns * UNIT
 
 
 def test_nobody_is_refused_where_as_much_is_asked_as_can_be_done() -> None:

@@ -104,7 +104,7 @@ class CallerVerifier:
         NOT whether that still holds: enough to refuse a call, never to let one in.
         """
         verdict = self._verdicts.get((leaf_pem, intermediates_pem)) if leaf_pem else None
-        return verdict and verdict.caller
+        return verdict.caller if verdict else None
 
     def _verify_anew(
         self, presented: Presented, allowed: frozenset[TrustDomain], now: datetime, known: _Verdict | None

@@ -8,7 +8,6 @@ import grpc
 
 from issuer.rpc.asgi_messages import ClientGone
 from issuer.rpc.asgi_peer import chain_of, peer_of
-from issuer.rpc.asgi_refusal import HEADERS, NO_BODY, trailers_only
 from issuer.rpc.asgi_wire import GrpcFault, frame, metadata_from_headers, timeout_seconds
 
 if TYPE_CHECKING:
@@ -21,7 +20,12 @@ if TYPE_CHECKING:
 
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_START = {"type": "http.response.start", "status": 200, "headers": HEADERS, "trailers": True}
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/grpc"), (b"grpc-accept-encoding", b"identity")],
+    "trailers": True,
+}
 
 
 class AsgiContext:
@@ -98,11 +102,6 @@ class AsgiContext:
         Raises:
             ClientGone: When the client is not there any more.
         """
-        if not self._started:
-            self._started = self._whole = True
-            await self._sent(trailers_only(trailers))
-            await self._sent(NO_BODY)
-            return
         if not self._whole:
             await self._sent({"type": "http.response.body", "body": b"", "more_body": False})
         await self._sent({"type": "http.response.trailers", "headers": trailers})

@@ -29,13 +29,13 @@ STANDING_QUEUE: Final = 5
 """A caller of whom some call waited all the time for this part of the longest wait lets no call wait longer than that
 part: it is no burst that ends, and waiting longer would only make every answer late (the idea of CoDel, RFC 8289)."""
 SHORT_WAIT: Final = 50
-"""To wait for this part of the longest wait, or for half of what a turn takes, is no harm. A caller whose first call
+"""To wait for this part of the longest wait, or for as long as a turn takes, is no harm. A caller whose first call
 waited longer whenever it was looked at, for a :data:`STANDING_QUEUE`-th of the longest wait, is *late*: it asks for
 more than it gets. Then others of its calls are refused at once while it is so, so that those that are answered are
 answered soon. A stall of the machine is over before, as is a burst."""
 LATE_RUNNING_TO_WAITING: Final = 2
 """Who is late may have one call in the queue for so many that run, however long those wait: the next ones, where some
-that run end together. While they have not waited long it may have so many for each that runs, as after a stall."""
+that run end together. While they have not waited long it may have one for each that runs: a stall ends in a burst."""
 LATE_FOR: Final = 20
 """It is late for so many of those times after its last refusal: for longer than those who are refused stay away, or
 their coming back would be let through as a burst, again and again."""
@@ -209,7 +209,7 @@ class FairQueue:
 
     def _is_too_much(self, caller: _Share, now: float) -> bool:
         """Return whether this caller is late, and has enough in the queue."""
-        part = LATE_RUNNING_TO_WAITING if self._has_waited_long(caller, now) else 1 / LATE_RUNNING_TO_WAITING
+        part = LATE_RUNNING_TO_WAITING if self._has_waited_long(caller, now) else 1
         if now >= caller.late_until or len(caller.places) * part < max(caller.running, 1):
             return False
         self._is_late(caller, now)
@@ -222,7 +222,7 @@ class FairQueue:
         """Return whether a caller's first call has waited for long, and note whether the caller is late."""
         first = next(iter(caller.places), None)
         shortest, longest = self._limits.wait_seconds / SHORT_WAIT, self._late_after
-        if first is None or now - first.arrived < min(max(self._turn_seconds / 2, shortest), longest):
+        if first is None or now - first.arrived < min(max(self._turn_seconds, shortest), longest):
             caller.late_since = NEVER
             return False
         caller.late_since = min(caller.late_since, now)

@@ -213,13 +213,13 @@ def test_a_stall_makes_nobody_late() -> None:
     assert not queue.would_refuse(FLOOD, LATE_AFTER * 3)
 
 
-def test_what_a_late_caller_asks_for_at_once_waits_and_then_the_next_is_refused_until_few_wait() -> None:
+def test_a_late_caller_has_as_many_in_the_queue_as_run_and_when_they_waited_long_half_of_that() -> None:
     queue = FairQueue(LIMITS)
     places, now = late(queue)
     running = places[:ALONE]
     for _ in range(12):
         serve(queue, running, now)
-    assert standings(arrive(queue, FLOOD, times=20, now=now)) == {WAITING: 20}, "a stall ends in a burst"
+    assert standings(arrive(queue, FLOOD, times=ALONE + 4, now=now)) == {WAITING: ALONE, REFUSED: 4}
     now += LATE_AFTER
     assert queue.would_refuse(FLOOD, now)
     few = ALONE // LATE_RUNNING_TO_WAITING

@@ -103,6 +103,8 @@ python -m bench --quick                  a look at the suite: half a minute, no 
 
 python -m bench --only policy            one part alone
 
+python -m bench --only overload --apart  with one core for the server and one for the load generator
+
 python -m bench --all                    every part: about half an hour
 
 make bench-compare OLD=before.json       what became worse since
@@ -117,6 +119,9 @@ def main(  # noqa: PLR0917 - options, which people give by name
     output: Annotated[Path, typer.Option(help="Where the JSON goes; the suite's plot lies beside it.")] = RESULTS,
     every: Annotated[bool, typer.Option("--all", help="Measure every part.")] = False,  # noqa: FBT002
     quick: Annotated[bool, typer.Option("--quick", help="One short run of a small suite, to see it work.")] = False,  # noqa: FBT002
+    apart: Annotated[  # noqa: FBT002
+        bool, typer.Option("--apart", help="Overload: server and load generator on one core each.")
+    ] = False,
 ) -> None:
     """Measure server, policy engine, reloads, ledger and client; each beside a reference in the same run."""
     console = Console(width=max(150, Console().width))
@@ -134,6 +139,8 @@ def main(  # noqa: PLR0917 - options, which people give by name
     if Part.PATH in parts:
         document["path"] = _measure_path(console, runs, seconds or SUITE_SECONDS)
     document |= _measure_parts(console, parts, runs, seconds or PART_SECONDS, rows)
+    if Part.OVERLOAD in parts:
+        document["overload"] = _measure_overload(console, runs, seconds or PART_SECONDS, apart=apart)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(document, indent=2) + "\n")
     console.print(f"wrote {output}", style="dim")
@@ -153,8 +160,6 @@ def _measure_parts(console: Console, parts: list[Part], runs: int, seconds: floa
         document["client"] = _measure_client(console)
     if Part.TELEMETRY in parts:
         document["telemetry"] = _measure_telemetry(console, runs, seconds)
-    if Part.OVERLOAD in parts:
-        document["overload"] = _measure_overload(console, runs, seconds)
     if Part.TRANSPORT in parts:
         document["transport"] = _measure_transports(console, runs, seconds)
     if Part.WORKERS in parts:
@@ -285,10 +290,10 @@ def _measure_telemetry(console: Console, runs: int, seconds: float) -> dict[str,
     return {"served": rows, "pieces": pieces}
 
 
-def _measure_overload(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+def _measure_overload(console: Console, runs: int, seconds: float, *, apart: bool) -> list[dict[str, object]]:
     console.print("twice the capacity", style="dim")
     with tempfile.TemporaryDirectory() as name:
-        rows = measure_overload(Path(name), runs=runs, seconds=seconds)
+        rows = measure_overload(Path(name), runs=runs, seconds=seconds, apart=apart)
     columns = [
         "transport",
         "clients",
@@ -301,6 +306,8 @@ def _measure_overload(console: Console, runs: int, seconds: float) -> list[dict[
         "p99_ms",
         "of_peak",
         "of_unloaded_p99",
+        "refusal_of_token",
+        "others",
     ]
     console.print(_listing("IssueToken when more is asked than can be done", rows, columns))
     return rows

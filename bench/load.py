@@ -75,6 +75,7 @@ class Load:
         think: Seconds that a caller waits between its calls (a population).
         obey: Of a population: whether it waits as long as RetryInfo says.
         handshakes: ``fresh`` or ``resumed`` connections instead of calls; ``call``: each call on one of its own.
+        lead: Seconds at the beginning that count neither for latencies nor for goodput.
     """
 
     callers: int
@@ -84,6 +85,7 @@ class Load:
     think: float | None = None
     obey: bool = False
     handshakes: str | None = None
+    lead: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Report:
 
     Attributes:
         calls: Calls that succeeded.
-        seconds: How long it took.
+        seconds: How long it took, until the last answer.
+        goodput: Calls a second that were answered between the lead and the end of the load.
         codes: All calls by their status.
         late: Calls of an open loop that began over 1 ms late, for their caller still waited for the last answer.
         resumed: Handshakes that took up an earlier session.
@@ -102,6 +105,7 @@ class Report:
 
     calls: int
     seconds: float
+    goodput: float
     codes: Mapping[str, int]
     late: int
     resumed: int
@@ -189,5 +193,6 @@ def _arguments(target: Target, work: Work, load: Load) -> list[str]:
         "think": None if load.think is None else f"{load.think}s",
         "obey": "true" if load.obey else None,
         "handshakes": load.handshakes,
+        "lead": f"{load.lead}s" if load.lead else None,
     }
     return [f"-{name}={value}" for name, value in given.items() if value is not None]

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from issuer.ledger_keeping import Sharing
     from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
     from issuer.ports import FactSink, KeyAdmin, PolicyAdmin
+    from issuer.rpc.door import Door
     from issuer.rpc.listener import Listener
     from issuer.rpc.settings import RpcSettings
     from issuer.signing.signing_keys import SigningKeys
@@ -161,7 +162,8 @@ class App:
                 development=self._insecure_dev,
             )
             made, pipeline = services(parts), self._pipeline(parts, identity)
-            server = RpcServer(self._listener(identity), made, admin=admin, pipeline=pipeline, log=self._log)
+            listener = self._listener(identity, pipeline.door)
+            server = RpcServer(listener, made, admin=admin, pipeline=pipeline, log=self._log)
             port = server.bind()
             http = self._publicity(signer, keeping)
             await asyncio.to_thread(http.start)
@@ -391,7 +393,7 @@ class App:
     def _rpc_settings(self) -> RpcSettings:
         return rpc_settings(self._config.server)
 
-    def _listener(self, identity: SpireIdentity) -> Listener:
+    def _listener(self, identity: SpireIdentity, door: Door) -> Listener:
         server = self._config.server
         settings = self._rpc_settings()
         if server.transport == "grpcio":
@@ -400,7 +402,7 @@ class App:
             from issuer.rpc.h2corn_listener import H2cornListener  # noqa: PLC0415 - where it is not used, it is not needed
         except ImportError as error:
             raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
-        return H2cornListener(settings, identity=identity, log=self._log)
+        return H2cornListener(settings, identity=identity, log=self._log, door=door)
 
     def _publicity(self, signer: SigningKeys, keeping: LedgerKeeping) -> Publicity:
         http = public_http(self._config, signer, self._log)

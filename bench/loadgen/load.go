@@ -20,6 +20,9 @@ type caller struct {
 	seen       *histogram
 	codes      map[string]int
 	late       int
+	onTime     int
+	from       time.Time
+	until      time.Time
 	failure    error
 }
 
@@ -40,6 +43,7 @@ func load(given settings, connections []connection, first int) (*report, error) 
 	running.Wait()
 	elapsed, used := time.Since(started).Seconds(), cpuSeconds()-before
 	found := newReport(elapsed, used)
+	found.measured = given.seconds - given.lead.Seconds()
 	for _, each := range callers {
 		if each.failure != nil {
 			return nil, each.failure
@@ -51,6 +55,7 @@ func load(given settings, connections []connection, first int) (*report, error) 
 
 func (c *caller) run(started time.Time) {
 	until := started.Add(time.Duration(c.seconds * float64(time.Second)))
+	c.from, c.until = started.Add(c.lead), until
 	switch {
 	case c.rate > 0:
 		c.openLoop(started, until)
@@ -106,9 +111,20 @@ func (c *caller) ask(from time.Time) time.Duration {
 	case err == nil && len(answer) < c.least:
 		c.failure = fmt.Errorf("an answer of %d bytes, where the first had %.0f", len(answer), float64(c.least)/shortest)
 	case err == nil:
-		c.seen.add(time.Since(from))
+		c.served(from, time.Now())
 	case wait == 0 && c.rate == 0 && c.think == 0:
 		c.failure = fmt.Errorf("a call failed: %w", err) // beyond the capacity an answer may take too long; not here
 	}
 	return wait
+}
+
+// served counts an answer. What was asked in the lead is not looked at, and what came after the end was served too late
+// to count as goodput.
+func (c *caller) served(asked, answered time.Time) {
+	if !asked.Before(c.from) {
+		c.seen.add(answered.Sub(asked))
+	}
+	if !answered.Before(c.from) && answered.Before(c.until) {
+		c.onTime++
+	}
 }

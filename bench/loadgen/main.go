@@ -33,7 +33,7 @@ type settings struct {
 	protocol, method, request        string
 	callers, connections             int
 	seconds, rate                    float64
-	think, timeout                   time.Duration
+	think, timeout, lead             time.Duration
 	obey                             bool
 	handshakes                       string
 }
@@ -54,6 +54,7 @@ func main() {
 	flag.Float64Var(&given.rate, "rate", 0, "open loop: calls a second, of all callers together")
 	flag.DurationVar(&given.think, "think", 0, "population: the pause of a caller between its calls")
 	flag.BoolVar(&given.obey, "obey", false, "population: wait as long as RetryInfo says")
+	flag.DurationVar(&given.lead, "lead", 0, "so long at the beginning what is asked counts neither for latencies nor for goodput")
 	flag.DurationVar(&given.timeout, "timeout", 20*time.Second, "the deadline of a call")
 	flag.StringVar(&given.handshakes, "handshakes", "", "fresh, resumed, or call")
 	flag.Parse()

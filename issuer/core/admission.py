@@ -4,7 +4,8 @@ A call takes a *turn*. While turns are free nobody waits, whoever it is. Then ca
 and the next turn goes to the caller who has had least: start-time fair queueing (Goyal, Vin and Cheng, 1996) at two
 levels. So a caller who asks for less than its share waits for one turn to become free, however many calls of others
 wait. A call that cannot have its turn in time is refused, and when the queue is full the place is taken from whoever
-has most calls in it.
+has most calls in it. Whoever asks for more than its share without end is refused early, so that its other calls are
+answered soon and the refusals cost little.
 
 Pure: the time comes in, and who has to be told of a change is what the methods return.
 """
@@ -12,7 +13,6 @@ Pure: the time comes in, and who has to be told of a change is what the methods 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import Enum, auto
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -28,6 +28,19 @@ go on."""
 STANDING_QUEUE: Final = 5
 """A caller of whom some call waited all the time for this part of the longest wait lets no call wait longer than that
 part: it is no burst that ends, and waiting longer would only make every answer late (the idea of CoDel, RFC 8289)."""
+SHORT_WAIT: Final = 50
+"""To wait for this part of the longest wait, or for as long as a turn takes, is no harm. A caller whose first call
+waited longer whenever it was looked at, for a :data:`STANDING_QUEUE`-th of the longest wait, is *late*: it asks for
+more than it gets. Then others of its calls are refused at once while it is so, so that those that are answered are
+answered soon. A stall of the machine is over before, as is a burst."""
+LATE_RUNNING_TO_WAITING: Final = 2
+"""Who is late may have one call in the queue for so many that run, however long those wait: the next ones, where some
+that run end together. While they have not waited long it may have one for each that runs: a stall ends in a burst."""
+LATE_FOR: Final = 20
+"""It is late for so many of those times after its last refusal: for longer than those who are refused stay away, or
+their coming back would be let through as a burst, again and again."""
+TURNS_REMEMBERED: Final = 32
+"""How long a turn takes is an average in which the newest one has this part."""
 HELD_TO_FREE: Final = 4
 """A caller holds at most so many times the turns that are free (a dynamic threshold: Choudhury and Hahne, 1998). Alone
 it may hold four fifths, which is enough to keep the issuer busy, and what it holds for long, as it waits for an outside
@@ -36,9 +49,7 @@ HELD_BY_DOMAIN_TO_FREE: Final = 4 * HELD_TO_FREE
 """The same of a trust domain: as much as four such callers in it."""
 ANSWER_SECONDS: Final = 0.05
 """The issuer gives up waiting this long before its caller does, so that the caller still hears why."""
-SHORTEST_RETRY: Final = 0.5
-RETRY_STEPS: Final = 16
-"""Callers who are refused together are told different times to come back: from half a second to one and a half."""
+NEVER: Final = float("inf")
 
 
 class Standing(Enum):
@@ -76,13 +87,17 @@ class Place:
 
     Attributes:
         cost: The requests in it.
+        arrived: The moment at which it came.
         expires: The moment at which it no longer waits.
+        began: The moment at which its turn began.
         standing: Changed by :class:`FairQueue` alone.
     """
 
     path: tuple[_Share, ...] = field(repr=False)
     cost: int
+    arrived: float
     expires: float
+    began: float = 0.0
     standing: Standing = Standing.WAITING
 
     @property
@@ -104,6 +119,8 @@ class _Share:
     running: int = 0
     queued: int = 0
     queued_since: float = 0.0
+    late_since: float = NEVER
+    late_until: float = -NEVER
     places: dict[Place, None] = field(default_factory=dict)
     members: dict[Hashable, _Share] = field(default_factory=dict)
     waiting: dict[_Share, None] = field(default_factory=dict)
@@ -116,7 +133,9 @@ class FairQueue:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._all = _Share()
-        self._refusals = 0
+        self._late_after = limits.wait_seconds / STANDING_QUEUE
+        self._turn_seconds = 0.0
+        self._late_until = -NEVER
 
     @property
     def running(self) -> int:
@@ -146,8 +165,11 @@ class FairQueue:
             The place, which may be refused already, and the other places whose standing changed.
         """
         path = self._path(caller)
-        place = Place(path, cost, now + self._patience(path[-1], now, within))
+        place = Place(path, cost, now, now + self._patience(path[-1], now, within))
         if not self._all.queued and self._begin_at_once(place, now):
+            return place, []
+        if self._is_too_much(path[-1], now):
+            place.standing = Standing.REFUSED
             return place, []
         self._enqueue(place, now)
         changed = self._fill(now)
@@ -160,13 +182,14 @@ class FairQueue:
     def leave(self, place: Place, now: float) -> list[Place]:
         """End a call, be it running or waiting; return the places whose standing changed by that."""
         if place.standing is Standing.RUNNING:
+            self._turn_seconds += (now - place.began - self._turn_seconds) / TURNS_REMEMBERED
             for share in place.path:
                 share.running -= place.turns
         elif place.standing is Standing.WAITING:
             self._remove(place)
         place.standing = Standing.ENDED
         changed = self._fill(now) if self._all.queued else []
-        if not self._all.running and not self._all.queued:
+        if not self._all.running and not self._all.queued and now >= self._late_until:
             self._all = _Share()  # nobody competes: what each has had does not matter any more
         return changed
 
@@ -175,10 +198,37 @@ class FairQueue:
         if place.standing is Standing.WAITING:
             self._refuse(place)
 
-    def retry_after(self) -> timedelta:
-        """Return when whoever is refused now should come back."""
-        self._refusals = (self._refusals + 7) % RETRY_STEPS  # 7 has no common factor with 16: every step, far apart
-        return timedelta(seconds=SHORTEST_RETRY + self._refusals / RETRY_STEPS)
+    def would_refuse(self, caller: SpiffeId, now: float) -> bool:
+        """Return whether a call of this caller would be refused now, before anything else is known of it.
+
+        ``False`` says nothing. What this costs is all that such a call costs the issuer, beside its transport.
+        """
+        domain = self._all.members.get(caller.trust_domain)
+        share = domain and domain.members.get(caller)
+        return share is not None and self._is_too_much(share, now)
+
+    def _is_too_much(self, caller: _Share, now: float) -> bool:
+        """Return whether this caller is late, and has enough in the queue."""
+        part = LATE_RUNNING_TO_WAITING if self._has_waited_long(caller, now) else 1
+        if now >= caller.late_until or len(caller.places) * part < max(caller.running, 1):
+            return False
+        self._is_late(caller, now)
+        return True
+
+    def _is_late(self, caller: _Share, now: float) -> None:
+        caller.late_until = self._late_until = now + LATE_FOR * self._late_after
+
+    def _has_waited_long(self, caller: _Share, now: float) -> bool:
+        """Return whether a caller's first call has waited for long, and note whether the caller is late."""
+        first = next(iter(caller.places), None)
+        shortest, longest = self._limits.wait_seconds / SHORT_WAIT, self._late_after
+        if first is None or now - first.arrived < min(max(self._turn_seconds, shortest), longest):
+            caller.late_since = NEVER
+            return False
+        caller.late_since = min(caller.late_since, now)
+        if now - caller.late_since >= self._late_after:
+            self._is_late(caller, now)
+        return True
 
     def _patience(self, caller: _Share, now: float, within: float | None) -> float:
         wait = self._limits.wait_seconds
@@ -214,7 +264,7 @@ class FairQueue:
             share.start += place.cost
         for share in place.path:
             share.running += place.turns
-        place.standing = Standing.RUNNING
+        place.standing, place.began = Standing.RUNNING, now
         return True
 
     def _enqueue(self, place: Place, now: float) -> None:
@@ -235,7 +285,7 @@ class FairQueue:
             if place.expires < now:
                 self._refuse(place)
             else:
-                self._run(place)
+                self._run(place, now)
         return changed
 
     def _next(self) -> Place | None:
@@ -247,14 +297,14 @@ class FairQueue:
                     return next(iter(min(callers, key=_start).places))
         return None
 
-    def _run(self, place: Place) -> None:
+    def _run(self, place: Place, now: float) -> None:
         self._remove(place)
         for above, share in pairwise(place.path):
             above.clock = max(above.clock, share.start)
             share.start += place.cost
         for share in place.path:
             share.running += place.turns
-        place.standing = Standing.RUNNING
+        place.standing, place.began = Standing.RUNNING, now
 
     def _refuse(self, place: Place) -> None:
         self._remove(place)

@@ -98,6 +98,14 @@ class CallerVerifier:
         self._remember(presented, _Verdict(caller, version, own_id, now))
         return caller
 
+    def known(self, leaf_pem: bytes | None, intermediates_pem: bytes | None) -> Caller | None:
+        """Return who was last found to present this; ``None`` if nobody is remembered.
+
+        NOT whether that still holds: enough to refuse a call, never to let one in.
+        """
+        verdict = self._verdicts.get((leaf_pem, intermediates_pem)) if leaf_pem else None
+        return verdict.caller if verdict else None
+
     def _verify_anew(
         self, presented: Presented, allowed: frozenset[TrustDomain], now: datetime, known: _Verdict | None
     ) -> Caller:

@@ -15,15 +15,17 @@ import grpc
 
 from issuer.rpc.asgi_context import AsgiContext
 from issuer.rpc.asgi_messages import ClientGone, MessageReader
+from issuer.rpc.asgi_refusal import turned_away
 from issuer.rpc.asgi_wire import GrpcFault, metadata_bytes, status_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, MutableMapping, Sequence
+    from collections.abc import AsyncIterator, Coroutine, MutableMapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.rpc.asgi_context import Send
     from issuer.rpc.asgi_messages import Receive
+    from issuer.rpc.door import Door
     from issuer.rpc.settings import RpcSettings
 
 DEADLINE_LOOK_SECONDS = 0.02
@@ -42,21 +44,34 @@ class AsgiGrpc:
         handlers: What would be given to ``grpc.aio.Server.add_generic_rpc_handlers``.
         settings: The limits.
         log: Where faults of handlers are told.
+        door: Refuses calls before they are read.
     """
 
     def __init__(
-        self, handlers: Sequence[grpc.GenericRpcHandler], settings: RpcSettings, log: FilteringBoundLogger
+        self,
+        handlers: Sequence[grpc.GenericRpcHandler],
+        settings: RpcSettings,
+        log: FilteringBoundLogger,
+        door: Door | None = None,
     ) -> None:
         self._handlers = handlers
         self._known: dict[str, grpc.RpcMethodHandler] = {}
         self._limit = settings.max_message_bytes
         self._metadata_limit = settings.max_metadata_bytes
         self._log = log
+        self._door = door
         self._open: set[AsgiContext] = set()
         self._looking = False
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve one call."""
+        if self._door is not None and self._door.busy and scope["type"] == "http" and _http_refusal(scope) is None:
+            refusing = turned_away(self._door, scope, send)
+            if refusing is not None:
+                return refusing
+        return self._serve(scope, receive, send)
+
+    async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return

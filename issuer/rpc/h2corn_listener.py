@@ -26,13 +26,14 @@ from issuer.rpc.throwaway_root import root_of_nobody
 from issuer.waiting import first_of, threadsafe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, MutableMapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
     from issuer.ports import TlsMaterial
     from issuer.rpc.asgi_context import Send
     from issuer.rpc.asgi_messages import Receive
+    from issuer.rpc.door import Door
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.settings import RpcSettings
 
@@ -83,7 +84,7 @@ class _Generation:
 class Application(Protocol):
     """An ASGI application whose calls can be told to end."""
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve one call."""
 
     def end_calls(self, fault: GrpcFault) -> None:
@@ -98,6 +99,7 @@ class H2cornListener:
         identity: The issuer's own SVID and the roots to accept.
         log: Where changes and faults are told.
         max_body_bytes: Serve plain HTTP, 1.1 as well as 2, with bodies of so many bytes; without it, gRPC.
+        door: Refuses calls of gRPC before they are read.
     """
 
     def __init__(
@@ -107,11 +109,13 @@ class H2cornListener:
         identity: ChangingIdentity,
         log: FilteringBoundLogger,
         max_body_bytes: int | None = None,
+        door: Door | None = None,
     ) -> None:
         self._settings = settings
         self._identity = identity
         self._log = log
         self._max_body_bytes = max_body_bytes
+        self._door = door
         self._make: Callable[[], Application] | None = None
         self._socket: socket.socket | None = None
         self._changed = asyncio.Event()
@@ -140,7 +144,7 @@ class H2cornListener:
         Raises:
             CannotListen: When the first material cannot be used.
         """
-        await self.serve(lambda: AsgiGrpc(handlers, self._settings, self._log))
+        await self.serve(lambda: AsgiGrpc(handlers, self._settings, self._log, self._door))
 
     async def serve(self, make: Callable[[], Application]) -> None:
         """Accept calls.

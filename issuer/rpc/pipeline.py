@@ -13,6 +13,7 @@ from issuer.core.errors import CallerNotVerified, IssuerError, RateLimited, Reas
 from issuer.issuance import Asked
 from issuer.observing import UNOBSERVED, Step
 from issuer.rpc.call import VerifiedCall
+from issuer.rpc.door import Door
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
 from issuer.rpc.turns import cost_of
@@ -95,6 +96,11 @@ class Pipeline:
         self._turns = turns
         self._log = log
         self._observer = observer
+
+    @property
+    def door(self) -> Door:
+        """What may stand before it: refuses calls that it would refuse, at less cost."""
+        return Door(self._turns, self._verifier)
 
     async def answer(
         self, method: Callable[[Request, VerifiedCall], Awaitable[Response]], message: Request, call: Call

@@ -150,7 +150,7 @@ def _retry_info(retry_after: timedelta) -> RetryInfo:
     return info
 
 
-@lru_cache(maxsize=64)  # there are sixteen times to come back after, and two texts
+@lru_cache(maxsize=128)  # there are sixteen times to come back after in each of three spans, and two texts
 def _rate_limited(message: str, retry_after: timedelta) -> status_pb2.Status:
     """Return the status of a call that is one too many: it must cost less than the call would have."""
     reason = Reason.RATE_LIMITED

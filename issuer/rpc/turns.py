@@ -6,10 +6,11 @@ What is refused here costs little: it is not recorded, and the log has one line 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from issuer.core.admission import ANSWER_SECONDS, FairQueue, Standing
 from issuer.core.errors import RateLimited
+from issuer.core.retry_times import RetryTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 HOLD_SECONDS: Final = 0.5
 """A refusal is told so much later. On grpcio it costs half of an answer, so that clients which do not obey RetryInfo
 and ask again at once would keep the issuer busy with refusing them."""
+TICK_SECONDS: Final = 0.02
+"""Refusals that are held back are told together, at most so much earlier than they would be one by one: one timer for
+all of them, and those on one connection are one write."""
 LOG_SECONDS: Final = 1.0
 """The log tells of refused calls at most so often."""
 MAX_COST: Final = 256
@@ -36,6 +40,13 @@ def cost_of(method: str, message: object) -> int:
     """Return how many requests a call is."""
     items = _ITEMS.get(method)
     return min(max(len(getattr(message, items)), 1), MAX_COST) if items else 1
+
+
+class TurnedAway(NamedTuple):
+    """A refused call: what it is told, and until when that is held back."""
+
+    refusal: RateLimited
+    held: asyncio.Future[None] | None
 
 
 class Turns:
@@ -53,10 +64,12 @@ class Turns:
     ) -> None:
         self._queue = FairQueue(limits)
         self._most_calls = most_calls
-        self._calls = 0
+        self._calls = self._turned_away = 0
         self._refused = refused
         self._log = log
         self._waiting: dict[Place, asyncio.Future[None]] = {}
+        self._held: dict[int, list[asyncio.Future[None]]] = {}
+        self._retry = RetryTimes()
         self._untold = 0
         self._last_told = float("-inf")
 
@@ -76,7 +89,7 @@ class Turns:
         Raises:
             RateLimited: As many as may be are here.
         """
-        if self._calls >= self._most_calls:
+        if self._calls + self._turned_away >= self._most_calls:
             raise self._refusal(None)
         self._calls += 1
 
@@ -98,18 +111,53 @@ class Turns:
             await self._turn(place, place.expires - now)
         if place.standing is Standing.REFUSED:
             refusal = self._refusal(caller)
-            await self._hold_back(HOLD_SECONDS if within is None else now + within - ANSWER_SECONDS - loop.time())
+            if self._may_hold_back(None if within is None else now + within - loop.time()):
+                await self._told_later()
             raise refusal
         return place
 
+    def turn_away(self, caller: SpiffeId, within: float | None) -> TurnedAway | None:
+        """Refuse a call that :meth:`take` would refuse whatever it asks for; ``None`` if it may go on.
+
+        For the transport, before it does anything for the call.
+        """
+        if not self._queue.waiting or not self._queue.would_refuse(caller, asyncio.get_running_loop().time()):
+            return None
+        refusal = self._refusal(caller)
+        if not self._may_hold_back(within):
+            return TurnedAway(refusal, None)
+        self._turned_away += 1
+        return TurnedAway(refusal, self._told_later(self._let_go))
+
     def give_back(self, place: Place) -> None:
         """End a turn."""
+        self._retry.answered()
         self._tell(self._queue.leave(place, asyncio.get_running_loop().time()))
 
-    async def _hold_back(self, at_most: float) -> None:
-        """Keep a refusal for a moment, while there is room to: who asks again as soon as it is answered, asks less."""
-        if self._calls * 2 <= self._most_calls:
-            await asyncio.sleep(max(min(HOLD_SECONDS, at_most), 0.0))
+    def _may_hold_back(self, within: float | None) -> bool:
+        """Return whether a refusal is kept for a moment: who asks again as soon as it is answered, asks less."""
+        room = (self._calls + self._turned_away) * 2 <= self._most_calls
+        return room and (within is None or within > HOLD_SECONDS + ANSWER_SECONDS)
+
+    def _told_later(self, then: Callable[[object], None] | None = None) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+        if then is not None:
+            told.add_done_callback(then)
+        tick = int((loop.time() + HOLD_SECONDS) / TICK_SECONDS)
+        if tick not in self._held:
+            self._held[tick] = []
+            loop.call_at(tick * TICK_SECONDS, self._tell_held, tick)
+        self._held[tick].append(told)
+        return told
+
+    def _tell_held(self, tick: int) -> None:
+        for told in self._held.pop(tick):
+            if not told.done():
+                told.set_result(None)
+
+    def _let_go(self, _told: object) -> None:
+        self._turned_away -= 1
 
     async def _turn(self, place: Place, patience: float) -> None:
         loop = asyncio.get_running_loop()
@@ -136,7 +184,7 @@ class Turns:
 
     def _refusal(self, caller: SpiffeId | None) -> RateLimited:
         self.count_refused(caller)
-        return RateLimited(_FULL, self._queue.retry_after())
+        return RateLimited(_FULL, self._retry.after_refusal(asyncio.get_running_loop().time()))
 
     def count_refused(self, caller: SpiffeId | None) -> None:
         """Count a call that is told to come back later, for whatever reason."""

@@ -277,6 +277,7 @@ def test_beyond_the_calls_that_are_held_nobody_is_verified(tmp_path: Path) -> No
         Deployment(tmp_path, options=options) as deployment,
         flood(deployment, SETTLER, tmp_path / "flood", calls=50) as flooding,
     ):
+        wait_until(lambda: issued(deployment), what="one is served", seconds=DEADLINE)
         assert set(flooding.stop()) == {"served", "RATE_LIMITED with RetryInfo"}
         assert metric(deployment, 'issuer_refused_calls_total{trust_domain=""}') > 0
 

@@ -9,6 +9,7 @@ def run(subject: str, cpu_us: float, load: str = "16", items: int = 1, calls: in
     fields: dict[str, Any] = {
         "calls": calls,
         "seconds": 2.0,
+        "goodput": calls / 2.0,
         "codes": {"OK": calls},
         "late": 0,
         "resumed": 0,

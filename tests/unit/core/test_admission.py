@@ -12,7 +12,9 @@ from issuer.core.admission import (
     HELD_BY_DOMAIN_TO_FREE,
     HELD_TO_FREE,
     ITEMS_IN_A_TURN,
-    RETRY_STEPS,
+    LATE_FOR,
+    LATE_RUNNING_TO_WAITING,
+    SHORT_WAIT,
     STANDING_QUEUE,
     FairQueue,
     Limits,
@@ -168,6 +170,100 @@ def test_a_caller_who_waits_all_the_time_waits_shorter_until_it_did_not() -> Non
     assert again.expires == 3.0
 
 
+LATE_AFTER = LIMITS.wait_seconds / STANDING_QUEUE
+SHORT = LIMITS.wait_seconds / SHORT_WAIT
+
+
+def late(queue: FairQueue, caller: SpiffeId = FLOOD) -> tuple[list[Place], float]:
+    """Let a caller ask for more than its share until it is late; return its calls, and the time."""
+    places = arrive(queue, caller, times=ALONE + 12)
+    now = SHORT
+    while not queue.would_refuse(caller, now):
+        now += SHORT
+        assert now < SHORT + 2 * LATE_AFTER
+    return places, now
+
+
+def test_a_caller_whose_first_call_waits_for_long_all_the_time_is_late_and_refused_at_once() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    assert now >= LATE_AFTER
+    assert standings(places) == {RUNNING: ALONE, WAITING: 12}
+    place, changed = queue.arrive(FLOOD, 1, now)
+    assert (place.standing, changed) == (REFUSED, [])
+
+
+def test_no_other_caller_is_late_with_it() -> None:
+    queue = FairQueue(LIMITS)
+    _, now = late(queue)
+    arrive(queue, OTHER, times=BESIDE, now=now)
+    assert not queue.would_refuse(OTHER, now)
+    assert not queue.would_refuse(MODEST, now), "nobody knows it yet"
+    assert not queue.would_refuse(PARTNER, now), "nor its trust domain"
+    assert standings(arrive(queue, MODEST, now=now)) == {WAITING: 1}
+
+
+def test_a_stall_makes_nobody_late() -> None:
+    queue = FairQueue(LIMITS)
+    running = arrive(queue, FLOOD, times=ALONE + 12)[:ALONE]
+    assert not queue.would_refuse(FLOOD, LATE_AFTER * 3), "the first look"
+    for _ in range(12):
+        serve(queue, running, LATE_AFTER * 3)
+    arrive(queue, FLOOD, now=LATE_AFTER * 3)
+    assert not queue.would_refuse(FLOOD, LATE_AFTER * 3)
+
+
+def test_a_late_caller_has_as_many_in_the_queue_as_run_and_when_they_waited_long_half_of_that() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    running = places[:ALONE]
+    for _ in range(12):
+        serve(queue, running, now)
+    assert standings(arrive(queue, FLOOD, times=ALONE + 4, now=now)) == {WAITING: ALONE, REFUSED: 4}
+    now += LATE_AFTER
+    assert queue.would_refuse(FLOOD, now)
+    few = ALONE // LATE_RUNNING_TO_WAITING
+    while queue.waiting >= few:
+        assert queue.would_refuse(FLOOD, now)
+        serve(queue, running, now)
+    assert not queue.would_refuse(FLOOD, now)
+
+
+def test_a_late_caller_of_whom_nothing_is_there_any_more_may_go_on() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    others = arrive(queue, OTHER, times=BESIDE + 5, now=now)
+    for place in places:
+        queue.leave(place, now)
+    assert standings(others) == {RUNNING: BESIDE + 5}
+    assert not queue.would_refuse(FLOOD, now)
+    assert standings(arrive(queue, FLOOD, now=now)) == {RUNNING: 1}
+
+
+def test_it_is_late_no_more_when_it_asked_for_no_more_than_it_got_for_a_while() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    for place in places:
+        queue.leave(place, now)
+    assert queue.remembered == 1, "not forgotten as long as it lasts"
+    again = arrive(queue, FLOOD, times=ALONE + 12, now=now + LATE_FOR * LATE_AFTER)
+    assert standings(again) == {RUNNING: ALONE, WAITING: 12}
+
+
+def test_where_turns_take_long_to_wait_for_as_long_is_no_harm() -> None:
+    queue = FairQueue(LIMITS)
+    now = 0.0
+    running = arrive(queue, FLOOD, times=ALONE)
+    for _ in range(100):
+        now += LATE_AFTER * 2
+        for place in running:
+            queue.leave(place, now)
+        running = arrive(queue, FLOOD, times=ALONE, now=now)
+    arrive(queue, FLOOD, now=now)
+    looks = [queue.would_refuse(FLOOD, now + LATE_AFTER * part / 10) for part in range(19)]
+    assert looks == [False] * 19
+
+
 def test_who_comes_when_another_waits_all_the_time_may_wait_as_long_as_ever() -> None:
     queue = FairQueue(LIMITS)
     arrive(queue, FLOOD, times=ALONE + 20)
@@ -249,13 +345,6 @@ def test_when_all_are_busy_who_are_remembered_one_more_is_remembered() -> None:
     arrive(queue, FLOOD)
     arrive(queue, OTHER)
     assert queue.remembered == 2
-
-
-def test_those_who_are_refused_together_come_back_at_different_times() -> None:
-    queue = FairQueue(LIMITS)
-    times = {queue.retry_after().total_seconds() for _ in range(RETRY_STEPS)}
-    assert len(times) == RETRY_STEPS
-    assert 0.5 <= min(times) <= max(times) < 1.5
 
 
 CALLERS = (FLOOD, OTHER, MODEST, PARTNER, PARTNER_TOO)

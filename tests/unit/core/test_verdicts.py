@@ -237,3 +237,16 @@ def test_what_cannot_be_parsed_is_refused(
     with pytest.raises(CallerNotVerified) as refused:
         deployed.verifier.verify(leaf(pem), chain(pem), NOW)
     assert refused.value.reason is Reason.SVID_MALFORMED
+
+
+def test_who_presented_this_before_is_known_also_when_it_would_be_refused_now(deployed: Deployed) -> None:
+    svid = deployed.issue()
+    leaf = pem_bundle(svid.cert_chain[:1])
+    assert deployed.verifier.known(leaf, None) is None
+    deployed.verify(svid)
+    deployed.bundles.change(prod_example=())
+    known = deployed.verifier.known(leaf, None)
+    assert known is not None
+    assert str(known.spiffe_id) == SETTLER
+    assert deployed.verifier.known(leaf, leaf) is None, "the whole chain counts"
+    assert deployed.verifier.known(None, None) is None

@@ -10,16 +10,24 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
 from cryptography import x509
 from support import http2_by_hand
 from support.http2_by_hand import GOAWAY, PING, RawHttp2
-from support.transport_server import DEADLINE, ENDLESS_ANSWER, LIMITS, ODD_TEXT, SERVICE, TransportServer, call, failure
-
-from issuer_testing.deadline import wait_until
+from support.transport_server import (
+    DEADLINE,
+    ENDLESS_ANSWER,
+    LIMITS,
+    ODD_TEXT,
+    SERVICE,
+    TransportServer,
+    call,
+    failure,
+    settled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,20 +326,6 @@ def test_a_client_that_does_not_read_stops_the_stream_that_it_does_not_read(
         assert server.resident_bytes() - memory < 32 * MEBIBYTE
     server.wait_for("cancelled", after=cancelled)
     assert f"/{SERVICE}/Endless" not in server.log()  # no fault of ours
-
-
-def settled(measure: Any) -> int:
-    """Return a count once it has not moved for half a second."""
-    last, since = measure(), time.monotonic()
-
-    def quiet() -> bool:
-        nonlocal last, since
-        if (now := measure()) != last:
-            last, since = now, time.monotonic()
-        return time.monotonic() - since > 0.5
-
-    wait_until(quiet, what="the count settles", seconds=DEADLINE)
-    return int(last)
 
 
 def test_answers_that_nobody_reads_are_bounded(server: TransportServer, tmp_path: Path) -> None:

@@ -293,6 +293,24 @@ def test_a_flood_of_calls_that_are_reset_at_once_is_stopped_and_others_are_serve
     assert server.resident_bytes() - memory < 64 * MEBIBYTE
 
 
+def test_a_stall_whose_callers_all_give_up_ends_their_connection_on_h2corn(transport: str, tmp_path: Path) -> None:
+    """A known gap: h2corn takes about 200 resets, and some 20 more a second, from honest clients as well."""
+    with (
+        TransportServer(transport, tmp_path, max_concurrent_streams=256) as server,
+        RawHttp2(server, tmp_path) as client,
+    ):
+        streams = [client.call(f"/{SERVICE}/Sleep", b"") for _ in range(256)]
+        client.write(b"".join(content for _, content in streams))
+        server.wait_for("started", after=255)
+        client.write(b"".join(http2_by_hand.reset(stream) for stream, _ in streams))
+        client.write(http2_by_hand.frame(PING, 0, 0, b"stillup?"))
+        while (got := client.read_until({PING, GOAWAY})) and got.kind == PING and not got.flags & http2_by_hand.ACK:
+            pass
+        assert got is not None
+        assert got.kind == {"grpcio": PING, "h2corn": GOAWAY}[transport]
+        server.wait_for("cancelled", after=255)
+
+
 def test_a_flood_of_pings_holds_nothing(server: TransportServer, tmp_path: Path) -> None:
     memory = server.resident_bytes()
     with server.channel() as other, RawHttp2(server, tmp_path) as client:

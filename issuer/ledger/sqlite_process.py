@@ -129,7 +129,8 @@ class Writer:
                 self._ready.unregister(connection.socket)
                 connection.socket.close()
         else:
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.is_behind else 0)
+            # Who does not read its answers is asked for no more commands, so that it cannot fill the memory with them.
+            wanted = selectors.EVENT_WRITE if connection.is_behind else selectors.EVENT_READ
             self._ready.modify(connection.socket, wanted, connection)
 
     def _answer(self, commands: list[tuple[Connection, list[Any]]]) -> None:

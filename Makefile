@@ -45,6 +45,7 @@ demo-spire: $(VENV)/.testing ## The demo on a real SPIRE, which is built first w
 .PHONY: test
 test: $(VENV)/.dev ## Run every test on a real SPIRE: as host processes, then in containers
 	@scripts/ensure-docker
+	@scripts/ensure-java
 	@scripts/ensure-node
 	@scripts/ensure-postgres
 	@echo "==> getting a real SPIRE (built once and cached where there is none)"

@@ -51,6 +51,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("transport", [chosen] if chosen else ["grpcio", "h2corn"], scope="session")
 
 
+@pytest.fixture
+def grpcio_alone(request: pytest.FixtureRequest) -> None:
+    """For what grpcio does and h2corn does not: docs/OPERATING.md, "Transports", says what it does instead."""
+    if request.config.getoption("--transport") == "h2corn":
+        pytest.skip("of grpcio alone")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _every_recorded_decision_replays() -> Iterator[None]:
     """Decide again, whenever an issuer under test has ended, all that it recorded."""

@@ -33,6 +33,8 @@ DEADLINE_LOOK_SECONDS = 0.02
 
 A client that keeps its own deadline, as all of gRPC's do, cancels its call itself and is not told anything later.
 """
+LEAST_LEFT_SECONDS = 1.0
+"""Until its deadline, for a call that may be held: several times what that takes."""
 _OK = status_headers(grpc.StatusCode.OK, "")
 _CONTENT_TYPES = (b"application/grpc", b"application/grpc+proto")
 
@@ -62,6 +64,7 @@ class AsgiGrpc:
         self._door = door
         self._open: set[AsgiContext] = set()
         self._looking = False
+        self._released: asyncio.Event | None = None
 
     def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve one call."""
@@ -89,6 +92,8 @@ class AsgiGrpc:
         self._look_at_deadlines()
         try:
             trailers = await self._answered(context, scope, receive)
+            if self._released is not None:
+                await _held(context, self._released)
             await context.close(trailers)
         except ClientGone:
             return
@@ -99,6 +104,16 @@ class AsgiGrpc:
         """End every open call with a status."""
         for context in tuple(self._open):
             context.end(fault)
+
+    def hold_calls(self) -> None:
+        """From now on let no call end, until :meth:`release_calls`. Answers are sent; what waits is their status."""
+        self._released = asyncio.Event()
+
+    def release_calls(self) -> None:
+        """Let calls end again, those that were held first."""
+        if self._released is not None:
+            self._released.set()
+            self._released = None
 
     async def _answered(
         self, context: AsgiContext, scope: MutableMapping[str, Any], receive: Receive
@@ -160,6 +175,19 @@ class _CallDetails(grpc.HandlerCallDetails):  # type: ignore[misc] # grpcio has 
     def __init__(self, method: str) -> None:
         self.method = method
         self.invocation_metadata = ()
+
+
+async def _held(context: AsgiContext, released: asyncio.Event) -> None:
+    """Wait with the end of a call, unless its caller waits not much longer, or it is told to end."""
+    left = context.time_remaining()
+    if left is not None and left < LEAST_LEFT_SECONDS:
+        return
+    try:
+        await released.wait()
+    except asyncio.CancelledError:
+        if context.ending is None or context.task is None:
+            raise
+        context.task.uncancel()
 
 
 def _http_refusal(scope: MutableMapping[str, Any]) -> int | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +21,13 @@ import h2corn
 from issuer.rpc.asgi_app import AsgiGrpc
 from issuer.rpc.asgi_wire import GrpcFault
 from issuer.rpc.listener import AddressInUse, CannotListen
+from issuer.rpc.listening_socket import listening_socket
 from issuer.rpc.throwaway_root import root_of_nobody
+from issuer.rpc.trust_anchors import refused_authorities, without_name_constraints
 from issuer.waiting import first_of, threadsafe
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Coroutine, Iterator, MutableMapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 if not hasattr(os, "memfd_create"):
     raise ImportError("the key is handed over in a memory file, which this system does not have")
 
-BACKLOG = 1024
-"""Connections that may wait to be accepted, as h2corn has it by default."""
 BETWEEN_CHANGES_SECONDS = 0.5
 """The least time between two changes: bundles come one trust domain after the other, and each change asks all callers
 to dial again. The first of several is made at once."""
@@ -50,6 +50,12 @@ AGAIN_SECONDS = 10.0
 MAX_FINISHING = 4
 """Servers that may be finishing at once. With more changes than that within the grace, the newest waits; until then
 handshakes are made with what was before, and the pipeline, which knows the newest bundles, decides as always."""
+GATHER_SECONDS = 0.1
+"""For a connection in use to have a call that can be kept open. A call that ends now takes so much longer, once for
+each change, and :data:`GOAWAY_SECONDS` more."""
+GOAWAY_SECONDS = 0.1
+"""For a GOAWAY to reach the client, and for what crossed it to be refused: a round trip, which is shorter than this
+where callers are near. RFC 9113 section 6.8 has another way, two GOAWAYs, which h2corn does not."""
 ENDING_SECONDS = 1.0
 """For calls that were told to end, until the listener no longer waits for them."""
 HARD_METADATA_FACTOR = 8
@@ -82,10 +88,16 @@ class _Generation:
 
 
 class Application(Protocol):
-    """An ASGI application whose calls can be told to end."""
+    """An ASGI application whose calls can be kept open, and can be told to end."""
 
     def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve one call."""
+
+    def hold_calls(self) -> None:
+        """Let no call end, where the protocol's clients are told when to go."""
+
+    def release_calls(self) -> None:
+        """Let calls end again."""
 
     def end_calls(self, fault: GrpcFault) -> None:
         """End every open call, with a status where the protocol has one."""
@@ -116,6 +128,7 @@ class H2cornListener:
         self._log = log
         self._max_body_bytes = max_body_bytes
         self._door = door
+        self._remedy = 'set [server] transport = "grpcio"' if max_body_bytes is None else "leave [oauth_http] out"
         self._make: Callable[[], Application] | None = None
         self._socket: socket.socket | None = None
         self._changed = asyncio.Event()
@@ -132,7 +145,7 @@ class H2cornListener:
             AddressInUse: When it cannot be taken.
         """
         try:
-            self._socket = _listening(self._settings.listen, shares_port=self._settings.shares_port)
+            self._socket = listening_socket(self._settings)
         except OSError as error:
             message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
             raise AddressInUse(message) from error
@@ -153,11 +166,13 @@ class H2cornListener:
             make: Makes the application; called for each server that is started.
 
         Raises:
-            CannotListen: When the first material cannot be used.
+            CannotListen: When the first material cannot be used, or callers that share our CAs could not call.
         """
         self._make = make
         self._identity.subscribe(threadsafe(self._changed.set))
         wanted = self._identity.tls_material()
+        if fault := self._shut_out(wanted):
+            raise CannotListen(f"{fault}: {self._remedy}")
         try:
             self._current = await self._begun(wanted, wanted)
         except Exception as error:
@@ -178,6 +193,13 @@ class H2cornListener:
         await self._wait_for_finishing(ENDING_SECONDS)
         if self._socket is not None:
             self._socket.close()
+
+    def _shut_out(self, material: TlsMaterial) -> str | None:
+        """Return why callers whose SVIDs come from where ours does get no handshake; ``None`` where they do."""
+        if not (names := refused_authorities(material.certificate_chain)):
+            return None
+        which = " and ".join(f"'{name}'" for name in names)
+        return f"h2corn refuses every caller below {which}: it cannot read name constraints on URIs or directory names"
 
     async def _wait_for_finishing(self, within: float) -> None:
         if self._finishing:
@@ -231,6 +253,9 @@ class H2cornListener:
         if before is not None:
             self._finish(before, self._settings.max_connection_age_grace.total_seconds())
         self._log.info("tls_changed", finishing=len(self._finishing))
+        # Served nevertheless: an SVID that expires helps nobody, and callers of other trust domains are not concerned.
+        if fault := self._shut_out(fresh.wanted):
+            self._log.error("callers_shut_out", error=fault, remedy=self._remedy)
         return True
 
     async def _next(self) -> _Generation | None:
@@ -259,27 +284,21 @@ class H2cornListener:
 
 
 async def _finished(generation: _Generation, grace: float) -> None:
-    """Tell a server to finish; end what is still open after ``grace`` seconds. Returns when it has."""
+    """Tell a server to finish; end what is still open after ``grace`` seconds. Returns when it has.
+
+    h2corn sends one GOAWAY and closes at once a connection that has no call. What the client sends at that moment meets
+    a closed socket, whose answer to it makes some clients' calls fail, or hang, before they have read the GOAWAY. So
+    the calls of a connection that is in use are kept open until its client must have read it.
+    """
+    generation.app.hold_calls()
+    await asyncio.sleep(GATHER_SECONDS)
     generation.server.shutdown()
+    await asyncio.sleep(GOAWAY_SECONDS)
+    generation.app.release_calls()
     await asyncio.wait({generation.serving}, timeout=grace)
     generation.app.end_calls(_AGED)
     with suppress(Exception):  # h2corn's own account of calls that would not end
         await generation.serving
-
-
-def _listening(listen: str, *, shares_port: bool) -> socket.socket:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    [(family, _, _, _, address), *_] = socket.getaddrinfo(
-        host, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    # SO_REUSEPORT only among workers: it would let two issuers share one port without a word.
-    both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-    listener = socket.create_server(
-        address[:2], family=family, backlog=BACKLOG, reuse_port=shares_port, dualstack_ipv6=both
-    )
-    listener.setblocking(False)  # noqa: FBT003 - the socket module's own
-    return listener
 
 
 def _config(
@@ -325,7 +344,7 @@ def _memory_files(material: TlsMaterial) -> Iterator[tuple[Path, Path, Path]]:
     whoever can do that can read the process's memory as well.
     """
     with ExitStack() as stack:
-        roots = material.roots or root_of_nobody()
+        roots = without_name_constraints(material.roots) or root_of_nobody()
         yield (
             _memory_file(material.certificate_chain, stack),
             _memory_file(material.private_key, stack),

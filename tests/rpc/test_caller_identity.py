@@ -429,6 +429,23 @@ def test_no_bundle_at_all_means_no_caller_at_all(own_world: World, tmp_path: Pat
     assert own_world.attempt(svid) == ""
 
 
+def test_name_constraints_of_a_root_are_kept_whatever_tls_makes_of_them(own_world: World) -> None:
+    """For h2corn such a root is replaced by one without, so that only our verification is left to keep them."""
+    inside, outside = (
+        Authority(TRUST_DOMAIN, name_constraints=x509.NameConstraints([x509.UniformResourceIdentifier(name)], None))
+        for name in (TRUST_DOMAIN, "other.test")
+    )
+    bundle = (own_world.own.root, inside.root, outside.root)
+    own_world.deployment.identity.api.change(bundle=bundle)
+    svid = inside.issue(SETTLER)
+    wait_until(lambda: own_world.attempt(svid) != HANDSHAKE, what="the root is known", seconds=DEADLINE)
+    assert own_world.attempt(svid) == own_world.attempt(inside.intermediate().issue(SETTLER)) == ""
+    stopped = own_world.keeps_connections  # by BoringSSL, which knows such constraints
+    refused = HANDSHAKE if stopped else Reason.CHAIN_NAME_CONSTRAINTS
+    assert own_world.attempt(outside.issue(SETTLER)) == refused
+    assert own_world.attempt(outside.intermediate().issue(SETTLER)) == refused
+
+
 def test_a_federated_root_that_moves_to_another_trust_domain_certifies_for_the_first_no_more(own_world: World) -> None:
     svid, api = own_world.partner.issue(f"spiffe://{PARTNER}/a"), own_world.deployment.identity.api
     with own_world.deployment.stub(svid) as stub:

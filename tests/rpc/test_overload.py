@@ -187,6 +187,7 @@ def test_handshakes_that_stall_hold_nobody_up_and_end(tmp_path: Path) -> None:
         assert all(closed_within(connection, DEADLINE) for connection in stalled)
 
 
+@pytest.mark.usefixtures("grpcio_alone")
 def test_connections_beyond_the_limit_are_closed_and_those_within_it_are_served(tmp_path: Path) -> None:
     options: dict[str, dict[str, object]] = {"server": {"max_connections": 3}}
     with Deployment(tmp_path, options=options) as deployment, ExitStack() as stack:
@@ -282,12 +283,14 @@ def test_beyond_the_calls_that_are_held_nobody_is_verified(tmp_path: Path) -> No
         assert metric(deployment, 'issuer_refused_calls_total{trust_domain=""}') > 0
 
 
+@pytest.mark.usefixtures("grpcio_alone")
 def test_a_client_that_pings_too_often_is_disconnected(one_turn: Deployment, tmp_path: Path) -> None:
     with tls_connection(one_turn, tmp_path) as connection:
         connection.sendall(PREFACE + no_window() + ping() * 10)
         assert closed_within(connection, DEADLINE)
 
 
+@pytest.mark.usefixtures("grpcio_alone")
 def test_a_client_that_is_gone_without_a_word_is_disconnected(tmp_path: Path) -> None:
     (tmp_path / "client").mkdir()
     options: dict[str, dict[str, object]] = {"server": {"keepalive_time": "1s", "keepalive_timeout": "1s"}}

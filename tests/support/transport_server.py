@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import timedelta
@@ -21,16 +22,22 @@ import grpc
 import grpc.aio
 import pytest
 
+from issuer.core.errors import RateLimited
 from issuer.log import open_log
 from issuer.ports import TlsMaterial
 from issuer.rpc.h2corn_listener import H2cornListener
+from issuer.rpc.health import Health
+from issuer.rpc.reflection import reflection_handlers
 from issuer.rpc.server import GrpcioListener
 from issuer.rpc.settings import RpcSettings
+from issuer.rpc.status import status_from_error
 from issuer_testing.deadline import wait_until
 from issuer_testing.spire.authority import Authority, IssuedSvid, pem_bundle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+    from structlog.typing import FilteringBoundLogger
 
     from issuer.rpc.listener import Listener
 
@@ -51,6 +58,7 @@ LIMITS = RpcSettings(
     keepalive_timeout=timedelta(seconds=20),
     min_ping_interval=timedelta(seconds=10),
 )
+RETRY_AFTER = timedelta(milliseconds=1500)
 ENDLESS_ANSWER = bytes(16 * 1024)
 WAIT_SECONDS = 20.0
 DEADLINE = 10.0
@@ -75,6 +83,14 @@ async def peer(_message: bytes, context: Any) -> bytes:
 
 async def fail(_message: bytes, context: Any) -> bytes:
     await context.abort(grpc.StatusCode.FAILED_PRECONDITION, ODD_TEXT, (("x-detail-bin", b"\0\xff%"), ("x-a", "b")))
+    raise AssertionError
+
+
+async def refuse(_message: bytes, context: Any) -> bytes:
+    """Refuse as our own methods do: google.rpc.Status with ErrorInfo and RetryInfo."""
+    status = status_from_error(RateLimited("too much of it", RETRY_AFTER), "request-1")
+    details = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, status.message, details)
     raise AssertionError
 
 
@@ -130,6 +146,7 @@ def handlers() -> tuple[grpc.GenericRpcHandler, ...]:
         "Echo": unary(echo),
         "Peer": unary(peer),
         "Fail": unary(fail),
+        "Refuse": unary(refuse),
         "Break": unary(break_),
         "Sleep": unary(sleep),
         "Pause": unary(pause),
@@ -153,6 +170,20 @@ def failure(channel: grpc.Channel, method: str, message: bytes = b"x", **options
     return error.value
 
 
+def settled(measure: Callable[[], int]) -> int:
+    """Return a count once it has not moved for half a second."""
+    last, since = measure(), time.monotonic()
+
+    def quiet() -> bool:
+        nonlocal last, since
+        if (now := measure()) != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > 0.5
+
+    wait_until(quiet, what="the count settles", seconds=DEADLINE)
+    return last
+
+
 class FolderIdentity:
     """TLS material from files."""
 
@@ -174,18 +205,21 @@ class FolderIdentity:
         self._changed.append(changed)
 
 
-def listener(transport: str, settings: RpcSettings, identity: FolderIdentity) -> Listener:
+def listener(transport: str, settings: RpcSettings, identity: FolderIdentity, log: FilteringBoundLogger) -> Listener:
     if transport == "grpcio":
         return GrpcioListener(settings, identity=identity)
-    return H2cornListener(settings, identity=identity, log=open_log("json", sys.stderr))
+    return H2cornListener(settings, identity=identity, log=log)
 
 
 async def serve(transport: str, folder: Path, changes: dict[str, float]) -> None:
     values = {**asdict(LIMITS), **{name: _typed(name, value) for name, value in changes.items()}}
     identity = FolderIdentity(folder)
-    served = listener(transport, RpcSettings(**values), identity)
+    log = open_log("json", sys.stderr)
+    served = listener(transport, RpcSettings(**values), identity, log)
     port = served.bind()
-    await served.start(handlers())
+    health = Health((SERVICE,), log)
+    await served.start((*handlers(), *health.handlers(), *reflection_handlers((SERVICE,), log)))
+    await health.set_serving(serving=True)
     tell("serving", port=port)
     while command := (await asyncio.to_thread(sys.stdin.readline)).strip():
         if command == "changed":

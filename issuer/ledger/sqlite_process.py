@@ -9,6 +9,7 @@ its worker lives or not.
 
 from __future__ import annotations
 
+import gc
 import selectors
 import signal
 import socket
@@ -23,6 +24,7 @@ from issuer.ledger.sqlite_connection import Connection, is_of_this_user
 from issuer.ledger.sqlite_file import Opening
 from issuer.ledger.sqlite_store import Batch, SqliteStore
 from issuer.ports import ClaimTaken, EpochMoved
+from issuer.system import ALLOCATIONS_BETWEEN_COLLECTIONS
 
 OPEN, COMMIT, REVOCATIONS, CLAIMS = 0, 1, 2, 3
 EPOCH_MOVED: Final = "epoch moved"
@@ -41,6 +43,7 @@ def main() -> None:
     """Serve commands until the owner's socket ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal tells parent and child alike
         signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(ALLOCATIONS_BETWEEN_COLLECTIONS)
     owner, *listener = (socket.socket(fileno=int(each)) for each in sys.argv[1:3])
     Writer(Connection(owner), listener[0] if listener else None).run()
 
@@ -128,7 +131,8 @@ class Writer:
             if connection.socket.fileno() >= 0:
                 self._ready.unregister(connection.socket)
                 connection.socket.close()
-        else:
+        elif connection.is_behind != connection.is_waited_for:
+            connection.is_waited_for = connection.is_behind
             wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.is_behind else 0)
             self._ready.modify(connection.socket, wanted, connection)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from issuer.ledger.sqlite_store import SqliteStore
 
 LENGTH: Final = struct.Struct("!I")
-READ_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 64 * 1024
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 """Of a connection that no longer reads its answers, which come one to a command: it is of no use, and is closed."""
 BUFFER_BYTES: Final = 4 * 1024

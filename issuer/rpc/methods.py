@@ -89,13 +89,11 @@ class IssuerMethods:
         call.asked.trace.at(Step.PARSE_REQUEST)
         items = messages.batch_items(message)
         wanted = [await self._wanted(item, call) for item in items]
-        outcomes = await self._issuance.issue_tokens(call.asked, wanted, call.log_fields)
+        outcomes = await self._issuance.issue_tokens(call.asked, wanted, None)
         results = [
             _batch_result(await self._with_approval(outcome, item, call), call)
             for item, outcome in zip(items, outcomes, strict=True)
         ]
-        call.log_fields.clear()
-        call.log_fields["caller"] = str(call.caller.spiffe_id)
         call.log_fields["items"] = len(results)
         call.log_fields["items_refused"] = sum(result.HasField("error") for result in results)
         return pb.BatchIssueTokensResponse(results=results)

@@ -9,6 +9,7 @@ PY := $(VENV)/bin/python
 PROTO_VENV := .cache/proto-venv
 PROTOS := $(wildcard proto/issuer_api/v1/*.proto)
 SOURCES := issuer agent_client issuer_testing tests bench
+TEST_PROCESSES ?= 3
 
 .PHONY: help
 help: ## Show this help
@@ -49,7 +50,8 @@ test: $(VENV)/.dev ## Run every test on a real SPIRE: as host processes, then in
 	@echo "==> getting a real SPIRE (built once and cached where there is none)"
 	@$(PY) -m issuer_testing.spire.sources
 	@echo "==> all tests, SPIRE as host processes"
-	@$(PY) -m pytest --spire=host --cov --cov-report= $(PYTEST_ARGS)
+	@# Most of them wait for other processes. A file's tests stay together, since they share what they started.
+	@$(PY) -m pytest --spire=host --numprocesses=$(TEST_PROCESSES) --dist=loadfile --cov --cov-report= $(PYTEST_ARGS)
 	@echo "==> the integration tests again, SPIRE in containers"
 	@$(PY) -m pytest --spire=containers -m spire --cov --cov-append --cov-report= $(PYTEST_ARGS)
 	@echo "==> coverage"

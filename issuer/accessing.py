@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from issuer.approving import MAX_TRIES, check_why
+from issuer.approving import MAX_TRIES
 from issuer.core.access_end import entries_of_end
 from issuer.core.access_length import latest_end
 from issuer.core.access_terms import approvals_of, needs_of, origin_of
@@ -19,6 +19,7 @@ from issuer.core.approval_text import approval_text
 from issuer.core.errors import AdminRefused, FieldViolation, InvalidTokenRequest, Reason, TemporarilyUnavailable
 from issuer.core.instants import MICROSECOND, microseconds
 from issuer.core.ledger_entries import ACCESS, ACCESS_SEEN, ACCESS_STARTED, StepTaken
+from issuer.core.stated_reason import check_why
 from issuer.core.token_request import intent_text
 from issuer.issuance import Wanted
 from issuer.ports import ClaimTaken

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.approval_need import Lacking, Needed, find_needed
-from issuer.core.approval_request import MAX_WHY, Question, asked_for
+from issuer.core.approval_request import Question, asked_for
 from issuer.core.approval_state import ApprovalRequest, Refusal, Status, Step, StepKind, apply
 from issuer.core.approval_text import question_text, step_text
 from issuer.core.approvers import scopes_of
@@ -32,6 +32,7 @@ from issuer.core.ledger_entries import (
     StepTaken,
 )
 from issuer.core.record import record_decision
+from issuer.core.stated_reason import check_why
 from issuer.fact_lookup import known_facts
 from issuer.ports import ClaimTaken, EpochMoved
 
@@ -320,16 +321,6 @@ class Approving:
                 raise AdminRefused(
                     Reason.TOO_MANY_APPROVALS, f"{MAX_FOR_APPROVERS} requests wait for the same approvers already"
                 )
-
-
-def check_why(why: str) -> None:
-    """Refuse a text that is too long, or not for people.
-
-    Raises:
-        InvalidTokenRequest: It is.
-    """
-    if len(why) > MAX_WHY or not why.isprintable():
-        raise InvalidTokenRequest((FieldViolation("reason", f"must be at most {MAX_WHY} printable characters"),))
 
 
 def _may_answer(answered: ApprovalRequest | Refusal) -> bool:

@@ -60,7 +60,8 @@ class IntentExpiry:
         while not stop.is_set():
             await self.tell()
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await stop.wait()
 
     async def tell(self) -> None:
         """Tell of those that have expired by now."""

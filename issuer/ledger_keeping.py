@@ -201,7 +201,8 @@ class LedgerKeeping:
         while not self._stop.is_set():
             await self._prune(keep)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), PRUNE_SECONDS)
+                async with asyncio.timeout(PRUNE_SECONDS):
+                    await self._stop.wait()
 
     async def _prune(self, keep: timedelta) -> None:
         now = self._clock.now()

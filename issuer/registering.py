@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from issuer.approving import MAX_TRIES, check_why
+from issuer.approving import MAX_TRIES
 from issuer.core.approval_state import Refusal
 from issuer.core.errors import AdminRefused, FieldViolation, InvalidTokenRequest, Reason, TemporarilyUnavailable
 from issuer.core.instants import MICROSECOND, microseconds
@@ -13,6 +13,7 @@ from issuer.core.intent_registration import Registration
 from issuer.core.intent_state import RegisteredIntent, Step, StepKind, apply
 from issuer.core.intent_steps import registration_text, step_text
 from issuer.core.ledger_entries import INTENT, INTENT_CANCELLED, INTENT_REGISTERED, StepTaken
+from issuer.core.stated_reason import check_why
 from issuer.issuance import Wanted
 from issuer.ports import ClaimTaken
 

@@ -166,7 +166,8 @@ class RevocationFeed:
                 yield News(position=position) if known and self._is_current() else None
                 if self._revocations.version == position:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(changed.wait(), HEARTBEAT_SECONDS)
+                        async with asyncio.timeout(HEARTBEAT_SECONDS):
+                            await changed.wait()
         finally:
             self._streams[caller] -= 1
             forget()

@@ -128,7 +128,8 @@ class StatusPublisher:
                 changed.clear()
                 pause = await self._publish()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await changed.wait()
         finally:
             for each in forget:
                 each()

@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 async def first_of(*events: asyncio.Event, within: float | None) -> None:
     """Return when one of the events is set, or so many seconds have passed."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
-    await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    try:
+        await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def threadsafe(callback: Callable[[], None]) -> Callable[[], None]:

@@ -55,7 +55,8 @@ async def _something(path: Path, stop: asyncio.Event) -> None:
             return
     except OSError:  # not there yet, or no more
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_AGAIN_SECONDS)
+            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                await stop.wait()
 
 
 def look(path: Path) -> Look:

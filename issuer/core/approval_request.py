@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from issuer.core.spiffe_id import SpiffeId
     from issuer.core.token_request import TokenRequest
 
-MAX_WHY: Final = 512
-"""Characters of the text that says why; it goes into a ledger row and onto a card that a person reads."""
 _DIGEST_VERSION: Final = "spiffe-issuer approval 1"
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import replace
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from issuer.core.instants import microseconds
 from issuer.core.intent_state import RegisteredIntent, Status, apply, begin
 from issuer.core.intent_steps import registration_from_text, step_from_text
-from issuer.core.ledger_claims import step_of_key
 from issuer.core.ledger_entries import INTENT
+from issuer.core.step_book import StepFold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,31 +20,22 @@ if TYPE_CHECKING:
     from issuer.core.ledger_claims import ClaimRow
 
 
-class IntentBook:
-    """The intents that can still matter. The ledger tells it every step, in the order it chose.
+class IntentBook(StepFold[RegisteredIntent]):
+    """The intents that can still matter.
 
     One that was redeemed or taken back matters until its window is over: a second try is told what became of it. One
     that expired is kept a while longer, to be told of.
     """
 
+    kind: ClassVar = INTENT
+
     def __init__(self) -> None:
-        self._by_id: dict[str, RegisteredIntent] = {}
+        super().__init__()
         self._of: defaultdict[str, set[str]] = defaultdict(set)
         self._open: dict[str, RegisteredIntent] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._by_request: dict[tuple[str, str], str] = {}
         self._forgettable: list[tuple[int, str]] = []
-
-    def __iter__(self) -> Iterator[RegisteredIntent]:
-        """Give every intent that can still matter, the newest first."""
-        return iter(_newest_first(self._by_id.values()))
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def get(self, intent_id: str) -> RegisteredIntent | None:
-        """Return an intent; ``None`` when there is none, or it is long over."""
-        return self._by_id.get(intent_id)
 
     def of(self, spiffe_id: str) -> Iterator[RegisteredIntent]:
         """Give the intents that an identity registered or may redeem, the newest first."""
@@ -77,31 +68,18 @@ class IntentBook:
         time = microseconds(now)
         return [each for each in self._open.values() if each.status_at(time) is Status.EXPIRED]
 
-    def is_taken(self, key: str) -> bool:
-        """Return whether a step is known to be made."""
-        step = step_of_key(INTENT, key)
-        known = self._by_id.get(step[0]) if step else None
-        return known is not None and step is not None and step[1] <= known.number
-
-    def learn(self, rows: Iterable[ClaimRow], now: datetime) -> None:
-        """Take what was claimed, in the order of its versions; what is of another kind is passed over."""
-        for row in rows:
-            if (step := step_of_key(INTENT, row.key)) is not None:
-                self._take(row, *step)
-        self._forget(microseconds(now))
-
-    def _take(self, row: ClaimRow, intent_id: str, number: int) -> None:
+    def _take(self, row: ClaimRow, thing_id: str, number: int) -> None:
         if number == 1:
             self._add(begin(registration_from_text(row.detail)))
             return
-        if (known := self._by_id.get(intent_id)) is None:  # long over
+        if (known := self._by_id.get(thing_id)) is None:  # long over
             return
         after = apply(known, step_from_text(row.detail, row.actor), row.time)
         if not isinstance(after, RegisteredIntent):  # no issuer wrote that: nothing is issued on it any more
             after = replace(known, number=number, status=Status.CANCELLED, ended_at=row.time, uses_left=0)
-        self._by_id[intent_id] = after
-        if intent_id in self._open:
-            self._open[intent_id] = after
+        self._by_id[thing_id] = after
+        if thing_id in self._open:
+            self._open[thing_id] = after
             if after.status is not Status.REGISTERED:
                 self._close(after)
 

@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from issuer.core.errors import FieldViolation, InvalidTokenRequest
+from issuer.core.stated_reason import faults_of_why
 from issuer.core.token_request import MAX_TTL
 
 if TYPE_CHECKING:
     from issuer.core.patterns import WorkloadPattern
     from issuer.core.spiffe_id import SpiffeId
 
-MAX_WHY: Final = 512
-"""Characters of the text that says why; it goes into a ledger row and a page of a list."""
 PRUNED_AFTER_MICROSECONDS: Final = 3_600 * 1_000_000
 """No decision is pruned sooner (``[ledger] keep``). A ledger that is pruned empty counts its decisions anew, so numbers
 below a revocation's may come again, but not before this time has passed."""
@@ -205,8 +204,8 @@ def check_revocation(revocation: Revocation) -> None:
     faults = [*_selector_faults(revocation.selector), *_stop_faults(revocation)]
     if not revocation.why.strip():
         faults.append(FieldViolation("reason", "is required: say why, for those who read the ledger"))
-    elif len(revocation.why) > MAX_WHY or not revocation.why.isprintable():
-        faults.append(FieldViolation("reason", f"must be at most {MAX_WHY} printable characters"))
+    else:
+        faults += faults_of_why(revocation.why)
     if faults:
         raise InvalidTokenRequest(tuple(faults))
 

@@ -32,7 +32,7 @@ class Thing(Protocol):
 AThing = TypeVar("AThing", bound=Thing)
 
 
-class StepBook(ABC, Generic[AThing]):
+class StepFold(ABC, Generic[AThing]):
     """The things of one kind that can still matter. The ledger tells every step, in the order it chose.
 
     Attributes:
@@ -43,7 +43,6 @@ class StepBook(ABC, Generic[AThing]):
 
     def __init__(self) -> None:
         self._by_id: dict[str, AThing] = {}
-        self._by_caller: dict[str, dict[str, AThing]] = {}
         self._watchers: list[Callable[[], None]] = []
 
     def __iter__(self) -> Iterator[AThing]:
@@ -57,10 +56,6 @@ class StepBook(ABC, Generic[AThing]):
     def get(self, thing_id: str) -> AThing | None:
         """Return one; ``None`` when there is none, or it is long over."""
         return self._by_id.get(thing_id)
-
-    def of_caller(self, caller: str) -> list[AThing]:
-        """Return what a caller asked for and what can still matter."""
-        return list(self._by_caller.get(caller, {}).values())
 
     def is_taken(self, key: str) -> bool:
         """Return whether a step is known to be made."""
@@ -83,6 +78,26 @@ class StepBook(ABC, Generic[AThing]):
         self._forget(microseconds(now))
         for changed in list(self._watchers) if news else ():
             changed()
+
+    @abstractmethod
+    def _take(self, row: ClaimRow, thing_id: str, number: int) -> None:
+        """Take one step."""
+
+    @abstractmethod
+    def _forget(self, now: int) -> None:
+        """Forget what matters no more at a time, microseconds since 1970 UTC."""
+
+
+class StepBook(StepFold[AThing]):
+    """Those that one caller asks for, each of which is forgotten when it is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._by_caller: dict[str, dict[str, AThing]] = {}
+
+    def of_caller(self, caller: str) -> list[AThing]:
+        """Return what a caller asked for and what can still matter."""
+        return list(self._by_caller.get(caller, {}).values())
 
     @abstractmethod
     def _begin(self, row: ClaimRow) -> AThing:

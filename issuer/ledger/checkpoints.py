@@ -122,7 +122,8 @@ class Checkpoints:
         """Make one every so many seconds, if the chain has grown, until told to stop."""
         while not stop.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), every)
+                async with asyncio.timeout(every):
+                    await stop.wait()
             await self.make()
 
     async def make(self) -> None:

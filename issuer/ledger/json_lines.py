@@ -123,14 +123,16 @@ class JsonLines:
             await asyncio.wait({self._work})
         if not self.fault:
             with suppress(LedgerFault, TimeoutError):
-                await asyncio.wait_for(self._catch_up(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._catch_up()
         self._tasks.put(self._close_file)
         self._tasks.put(None)
 
     async def _look_after(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self._in_thread(self._check_file)

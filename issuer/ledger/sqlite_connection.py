@@ -49,16 +49,15 @@ class Connection:
         return bool(self._unsent)
 
     def read(self) -> list[list[Any]]:
-        """Return the commands that have come whole, those before its end included."""
+        """Return the commands that have come whole, as far as one look goes: one that never ceases holds up nobody."""
         try:
-            while some := self.socket.recv(READ_BYTES):
-                self._read += some
+            some = self.socket.recv(READ_BYTES)
         except BlockingIOError:
-            pass
+            return []
         except OSError:
-            self.has_ended = True
-        else:
-            self.has_ended = True
+            some = b""
+        self.has_ended = self.has_ended or not some
+        self._read += some
         return list(self._whole())
 
     def send(self, message: object) -> None:

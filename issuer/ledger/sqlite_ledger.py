@@ -84,7 +84,7 @@ class SqliteLedger:
             ClaimTaken: An entry claims what is taken. Likewise.
             LedgerFault: It is not known whether they are there; open it again.
         """
-        answer = await self._ask(COMMIT, [pack_entries(entries), epoch])
+        answer = await self._ask(COMMIT, [pack_entries(entries), epoch, len(entries)])
         if answer == EPOCH_MOVED:
             raise EpochMoved
         if answer[0] == CLAIM_TAKEN:

@@ -35,8 +35,8 @@ ROWS_BETWEEN_WAL_CHECKPOINTS: Final = 4_000
 IDLE_SECONDS: Final = 1.0
 JOIN_SECONDS: Final = 0.002
 """Longer than a worker takes from the answer to its next batch, for which it gathers callers for a millisecond."""
-FEW_BYTES: Final = 1_200
-"""A batch this small is one or two decisions, of 500 bytes and more each: nobody is kept waiting for others."""
+FEW: Final = 2
+"""For a batch of so many entries, or fewer, nobody is kept waiting for others."""
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ class Writer:
         if not self._shared or not commits:
             return commands
         here = {connection for connection, _ in commits}
-        if all(len(command[2][0]) > FEW_BYTES for _, command in commits):
+        if all(command[2][2] > FEW for _, command in commits):
             until = time.monotonic() + JOIN_SECONDS
             while (self._last - here) and (left := until - time.monotonic()) > 0:
                 more = self._commands(self._ready.select(left))
@@ -133,7 +133,8 @@ class Writer:
                 connection.socket.close()
         elif connection.is_behind != connection.is_waited_for:
             connection.is_waited_for = connection.is_behind
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.is_behind else 0)
+            # Who does not read its answers is asked for no more commands, so that it cannot fill the memory with them.
+            wanted = selectors.EVENT_WRITE if connection.is_behind else selectors.EVENT_READ
             self._ready.modify(connection.socket, wanted, connection)
 
     def _answer(self, commands: list[tuple[Connection, list[Any]]]) -> None:
@@ -176,7 +177,7 @@ class Writer:
         A fault is everybody's: it closes the store, and nobody knows what of it is there.
         """
         batches, mine = [], []
-        for connection, (number, _, (packed, epoch)) in commits:
+        for connection, (number, _, (packed, epoch, _)) in commits:
             try:
                 self._store_of(connection)
             except LedgerFault as fault:

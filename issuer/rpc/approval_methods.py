@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from issuer.approving import Answer, check_why
+from issuer.approving import Answer
 from issuer.core.approval_state import Status, StepKind, name_of
 from issuer.core.approvers import scopes_of
 from issuer.core.errors import AdminRefused, FieldViolation, InvalidTokenRequest, Reason
 from issuer.core.instants import microseconds
 from issuer.core.patterns import parse_pattern
 from issuer.core.revocation import Selector
+from issuer.core.stated_reason import check_why
 from issuer.rpc.approval_messages import approve_from_proto, got_to_proto, id_of, request_to_proto
 from issuer.rpc.messages import token_request_from_proto
 from issuer.rpc.rpc_rules import CallerKind

@@ -72,7 +72,8 @@ class LedgerProcess:
             self._owner.close()
         if self._keeping is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._keeping), LEAVE_SECONDS)
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    await asyncio.shield(self._keeping)
             self._kill()
             await self._keeping
         self._listener.close()

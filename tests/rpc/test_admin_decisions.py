@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -135,13 +137,22 @@ def test_a_stream_tells_what_is_recorded_and_can_be_resumed(deployment: Watched)
 def test_a_stream_from_now_on_tells_the_next(deployment: Watched) -> None:
     with deployment.administer() as stub:
         watching = stub.WatchDecisions(admin.WatchDecisionsRequest(), timeout=DEADLINE)
-        issued = []
+        issued: list[str] = []
+        told = Event()
 
-        def told() -> str | None:
-            issued.extend(deployment.issue())
-            return str(next(watching).decision.token_id)
+        def issue_until_told() -> None:
+            # From when on the stream tells cannot be seen from outside: what is issued before is not told.
+            while not told.is_set():
+                issued.extend(deployment.issue())
 
-        assert eventually(told) in issued
+        with ThreadPoolExecutor(1) as pool:
+            issuing = pool.submit(issue_until_told)
+            try:
+                first = next(watching).decision.token_id
+            finally:
+                told.set()
+            issuing.result()
+        assert first in issued
         watching.cancel()
 
 

@@ -338,7 +338,8 @@ async def test_closing_ends_a_task_that_waits_for_an_identity(deployment: Deploy
     await asyncio.sleep(0)
     await client.close()
     with pytest.raises(ClientClosed):
-        await asyncio.wait_for(call, 10)
+        async with asyncio.timeout(10):
+            await call
 
 
 async def test_closing_ends_the_calls_of_other_tasks(deployment: Deployment, settler: EmbeddedWorkload) -> None:

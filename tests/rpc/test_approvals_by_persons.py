@@ -87,7 +87,20 @@ def test_without_evidence_nobody_approves(provable: Provable, asked: pb.Approval
         {"sub": "unknown"},
         {"exp": 1},
     ],
-    ids=str,
+    ids=[
+        "no nonce",
+        "empty nonce",
+        "no auth_time",
+        "long ago",
+        "in the future",
+        "audience of another",
+        "audience that nobody has",
+        "another audience as well",
+        "another issuer",
+        "another person",
+        "nobody",
+        "expired",
+    ],
 )
 def test_a_token_that_proves_something_else_is_refused(
     provable: Provable, asked: pb.ApprovalRequest, claims: dict[str, Any]

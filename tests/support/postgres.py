@@ -83,10 +83,7 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         if self._user:
-            for folder in (
-                self._folder,
-                *self._folder.parents[:3],
-            ):  # the last is /tmp where tests do not run side by side
+            for folder in (self._folder, *self._folder.parents[:3]):  # as far as pytest makes them for this user alone
                 folder.chmod(folder.stat().st_mode | 0o055)
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
         command = [str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust"]

@@ -53,7 +53,8 @@ class TokenServer:
         async with server:
             await stop.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), IDLE_SECONDS)
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._idle.wait()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1

@@ -136,7 +136,7 @@ BOTH = policy(
         {"basis": f"subject/{SCHEDULER}"},
         {"basis": f"actor/{WORKER}"},
     ],
-    ids=str,
+    ids=["A", "B", "rule now", "rule then", "rule of B", "policy now", "policy then", "intent", "subject", "actor"],
 )
 def test_whatever_hits_one_of_the_three_rights_stops_it(selector: dict[str, object]) -> None:
     stops = Revocation("1", Selector(**selector), TIME, "op", "why", stops_issuance=True)  # type: ignore[arg-type]

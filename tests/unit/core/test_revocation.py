@@ -14,7 +14,6 @@ from issuer.core.errors import InvalidTokenRequest
 from issuer.core.patterns import parse_pattern
 from issuer.core.revocation import (
     MAX_TTL_MICROSECONDS,
-    MAX_WHY,
     Issued,
     Lift,
     Revocation,
@@ -25,6 +24,7 @@ from issuer.core.revocation import (
 from issuer.core.revocation_text import revocation_from_text, revocation_members
 from issuer.core.revocations import NOTHING_REVOKED, Revocations
 from issuer.core.spiffe_id import SpiffeId
+from issuer.core.stated_reason import MAX_WHY
 
 SETTLER = "spiffe://prod.example/ns/payments/sa/settler"
 TOKEN = Issued(SpiffeId.parse(SETTLER), "https://a", "payments", ("g1", "g2"), "sha256:1", "k1", 1_000, "jti-1")

@@ -94,7 +94,9 @@ def test_a_resumed_stream_adds_and_one_that_is_not_replaces_what_was_known() -> 
 
 
 @pytest.mark.parametrize(
-    "changed", [{"audiences": frozenset({AUDIENCE, "https://new.test"})}, {"issuer": "https://other.test"}], ids=str
+    "changed",
+    [{"audiences": frozenset({AUDIENCE, "https://new.test"})}, {"issuer": "https://other.test"}],
+    ids=["one more audience", "another issuer"],
 )
 def test_a_stream_that_goes_on_about_more_than_before_has_left_something_out(changed: dict[str, str]) -> None:
     told = state(beginning(), position(5))

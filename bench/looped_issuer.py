@@ -61,7 +61,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "token and its SHA-256": (issuer.issuance, "compact_token"),
     "the record": (AlikeRecords, "record"),
     "budget of refusals": (RefusalBudget, "plan"),
-    "the answer": (messages, "issued_token_to_proto"),
+    "the answer": (messages, "fill_in_issued_token"),
     "log line and metrics of the call": (Pipeline, "_write"),
     "metrics of a commit": (Metrics, "committed"),
 }

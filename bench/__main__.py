@@ -22,7 +22,7 @@ from bench.bench_engines import measure_cedar, measure_opa
 from bench.bench_ledger import fsync_seconds, measure_ledger, measure_reading
 from bench.bench_mass_revocation import measure_mass_revocation
 from bench.bench_overload import measure_overload
-from bench.bench_path import measure_path
+from bench.bench_path import CALLERS_OF, measure_path
 from bench.bench_policy import measured as measure_policy
 from bench.bench_reload import measure_reload
 from bench.bench_revocation import measure_revocation
@@ -137,7 +137,8 @@ def main(  # noqa: PLR0917 - options, which people give by name
     if Part.SUITE in parts:
         document["suite"] = _measure_suite(console, runs, seconds or SUITE_SECONDS, output, quick=quick)
     if Part.PATH in parts:
-        document["path"] = _measure_path(console, runs, seconds or SUITE_SECONDS)
+        document["path"] = _measure_path(console, "token", runs, seconds or SUITE_SECONDS)
+        document["path_of_a_batch"] = _measure_path(console, "batch", runs, seconds or SUITE_SECONDS)
     document |= _measure_parts(console, parts, runs, seconds or PART_SECONDS, rows)
     if Part.OVERLOAD in parts:
         document["overload"] = _measure_overload(console, runs, seconds or PART_SECONDS, apart=apart)
@@ -223,11 +224,13 @@ def _measure_server(console: Console, runs: int, seconds: float) -> dict[str, ob
     return {"batch_items": BATCH_ITEMS, "es256_signature_us": signature, "figures": figures_listed}
 
 
-def _measure_path(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
+def _measure_path(console: Console, work: str, runs: int, seconds: float) -> list[dict[str, object]]:
     console.print("the request path, part by part", style="dim")
     with tempfile.TemporaryDirectory() as name:
-        rows = measure_path(Path(name), runs=runs, seconds=seconds)
-    console.print(_listing("Where the CPU of one token goes, without a transport, 16 callers", rows, list(rows[0])))
+        rows = measure_path(Path(name), work=work, runs=runs, seconds=seconds)
+    what = "one token" if work == "token" else f"one token of a batch of {BATCH_ITEMS}"
+    title = f"Where the CPU of {what} goes, without a transport, {CALLERS_OF[work]} callers"
+    console.print(_listing(title, rows, list(rows[0])))
     return rows
 
 

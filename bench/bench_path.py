@@ -1,4 +1,7 @@
-"""Where the CPU of one token goes: the request path by its parts, timed where they run (``bench/looped_issuer.py``)."""
+"""Where the CPU of a token goes, asked for alone or in a batch: the request path by its parts, timed where they run.
+
+See ``bench/looped_issuer.py``.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,20 @@ from issuer_testing.spire.embedded import DevelopmentAuthority
 if TYPE_CHECKING:
     from pathlib import Path
 
-CALLERS = 16
+CALLERS_OF = {"token": 16, "batch": 2}
+REPORT = "report.json"
 REST = "everything else: event loop, coroutines, ASGI, the queue of the ledger"
 
 
-def measure_path(folder: Path, *, runs: int, seconds: float) -> list[dict[str, object]]:
-    """Return the parts with what each takes of a token, the largest first; then the rest, and the whole."""
+def measure_path(folder: Path, *, work: str, runs: int, seconds: float) -> list[dict[str, object]]:
+    """Return the parts with what each takes of a token, the largest first; then the rest, and the whole.
+
+    Args:
+        folder: Where the issuers keep what they need.
+        work: ``token``, or ``batch`` for one of a batch.
+        runs: So many, of which the medians count.
+        seconds: Each of the three courses of a run.
+    """
     with DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None) as authority:
         write_credentials(folder, authority.authority)
         socket = identity_of_servers(authority)
@@ -28,10 +39,13 @@ def measure_path(folder: Path, *, runs: int, seconds: float) -> list[dict[str, o
         for run in range(runs):
             place = folder / str(run)
             place.mkdir()
-            found.append(_run(place, folder, socket, seconds))
+            found.append(_run(place, socket, Wanted(str(folder), CALLERS_OF[work], seconds, str(place / REPORT), work)))
     of = statistics.median
     timer = _timer_microseconds()
-    parts = {name: max(of(each["parts"][name] for each in found) - timer, 0.0) for name in found[0]["parts"]}
+    parts = {
+        name: max(of(each["parts"][name] - timer * each["times"][name] for each in found), 0.0)
+        for name in found[0]["parts"]
+    }
     whole = of(each["cpu_us"] for each in found)
     rows: list[dict[str, object]] = [
         {"part": name, "us": round(taken, 1), "of_all": f"{taken / whole:.0%}"}
@@ -42,14 +56,13 @@ def measure_path(folder: Path, *, runs: int, seconds: float) -> list[dict[str, o
     return [*rows, {"part": "together, without the timers", "us": round(whole, 1), "of_all": ""}]
 
 
-def _run(place: Path, credentials: Path, socket: str, seconds: float) -> dict[str, Any]:
+def _run(place: Path, socket: str, wanted: Wanted) -> dict[str, Any]:
     issuer = IssuerProcess(issuer_settings(place, socket, transport="h2corn", module="bench.looped_issuer"))
-    report = place / "report.json"
-    wanted = Wanted(str(credentials), CALLERS, seconds, str(report))
+    report = place / REPORT
     (place / "issuer").mkdir()
     (place / "issuer" / WANTED_FILE).write_text(json.dumps(wanted._asdict()))
     issuer.spawn()
-    issuer.wait(60 + 4 * seconds)
+    issuer.wait(60 + 4 * wanted.seconds)
     if not report.exists():
         raise SystemExit(f"the request path could not be measured: {issuer.log()[-5:]}")
     found: dict[str, Any] = json.loads(report.read_text())

@@ -15,9 +15,11 @@ class Wanted(NamedTuple):
         callers: Calls at once.
         seconds: For how long, each time.
         report: Where the figures go.
+        work: What is called, of :data:`bench.load.WORK`.
     """
 
     credentials: str
     callers: int
     seconds: float
     report: str
+    work: str = "token"

@@ -6,13 +6,14 @@ What comes before (TLS, verification of the SVID, parsing) is in ``rpc/pipeline.
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from issuer.core.access import facts_needed_to_list, list_access
 from issuer.core.admission import ANSWER_SECONDS
+from issuer.core.alike_records import AlikeRecords
 from issuer.core.claims import Claims, build_claims
 from issuer.core.claims_check import check_claims
 from issuer.core.decision import Denial, Grant
@@ -22,13 +23,11 @@ from issuer.core.errors import (
     InvalidTokenRequest,
     IssuerError,
     PolicyDenied,
-    RateLimited,
     Reason,
     TemporarilyUnavailable,
 )
 from issuer.core.facts_needed import facts_needed
-from issuer.core.record import Minted, Outcome, record_decision, record_failure
-from issuer.core.refusal_budget import WAIT_SECONDS, Keeping, Kind
+from issuer.core.record import Minted, record_failure
 from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
@@ -36,6 +35,7 @@ from issuer.fact_lookup import known_facts
 from issuer.issuance_log import considered, outcome
 from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
+from issuer.prepared import Draft, Prepared, within_budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -43,13 +43,12 @@ if TYPE_CHECKING:
 
     from issuer.core.access import Access
     from issuer.core.approval_book import ApprovalBook
-    from issuer.core.approvals import Approvals, Approved
+    from issuer.core.approvals import Approvals
     from issuer.core.caller import Caller
     from issuer.core.claims import TokenProfile
     from issuer.core.ledger_entries import Entry
     from issuer.core.origin import Origin
-    from issuer.core.record import DecisionRecord
-    from issuer.core.refusal_budget import RefusalBudget, RefusalPlan
+    from issuer.core.refusal_budget import RefusalBudget
     from issuer.core.revocations import Revocations
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
@@ -63,7 +62,8 @@ MAX_TRIES = 5
 """So often a decision is made again because somebody revoked something meanwhile, or used the same approval; that does
 not happen faster than a few commits."""
 _REQUESTS_BETWEEN_TURNS = 16
-"""A batch gives other calls a turn of the event loop after so many requests: at about 0.1 ms each, under 2 ms."""
+"""A batch gives other calls a turn of the event loop after it decided so many requests, or signed so many tokens: at
+about 50 us each, under 1 ms."""
 
 
 # Named tuples, since several are made for every token: a frozen dataclass costs three times as much.
@@ -127,20 +127,6 @@ class Wanted(NamedTuple):
     also: Callable[[Grant | None, str], Sequence[Entry]] | None = None
 
 
-class _Prepared(NamedTuple):
-    """What came of a request, not yet told to anybody: first its record has to be durable."""
-
-    record: DecisionRecord | None
-    outcome: IssuedToken | Exception
-    used: Approved | None = None
-    also: tuple[Entry, ...] = ()
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """What is written; what goes with a record that is not, is not either."""
-        return () if self.record is None else (self.record, *self.also)
-
-
 class Context(NamedTuple):
     """What a decision is made from beside the policy and facts; which of it holds when it is written is looked at."""
 
@@ -189,9 +175,10 @@ class Issuance:
         self._refusals = refusals
         self._statuses = statuses
         self._decisions = RememberedDecisions()
+        self._records = AlikeRecords()
 
     async def issue_tokens(
-        self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields
+        self, asked: Asked, wanted: Iterable[Wanted], log_fields: LogFields | None
     ) -> list[IssuedToken | Exception]:
         """Decide each request, and issue what was decided.
 
@@ -209,7 +196,7 @@ class Issuance:
         Args:
             asked: Who asks, when, from where.
             wanted: For what. A refused request does not touch the others.
-            log_fields: Receives what the log line should tell, of the last request.
+            log_fields: Receives what the log line should tell, of the last request; ``None`` where nothing is told.
 
         Returns:
             For each request its token, or why there is none: PolicyDenied; InvalidTokenRequest; RateLimited;
@@ -220,13 +207,13 @@ class Issuance:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
         """
         listed = list(wanted)
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         give_up = None if asked.within is None else clock() + asked.within - ANSWER_SECONDS
         for _ in range(MAX_TRIES):
             revocations = self._revocations.current()  # 1
             prepared = await self._prepare_all(asked, listed, revocations, log_fields)
             plan = self._refusals.plan(str(asked.caller.spiffe_id), asked.now.timestamp())
-            kept = [_within_budget(each, plan) for each in prepared]
+            kept = [within_budget(each, plan) for each in prepared]
             within = None if give_up is None else max(give_up - clock(), 0.0)
             asked.trace.at(Step.RECORD)
             try:
@@ -236,7 +223,7 @@ class Issuance:
             asked.trace.at(Step.RELEASE)
             plan.settle()
             outcomes = [each.outcome for each in kept]
-            if outcomes and isinstance(outcomes[-1], PolicyDenied):
+            if log_fields is not None and outcomes and isinstance(outcomes[-1], PolicyDenied):
                 log_fields["decision_id"] = outcomes[-1].decision_id  # another's, where this refusal is only counted
             return outcomes
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
@@ -246,29 +233,40 @@ class Issuance:
             await self._ledger.write(*entries, within=within, epoch=epoch)
 
     async def _prepare_all(
-        self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields
-    ) -> list[_Prepared]:
-        prepared: list[_Prepared] = []
+        self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields | None
+    ) -> list[Prepared]:
+        drafts: list[Prepared | Draft] = []
         approvals = self._approvals.approved_for(asked.caller.spiffe_id, asked.now)  # 1
         for position, each in enumerate(listed):
-            if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
-                await asyncio.sleep(0)
+            await _let_others_on(position)
             one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
-            if each.also is not None:
-                one = one._replace(also=tuple(each.also(_granted(one.outcome), str(log_fields["decision_id"]))))
-            if one.used is not None:
-                approvals = approvals.after_use(one.used)
-            prepared.append(one)
+            if isinstance(one, Draft) and (each.also is not None or one.grant.approval is not None):
+                one = self._signed(one, asked, log_fields)  # what comes after depends on what comes of it
+            if isinstance(one, Prepared):
+                if each.also is not None and one.record is not None:
+                    decision_id = str(UUID(bytes=one.record.decision_id))
+                    one = one._replace(also=tuple(each.also(_granted(one.outcome), decision_id)))
+                if one.used is not None:
+                    approvals = approvals.after_use(one.used)
+            drafts.append(one)
+        prepared: list[Prepared] = []
+        for position, draft in enumerate(drafts):
+            await _let_others_on(position)
+            prepared.append(self._signed(draft, asked, log_fields) if isinstance(draft, Draft) else draft)
         return prepared
 
-    async def _prepare(self, asked: Asked, wanted: Wanted, context: Context, log_fields: LogFields) -> _Prepared:
+    async def _prepare(
+        self, asked: Asked, wanted: Wanted, context: Context, told: LogFields | None
+    ) -> Prepared | Draft:
         decision_id = self._ids.decision_id(asked.now)
         request = wanted.request
-        log_fields["decision_id"] = decision_id
+        if told is not None:
+            told["decision_id"] = decision_id
         if isinstance(request, InvalidTokenRequest):
             return _failed(request, decision_id, asked, None)
         try:
-            log_fields |= {"audience": request.audience, "scopes": list(request.scopes)}
+            if told is not None:
+                told |= {"audience": request.audience, "scopes": list(request.scopes)}
             policy = self._policies.current()  # 1
             asked.trace.at(Step.FETCH_FACTS)
             keys = facts_needed(policy, asked.caller, request)
@@ -278,13 +276,21 @@ class Issuance:
             if wanted.approvals is not None:
                 context = context._replace(approvals=wanted.approvals())
             decision = self._decisions.decide(  # 3
-                policy, asked.caller, request, facts, asked.now, origin=origin, **context._asdict()
+                policy,
+                asked.caller,
+                request,
+                facts,
+                asked.now,
+                revocations=context.revocations,
+                approvals=context.approvals,
+                origin=origin,
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
             return _failed(error, decision_id, asked, request)
-        log_fields |= considered(decision)
+        if told is not None:
+            told |= considered(decision)
         record = partial(
-            record_decision,
+            self._records.record,
             decision,
             decision_id=decision_id,
             caller=asked.caller,
@@ -295,19 +301,32 @@ class Issuance:
             validate_only=wanted.validate_only,
         )
         if isinstance(decision, Denial):
-            return _Prepared(record(), _refusal(decision, decision_id))
+            return Prepared(record(), _refusal(decision, decision_id))
         asked.trace.at(Step.BUILD_CLAIMS)
         token_id = self._ids.token_id()
         try:
             status = await self._entry(decision, asked) if decision.status and not wanted.validate_only else None
             claims = build_claims(decision, asked.caller, self._profile, token_id, asked.now, status=status)  # 4
-            token = None if wanted.validate_only else self._mint(claims, decision, request, asked)  # 5, 6
+            signer = self._signer.active()
+            to_sign = None if wanted.validate_only else self._checked(signer, claims, decision, request, asked)  # 5
         except Exception as error:  # noqa: BLE001 - as above
-            return _Prepared(record(failed=_reason_of(error)), error)
-        log_fields |= outcome(claims, decision, token)
+            return Prepared(record(failed=_reason_of(error)), error)
+        return Draft(decision, decision_id, claims, to_sign, signer, record)
+
+    def _signed(self, draft: Draft, asked: Asked, told: LogFields | None) -> Prepared:
+        grant, decision_id, claims, to_sign, signer, record = draft
+        token = None
+        if to_sign is not None:
+            asked.trace.at(Step.SIGN)
+            try:
+                token = compact_token(to_sign, signer.sign(to_sign))  # 6
+            except Exception as error:  # noqa: BLE001 - as above
+                return Prepared(record(failed=_reason_of(error)), error)
+        if told is not None:
+            told |= outcome(claims, grant, token)
         minted = Minted(claims.token_id, claims.expires_at, token.sha256, claims.status) if token else None
-        used = decision.approval if token else None
-        return _Prepared(record(minted=minted), _issued(claims, decision, decision_id, token), used)
+        used = grant.approval if token else None
+        return Prepared(record(minted=minted), _issued(claims, grant, decision_id, token), used)
 
     async def list_access(self, asked: Asked) -> tuple[Access, ...]:
         """Return what policy lets the caller ask for now, and what is missing for the rest.
@@ -323,8 +342,7 @@ class Issuance:
     async def _entry(self, grant: Grant, asked: Asked) -> int:
         return await self._statuses.take(int((asked.now + grant.lifetime).timestamp()), asked.now, asked.within)
 
-    def _mint(self, claims: Claims, grant: Grant, request: TokenRequest, asked: Asked) -> Token:
-        signer = self._signer.active()
+    def _checked(self, signer: Signer, claims: Claims, grant: Grant, request: TokenRequest, asked: Asked) -> bytes:
         to_sign = signing_input(signer.algorithm, signer.key_id, claims.payload())
         asked.trace.at(Step.CHECK_CLAIMS)
         check_claims(
@@ -337,15 +355,19 @@ class Issuance:
             now=asked.now,
             status=claims.status,
         )
-        asked.trace.at(Step.SIGN)
-        return compact_token(to_sign, signer.sign(to_sign))
+        return to_sign
+
+
+async def _let_others_on(position: int) -> None:
+    if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
+        await asyncio.sleep(0)
 
 
 def _granted(outcome: IssuedToken | Exception) -> Grant | None:
     return outcome.grant if isinstance(outcome, IssuedToken) else None
 
 
-def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequest | None) -> _Prepared:
+def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequest | None) -> Prepared:
     record = record_failure(
         _reason_of(error),
         decision_id=decision_id,
@@ -354,30 +376,7 @@ def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequ
         request=request,
         now=asked.now,
     )
-    return _Prepared(record, error)
-
-
-def _within_budget(prepared: _Prepared, plan: RefusalPlan) -> _Prepared:
-    """Return what is recorded and told of a request when the caller has been refused as often as ``plan`` knows."""
-    record = prepared.record
-    if record is None or record.outcome == Outcome.GRANTED:
-        return prepared
-    verdict = plan.judge(Kind.of(record), str(UUID(bytes=record.decision_id)))
-    match verdict.keeping:
-        case Keeping.RECORDED:
-            return prepared
-        case Keeping.COUNTED:
-            return _Prepared(None, _as_decided(prepared.outcome, verdict.decision_id))
-        case Keeping.LIMITED:
-            wait = timedelta(seconds=WAIT_SECONDS)
-            return _Prepared(None, RateLimited("this caller was refused too often; ask again later", wait))
-
-
-def _as_decided(outcome: IssuedToken | Exception, decision_id: str) -> IssuedToken | Exception:
-    """Return a refusal that names the recorded decision that is like it."""
-    if not isinstance(outcome, PolicyDenied):
-        return outcome
-    return PolicyDenied(outcome.reason, outcome.message, decision_id=decision_id, scopes=outcome.scopes)
+    return Prepared(record, error)
 
 
 def _issued(claims: Claims, grant: Grant, decision_id: str, token: Token | None) -> IssuedToken:

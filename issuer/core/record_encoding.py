@@ -8,7 +8,7 @@ its text, so that the text can be erased and the chain still holds.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgpack
 
@@ -29,10 +29,26 @@ SALT_BYTES: Final = 16
 FIRST: Final = bytes(32)
 """What the hash of a chain's first entry covers in the place of the one before."""
 
-_FIELDS: Final = len(DecisionRecord._fields)
-_FIELDS_OF: Final = {VERSION: _FIELDS - 3, WITH_APPROVAL: _FIELDS - 2, WITH_ORIGIN: _FIELDS}
-"""How many fields each version has: those that came later are left out."""
 _PERSONAL: Final = tuple(DecisionRecord._fields.index(name) for name in PERSONAL)
+_FIRST_SHARED: Final = DecisionRecord._fields.index("caller")
+_TOKEN_ID: Final = DecisionRecord._fields.index("token_id")
+_AUDIT: Final = DecisionRecord._fields.index("audit")
+_ARRAY_16_BYTES: Final = 3
+"""What a MessagePack array of 16 to 65,535 elements begins with; one of fewer begins with one byte."""
+_BUFFER_BYTES: Final = 1024
+"""msgpack's own 256 KiB are more work to get and give back than an entry is to encode."""
+
+
+class SharedBody(NamedTuple):
+    """What of a body decisions have in common that differ in nothing but their ids, times and tokens.
+
+    Attributes:
+        before_token: The fields from the caller to the rule that set the lifetime, encoded.
+        after_token: The audit, encoded.
+    """
+
+    before_token: bytes
+    after_token: bytes
 
 
 def salted(salt: bytes, text: str) -> bytes:
@@ -40,25 +56,39 @@ def salted(salt: bytes, text: str) -> bytes:
     return sha256(salt + text.encode()).digest() if text else b""
 
 
-def decision_body(record: Sequence[str | int | bytes | None], salted_fields: Sequence[bytes]) -> bytes:
+def decision_body(record: DecisionRecord, salted_fields: Sequence[bytes]) -> bytes:
     """Return the body of a decision.
 
     Args:
-        record: A :class:`DecisionRecord`; its personal fields are not read.
+        record: The decision; its personal fields are not read.
         salted_fields: What stands for each of :data:`~issuer.core.record.PERSONAL`.
     """
-    version = _version(record)
-    fields: list[object] = [version, DECISION, *record[: _FIELDS_OF[version]]]
+    return body_of(record, shared_body(record, salted_fields))
+
+
+def shared_body(record: DecisionRecord, salted_fields: Sequence[bytes]) -> SharedBody:
+    """Return what :func:`body_of` needs; arguments as for :func:`decision_body`."""
+    fields: list[object] = list(record[_FIRST_SHARED:_TOKEN_ID])
     for position, digest in zip(_PERSONAL, salted_fields, strict=True):
-        fields[2 + position] = digest
-    return _packed(fields)
+        fields[position - _FIRST_SHARED] = digest
+    return SharedBody(_packed(fields)[_ARRAY_16_BYTES:], _packed(record[_AUDIT]))
 
 
-def _version(record: Sequence[str | int | bytes | None]) -> int:
-    approval, origin, status = record[-3:]
-    if origin or status is not None:
+def body_of(record: DecisionRecord, shared: SharedBody) -> bytes:
+    """Return the body of a decision that has ``shared`` in common with the one that it was made of.
+
+    An array is its length and its elements one after the other, so the parts are joined as they are.
+    """
+    version = _version(record)
+    before, token = _packed(record[:_FIRST_SHARED])[1:], _packed(record[_TOKEN_ID:_AUDIT])[1:]
+    body = _BEGINNINGS[version] + before + shared.before_token + token + shared.after_token
+    return body if version == VERSION else body + _packed(record[_AUDIT + 1 : _FIELDS_OF[version]])[1:]
+
+
+def _version(record: DecisionRecord) -> int:
+    if record.origin or record.status is not None:
         return WITH_ORIGIN
-    return WITH_APPROVAL if approval else VERSION
+    return WITH_APPROVAL if record.approval else VERSION
 
 
 def event_body(event: Event) -> bytes:
@@ -71,6 +101,16 @@ def next_hash(previous: bytes, body: bytes) -> bytes:
     return sha256(previous + body).digest()
 
 
-def _packed(fields: list[object]) -> bytes:
-    body: bytes = msgpack.packb(fields, use_bin_type=True)
-    return body
+def _packed(value: object) -> bytes:
+    packed: bytes = msgpack.Packer(use_bin_type=True, buf_size=_BUFFER_BYTES).pack(value)
+    return packed
+
+
+_FIELDS: Final = len(DecisionRecord._fields)
+_FIELDS_OF: Final = {VERSION: _FIELDS - 3, WITH_APPROVAL: _FIELDS - 2, WITH_ORIGIN: _FIELDS}
+"""How many fields each version has: those that came later are left out."""
+_BEGINNINGS: Final = {
+    version: _packed([None] * (2 + fields))[:_ARRAY_16_BYTES] + _packed(version) + _packed(DECISION)
+    for version, fields in _FIELDS_OF.items()
+}
+"""The length of a body's array, the version and the kind, encoded."""

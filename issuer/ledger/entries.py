@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgpack
 
@@ -17,6 +17,7 @@ from issuer.core.ledger_entries import (
     Sweep,
 )
 from issuer.core.record import DecisionRecord
+from issuer.ledger.sqlite_connection import BUFFER_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,15 +35,41 @@ _KINDS: Final[tuple[type[Entry], ...]] = (
     RevocationLifted,
     StepTaken,
 )
+_DECISION: Final = _KINDS.index(DecisionRecord)
+_FIRST: Final = DecisionRecord._fields.index("caller")
+_TOKEN_ID: Final = DecisionRecord._fields.index("token_id")
 
 
 def pack_entries(entries: Sequence[Entry]) -> bytes:
-    """Return entries as bytes."""
-    packed: bytes = msgpack.packb([(_KINDS.index(type(entry)), entry) for entry in entries], use_bin_type=True)
-    return packed
+    """Return entries as bytes.
+
+    What decisions have in common from the caller to the rule that set the lifetime is there once.
+    """
+    common: dict[tuple[object, ...], int] = {}
+    packed = []
+    for entry in entries:
+        kind = _KINDS.index(type(entry))
+        if kind == _DECISION:
+            number = common.setdefault(entry[_FIRST:_TOKEN_ID], len(common))
+            packed.append((kind, number, *entry[:_FIRST], *entry[_TOKEN_ID:]))
+        else:
+            packed.append((kind, *entry))
+    return _packed([list(common), packed])
 
 
 def unpack_entries(packed: bytes) -> list[Entry]:
     """Return the entries of :func:`pack_entries`."""
-    listed: list[tuple[int, list[Any]]] = msgpack.unpackb(packed, raw=False)
-    return [_KINDS[kind](*fields) for kind, fields in listed]
+    common, listed = msgpack.unpackb(packed, raw=False, use_list=False)
+    entries: list[Entry] = []
+    for kind, *fields in listed:
+        if kind == _DECISION:
+            number, *own = fields
+            entries.append(DecisionRecord(*own[:_FIRST], *common[number], *own[_FIRST:]))
+        else:
+            entries.append(_KINDS[kind](*fields))
+    return entries
+
+
+def _packed(value: object) -> bytes:
+    packed: bytes = msgpack.Packer(use_bin_type=True, buf_size=BUFFER_BYTES).pack(value)
+    return packed

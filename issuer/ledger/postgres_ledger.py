@@ -33,7 +33,7 @@ from issuer.ledger.engine import REVOCATION_COLUMNS, Opened, RevocationRow
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.postgres_claims import claims_after, take_claims
 from issuer.ledger.postgres_locks import hold_revocations
-from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, decision_row, personal_texts_of, texts_of
+from issuer.ledger.rows import COLUMNS, MAX_CACHED_TEXTS, SharedRows, decision_row, personal_texts_of, texts_of
 from issuer.ledger.schema import EPOCH, SWEEP_CHECKPOINTS, SWEEP_WRITERS, migrate_existing, prepare
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class PostgresLedger:
         self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
         self._texts: dict[str, int] = {}
         self._personal: dict[str, tuple[bytes, int]] = {}
+        self._shared = SharedRows(self._texts.__getitem__, self._personal.__getitem__)
         self._head = BEFORE_FIRST
         self._writer = 0
 
@@ -124,10 +125,8 @@ class PostgresLedger:
             await self.abandon()
             raise self._fault(error) from error
         self._head = head
-        if len(self._texts) > MAX_CACHED_TEXTS:
-            self._texts.clear()
-        if len(self._personal) > MAX_CACHED_TEXTS:
-            self._personal.clear()
+        if max(len(self._texts), len(self._personal)) > MAX_CACHED_TEXTS:
+            self._forget()
         return head
 
     async def revocations(self, after: int, alive_at: int, limit: int) -> list[RevocationRow]:
@@ -166,14 +165,18 @@ class PostgresLedger:
     async def abandon(self) -> None:
         """Drop the connection, and what is not known to be there."""
         connection, self._connection = self._connection, None
-        self._texts.clear()
-        self._personal.clear()
+        self._forget()
         if connection is not None:
             await connection.close()
 
     async def close(self) -> None:
         """Leave."""
         await self.abandon()
+
+    def _forget(self) -> None:
+        self._texts.clear()
+        self._personal.clear()
+        self._shared.forget()
 
     def _fault(self, error: Exception) -> LedgerFault:
         lines = str(error).strip().splitlines()
@@ -233,7 +236,7 @@ class PostgresLedger:
         head, rows = self._head, []
         for entry in entries:
             if isinstance(entry, DecisionRecord):
-                row, head = decision_row(entry, self._writer, head, self._texts.__getitem__, self._personal.__getitem__)
+                row, head = decision_row(entry, self._writer, head, self._shared.of(entry))
                 rows.append(row)
             elif isinstance(entry, Event):
                 head = await self._insert_event(connection, entry, head)
@@ -316,6 +319,7 @@ class PostgresLedger:
         self, connection: psycopg.AsyncConnection[tuple[Any, ...]], records: Sequence[DecisionRecord]
     ) -> None:
         """Learn the numbers of texts. In sorted order, so that two writers never wait for each other in a circle."""
+        records = self._shared.unknown(records)
         texts = {text for record in records for text in texts_of(record)} - self._texts.keys() - {""}
         if new := sorted(texts):
             insert = "INSERT INTO text (value) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"

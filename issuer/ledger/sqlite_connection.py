@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from issuer.ledger.sqlite_store import SqliteStore
 
 LENGTH: Final = struct.Struct("!I")
-READ_BYTES: Final = 1024 * 1024
+READ_BYTES: Final = 64 * 1024
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 """Of a connection that no longer reads its answers, which come one to a command: it is of no use, and is closed."""
+BUFFER_BYTES: Final = 4 * 1024
+"""What is reserved for a message that is packed, and grows with it; msgpack's own 256 KiB cost more than an answer."""
 _CREDENTIALS: Final = struct.Struct("3i")
 
 
@@ -29,6 +31,7 @@ class Connection:
         socket: Its socket.
         store: The open ledger that it has seen.
         has_ended: It is gone, or of no use.
+        is_waited_for: Whether its owner waits until it takes more; kept by the owner.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -36,6 +39,7 @@ class Connection:
         self.socket = connection
         self.store: SqliteStore | None = None
         self.has_ended = False
+        self.is_waited_for = False
         self._read = bytearray()
         self._unsent = bytearray()
 
@@ -83,7 +87,7 @@ class Connection:
 
 def framed(message: object) -> bytes:
     """Return a message with its length before it."""
-    packed: bytes = msgpack.packb(message, use_bin_type=True)
+    packed: bytes = msgpack.Packer(use_bin_type=True, buf_size=BUFFER_BYTES).pack(message)
     return LENGTH.pack(len(packed)) + packed
 
 

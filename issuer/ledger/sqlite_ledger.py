@@ -6,7 +6,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
     from issuer.ledger.engine import Beginning
 
-MAX_REPLY_BYTES = 1024 * 1024
 BUSY_MS = 1_000
 """How long a commit waits for a lock that another program holds on the file."""
 LEAVE_SECONDS = 5.0
@@ -86,7 +84,7 @@ class SqliteLedger:
             ClaimTaken: An entry claims what is taken. Likewise.
             LedgerFault: It is not known whether they are there; open it again.
         """
-        answer = await self._ask(COMMIT, [pack_entries(entries), epoch])
+        answer = await self._ask(COMMIT, [pack_entries(entries), epoch, len(entries)])
         if answer == EPOCH_MOVED:
             raise EpochMoved
         if answer[0] == CLAIM_TAKEN:
@@ -142,6 +140,50 @@ class SqliteLedger:
             raise LedgerFault(f"{self.name}: the ledger's process has ended") from None
 
 
+class _Answers(asyncio.Protocol):
+    """The answers that come from the process, one to each question; nobody asks before the last was answered.
+
+    A protocol, since streams took three turns of the event loop and as many futures for an answer.
+
+    Attributes:
+        ended: Set when no more come.
+    """
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self._read = bytearray()
+        self._next: asyncio.Future[bytes] | None = None
+
+    def next(self) -> asyncio.Future[bytes]:
+        """Return what will hold the next answer.
+
+        Raises:
+            EOFError: There will be none.
+        """
+        if self.ended.is_set():
+            raise EOFError
+        self._next = asyncio.get_running_loop().create_future()
+        return self._next
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of an answer."""
+        self._read += data
+        while len(self._read) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(self._read)[0]
+            if len(self._read) < end:
+                return
+            answer = bytes(self._read[LENGTH.size : end])
+            del self._read[:end]
+            if self._next is not None and not self._next.done():
+                self._next.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever it was
+        """Tell whoever waits that there will be none."""
+        self.ended.set()
+        if self._next is not None and not self._next.done():
+            self._next.set_exception(EOFError())
+
+
 class _Process:
     """One run of the process, or a connection to one that others started.
 
@@ -151,13 +193,13 @@ class _Process:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes] | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: subprocess.Popen[bytes] | None, transport: asyncio.WriteTransport, answers: _Answers
     ) -> None:
         self.newest: Head | None = None
         self.was_given_up = False
         self._process = process
-        self._reader = reader
-        self._writer = writer
+        self._transport = transport
+        self._answers = answers
         self._number = 0
 
     @classmethod
@@ -165,12 +207,12 @@ class _Process:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.to_thread(start_process, theirs)
-        reader, writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_REPLY_BYTES)
-        return cls(process, reader, writer)
+        loop = asyncio.get_running_loop()
+        return cls(process, *await loop.create_unix_connection(_Answers, sock=ours))
 
     @classmethod
     async def connect(cls, at: Path) -> _Process:
-        return cls(None, *await asyncio.open_unix_connection(at, limit=MAX_REPLY_BYTES))
+        return cls(None, *await asyncio.get_running_loop().create_unix_connection(_Answers, str(at)))
 
     async def ask(self, kind: int, argument: object) -> Any:  # noqa: ANN401 - what msgpack reads
         """Return the answer to a command.
@@ -180,16 +222,14 @@ class _Process:
             EOFError: The process is gone.
         """
         self._number += 1
+        coming = self._answers.next()
+        self._transport.write(framed([self._number, kind, argument]))
         try:
-            self._writer.write(framed([self._number, kind, argument]))
-            await self._writer.drain()
-            length = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
-            number, fault, answer, newest = msgpack.unpackb(await self._reader.readexactly(length), raw=False)
-        except OSError as error:
-            raise EOFError from error
+            answered = await coming
         except asyncio.CancelledError:
             self.was_given_up = True
             raise
+        number, fault, answer, newest = msgpack.unpackb(answered, raw=False)
         self.newest = Head(*newest) if newest else None
         if fault is not None:
             raise LedgerFault(fault)
@@ -198,9 +238,8 @@ class _Process:
         return answer
 
     async def leave(self) -> None:
-        self._writer.close()
-        with suppress(OSError):
-            await self._writer.wait_closed()
+        self._transport.close()
+        await self._answers.ended.wait()
         if self._process is None:
             return
         try:
@@ -210,7 +249,7 @@ class _Process:
 
     def kill(self) -> None:
         """End it. One that waits for a dead disk does not end; nobody waits for that here."""
-        self._writer.close()
+        self._transport.close()
         if self._process is not None:
             self._process.kill()
             Thread(target=self._process.wait, name="ledger-reaper", daemon=True).start()

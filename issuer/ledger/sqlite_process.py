@@ -9,6 +9,7 @@ its worker lives or not.
 
 from __future__ import annotations
 
+import gc
 import selectors
 import signal
 import socket
@@ -23,6 +24,7 @@ from issuer.ledger.sqlite_connection import Connection, is_of_this_user
 from issuer.ledger.sqlite_file import Opening
 from issuer.ledger.sqlite_store import Batch, SqliteStore
 from issuer.ports import ClaimTaken, EpochMoved
+from issuer.system import ALLOCATIONS_BETWEEN_COLLECTIONS
 
 OPEN, COMMIT, REVOCATIONS, CLAIMS = 0, 1, 2, 3
 EPOCH_MOVED: Final = "epoch moved"
@@ -33,14 +35,15 @@ ROWS_BETWEEN_WAL_CHECKPOINTS: Final = 4_000
 IDLE_SECONDS: Final = 1.0
 JOIN_SECONDS: Final = 0.002
 """Longer than a worker takes from the answer to its next batch, for which it gathers callers for a millisecond."""
-FEW_BYTES: Final = 1_200
-"""A batch this small is one or two decisions, of 500 bytes and more each: nobody is kept waiting for others."""
+FEW: Final = 2
+"""For a batch of so many entries, or fewer, nobody is kept waiting for others."""
 
 
 def main() -> None:
     """Serve commands until the owner's socket ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal tells parent and child alike
         signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(ALLOCATIONS_BETWEEN_COLLECTIONS)
     owner, *listener = (socket.socket(fileno=int(each)) for each in sys.argv[1:3])
     Writer(Connection(owner), listener[0] if listener else None).run()
 
@@ -102,7 +105,7 @@ class Writer:
         if not self._shared or not commits:
             return commands
         here = {connection for connection, _ in commits}
-        if all(len(command[2][0]) > FEW_BYTES for _, command in commits):
+        if all(command[2][2] > FEW for _, command in commits):
             until = time.monotonic() + JOIN_SECONDS
             while (self._last - here) and (left := until - time.monotonic()) > 0:
                 more = self._commands(self._ready.select(left))
@@ -128,7 +131,8 @@ class Writer:
             if connection.socket.fileno() >= 0:
                 self._ready.unregister(connection.socket)
                 connection.socket.close()
-        else:
+        elif connection.is_behind != connection.is_waited_for:
+            connection.is_waited_for = connection.is_behind
             # Who does not read its answers is asked for no more commands, so that it cannot fill the memory with them.
             wanted = selectors.EVENT_WRITE if connection.is_behind else selectors.EVENT_READ
             self._ready.modify(connection.socket, wanted, connection)
@@ -173,7 +177,7 @@ class Writer:
         A fault is everybody's: it closes the store, and nobody knows what of it is there.
         """
         batches, mine = [], []
-        for connection, (number, _, (packed, epoch)) in commits:
+        for connection, (number, _, (packed, epoch, _)) in commits:
             try:
                 self._store_of(connection)
             except LedgerFault as fault:

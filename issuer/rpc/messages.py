@@ -123,21 +123,31 @@ def batch_items(message: pb.BatchIssueTokensRequest) -> Iterable[pb.IssueTokenRe
 
 
 def issued_token_to_proto(issued: IssuedToken) -> pb.IssueTokenResponse:
-    """Return the answer for a token. The only call of ``reveal`` in the server."""
+    """Return the answer for a token."""
+    response = pb.IssueTokenResponse()
+    fill_in_issued_token(response, issued)
+    return response
+
+
+def fill_in_issued_token(response: pb.IssueTokenResponse, issued: IssuedToken) -> None:
+    """Make an empty message the answer for a token. The only call of ``reveal`` in the server.
+
+    Field by field and in its place: a message that is given to the constructor of another is copied.
+    """
     grant = issued.grant
-    return pb.IssueTokenResponse(
-        token=issued.token.reveal() if issued.token else "",
-        token_type=TOKEN_SCHEME,
-        expire_time=Timestamp(seconds=issued.expires_at),
-        renew_time=Timestamp(seconds=issued.renew_at),
-        scopes=grant.scopes,
-        refused_scopes=grant.refused_scopes,
-        token_id=issued.token_id,
-        decision_id=issued.decision_id,
-        application=grant.application or "",
-        # A token of a window of access uses up none: opening the window did.
-        approval_request=f"{COLLECTION}/{grant.approval.id}" if grant.approval and grant.approval.number else "",
-    )
+    if issued.token is not None:
+        response.token = issued.token.reveal()
+    response.token_type = TOKEN_SCHEME
+    response.expire_time.seconds = issued.expires_at
+    response.renew_time.seconds = issued.renew_at
+    response.scopes.extend(grant.scopes)
+    response.refused_scopes.extend(grant.refused_scopes)
+    response.token_id = issued.token_id
+    response.decision_id = issued.decision_id
+    response.application = grant.application or ""
+    # A token of a window of access uses up none: opening the window did.
+    if grant.approval is not None and grant.approval.number:
+        response.approval_request = f"{COLLECTION}/{grant.approval.id}"
 
 
 def accesses_to_proto(accesses: Iterable[Access]) -> pb.ListAccessResponse:

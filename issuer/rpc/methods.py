@@ -89,16 +89,13 @@ class IssuerMethods:
         call.asked.trace.at(Step.PARSE_REQUEST)
         items = messages.batch_items(message)
         wanted = [await self._wanted(item, call) for item in items]
-        outcomes = await self._issuance.issue_tokens(call.asked, wanted, call.log_fields)
-        results = [
-            _batch_result(await self._with_approval(outcome, item, call), call)
-            for item, outcome in zip(items, outcomes, strict=True)
-        ]
-        call.log_fields.clear()
-        call.log_fields["caller"] = str(call.caller.spiffe_id)
-        call.log_fields["items"] = len(results)
-        call.log_fields["items_refused"] = sum(result.HasField("error") for result in results)
-        return pb.BatchIssueTokensResponse(results=results)
+        outcomes = await self._issuance.issue_tokens(call.asked, wanted, None)
+        response = pb.BatchIssueTokensResponse()
+        for item, outcome in zip(items, outcomes, strict=True):
+            _fill_in_result(response.results.add(), await self._with_approval(outcome, item, call), call)
+        call.log_fields["items"] = len(outcomes)
+        call.log_fields["items_refused"] = sum(result.HasField("error") for result in response.results)
+        return response
 
     async def exchange_token(self, message: pb.ExchangeTokenRequest, call: VerifiedCall) -> pb.ExchangeTokenResponse:
         """Verify the subject token, then decide, mint, sign, record, answer."""
@@ -190,9 +187,10 @@ def _refused(refused: AdminRefused) -> Origin:
     raise refused
 
 
-def _batch_result(outcome: IssuedToken | Exception, call: VerifiedCall) -> pb.BatchIssueTokensResult:
+def _fill_in_result(result: pb.BatchIssueTokensResult, outcome: IssuedToken | Exception, call: VerifiedCall) -> None:
     if isinstance(outcome, IssuerError):
-        return pb.BatchIssueTokensResult(error=status_from_error(outcome, call.request_id))
-    if isinstance(outcome, Exception):
+        result.error.CopyFrom(status_from_error(outcome, call.request_id))
+    elif isinstance(outcome, Exception):
         raise outcome
-    return pb.BatchIssueTokensResult(response=messages.issued_token_to_proto(outcome))
+    else:
+        messages.fill_in_issued_token(result.response, outcome)

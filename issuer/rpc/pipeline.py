@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from google.rpc import code_pb2
@@ -38,8 +38,10 @@ Response = TypeVar("Response")
 
 _OUR_FAULTS = frozenset({code_pb2.INTERNAL, code_pb2.UNAVAILABLE})
 """Logged as errors; the caller's faults are not ours to be paged for."""
+_CODE_NAMES = {number: name for name, number in code_pb2.Code.items()}
 
 
+@lru_cache(maxsize=4096)  # a caller calls more than once; as many as there are verdicts
 def peer_address(peer: str) -> str:
     """Return the network address of a peer as gRPC spells it, without the port: ``ipv4:10.0.0.7``."""
     kind, _, rest = peer.partition(":")
@@ -232,7 +234,7 @@ class Pipeline:
 
     def _write(self, running: _Running, code: code_pb2.Code.ValueType) -> None:
         call, fields = running.call, running.fields
-        seconds, name = time.perf_counter() - running.started, code_pb2.Code.Name(code)
+        seconds, name = time.perf_counter() - running.started, _CODE_NAMES[code]
         fields["request_id"] = running.request_id
         if (trace_id := self._observer.ended(running.trace, call.method, name, seconds, fields)) is not None:
             fields["trace_id"] = trace_id

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 # Those that a shell ignores for what it starts in the background, or by nohup.
-_SIGNALS = {
+_SIGNALS: dict[int, signal._HANDLER] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGQUIT: signal.SIG_DFL,
     signal.SIGHUP: signal.SIG_DFL,

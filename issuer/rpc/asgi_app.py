@@ -17,6 +17,7 @@ from issuer.rpc.asgi_context import AsgiContext
 from issuer.rpc.asgi_messages import ClientGone, MessageReader
 from issuer.rpc.asgi_refusal import turned_away
 from issuer.rpc.asgi_wire import GrpcFault, metadata_bytes, status_headers
+from issuer.rpc.held_calls import HeldCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, MutableMapping, Sequence
@@ -47,6 +48,9 @@ class AsgiGrpc:
         settings: The limits.
         log: Where faults of handlers are told.
         door: Refuses calls before they are read.
+
+    Attributes:
+        held: Calls that have their answer wait in it for their status.
     """
 
     def __init__(
@@ -64,7 +68,7 @@ class AsgiGrpc:
         self._door = door
         self._open: set[AsgiContext] = set()
         self._looking = False
-        self._released: asyncio.Event | None = None
+        self.held = HeldCalls()
 
     def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve one call."""
@@ -92,8 +96,8 @@ class AsgiGrpc:
         self._look_at_deadlines()
         try:
             trailers = await self._answered(context, scope, receive)
-            if self._released is not None:
-                await _held(context, self._released)
+            if self.held:
+                await self._hold(context)
             await context.close(trailers)
         except ClientGone:
             return
@@ -105,15 +109,17 @@ class AsgiGrpc:
         for context in tuple(self._open):
             context.end(fault)
 
-    def hold_calls(self) -> None:
-        """From now on let no call end, until :meth:`release_calls`. Answers are sent; what waits is their status."""
-        self._released = asyncio.Event()
-
-    def release_calls(self) -> None:
-        """Let calls end again, those that were held first."""
-        if self._released is not None:
-            self._released.set()
-            self._released = None
+    async def _hold(self, context: AsgiContext) -> None:
+        """Wait with a call's status, unless its caller waits not much longer, or it is told to end."""
+        left = context.time_remaining()
+        if left is not None and left < LEAST_LEFT_SECONDS:
+            return
+        try:
+            await self.held.wait()
+        except asyncio.CancelledError:
+            if context.ending is None or context.task is None:
+                raise
+            context.task.uncancel()
 
     async def _answered(
         self, context: AsgiContext, scope: MutableMapping[str, Any], receive: Receive
@@ -175,19 +181,6 @@ class _CallDetails(grpc.HandlerCallDetails):  # type: ignore[misc] # grpcio has 
     def __init__(self, method: str) -> None:
         self.method = method
         self.invocation_metadata = ()
-
-
-async def _held(context: AsgiContext, released: asyncio.Event) -> None:
-    """Wait with the end of a call, unless its caller waits not much longer, or it is told to end."""
-    left = context.time_remaining()
-    if left is not None and left < LEAST_LEFT_SECONDS:
-        return
-    try:
-        await released.wait()
-    except asyncio.CancelledError:
-        if context.ending is None or context.task is None:
-            raise
-        context.task.uncancel()
 
 
 def _http_refusal(scope: MutableMapping[str, Any]) -> int | None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from issuer.rpc.asgi_context import Send
     from issuer.rpc.asgi_messages import Receive
     from issuer.rpc.door import Door
+    from issuer.rpc.held_calls import HeldCalls
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.settings import RpcSettings
 
@@ -88,16 +89,16 @@ class _Generation:
 
 
 class Application(Protocol):
-    """An ASGI application whose calls can be kept open, and can be told to end."""
+    """An ASGI application whose calls can be kept open, and can be told to end.
+
+    Attributes:
+        held: What its calls wait in, where they wait, before they end.
+    """
+
+    held: HeldCalls
 
     def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve one call."""
-
-    def hold_calls(self) -> None:
-        """Let no call end, where the protocol's clients are told when to go."""
-
-    def release_calls(self) -> None:
-        """Let calls end again."""
 
     def end_calls(self, fault: GrpcFault) -> None:
         """End every open call, with a status where the protocol has one."""
@@ -290,11 +291,11 @@ async def _finished(generation: _Generation, grace: float) -> None:
     a closed socket, whose answer to it makes some clients' calls fail, or hang, before they have read the GOAWAY. So
     the calls of a connection that is in use are kept open until its client must have read it.
     """
-    generation.app.hold_calls()
+    generation.app.held.hold()
     await asyncio.sleep(GATHER_SECONDS)
     generation.server.shutdown()
     await asyncio.sleep(GOAWAY_SECONDS)
-    generation.app.release_calls()
+    generation.app.held.release()
     await asyncio.wait({generation.serving}, timeout=grace)
     generation.app.end_calls(_AGED)
     with suppress(Exception):  # h2corn's own account of calls that would not end

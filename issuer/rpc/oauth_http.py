@@ -15,6 +15,7 @@ from issuer.rpc import oauth_answers
 from issuer.rpc.asgi_messages import ClientGone
 from issuer.rpc.asgi_peer import chain_of, peer_of
 from issuer.rpc.call import Call
+from issuer.rpc.held_calls import HeldCalls
 from issuer.rpc.oauth_forms import MAX_FORM_BYTES, FormRefused, check_head, read_form, too_large
 from issuer.rpc.pipeline import RpcFailed
 from issuer_api.v1 import issuer_service_pb2 as pb
@@ -44,6 +45,9 @@ class OauthHttp:
     Args:
         methods: What IssuerService does.
         pipeline: The steps around each of them.
+
+    Attributes:
+        held: Requests wait in it for their answer.
     """
 
     def __init__(self, methods: IssuerMethods, pipeline: Pipeline) -> None:
@@ -54,6 +58,7 @@ class OauthHttp:
             REVOCATION_PATH: (f"{_SERVICE}/RevokeToken", self._revoke),
         }
         self._open: set[asyncio.Task[Any]] = set()
+        self.held = HeldCalls()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -65,6 +70,7 @@ class OauthHttp:
         self._open.add(task)
         try:
             answer = await self._answered(scope, receive)
+            await self.held.wait()
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
             await send({"type": "http.response.body", "body": answer.body})
         except (ClientGone, OSError):  # the second is what ASGI has a server raise when the client has gone

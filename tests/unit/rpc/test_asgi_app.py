@@ -40,7 +40,7 @@ class Exchange:
 @pytest.fixture
 def app() -> AsgiGrpc:
     app = AsgiGrpc(handlers(), LIMITS, open_log("json", sys.stderr))
-    app.hold_calls()
+    app.held.hold()
     return app
 
 
@@ -49,7 +49,7 @@ def test_a_held_call_has_its_answer_and_no_status_until_it_is_released(app: Asgi
         call = Exchange(app)
         await asyncio.wait({call.done}, timeout=0.1)
         assert call.sent == ["http.response.start", "http.response.body"]
-        app.release_calls()
+        app.held.release()
         await call.done
         assert call.sent[-1] == TRAILERS
         await Exchange(app).done  # and those after it are not held

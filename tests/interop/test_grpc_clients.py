@@ -157,7 +157,6 @@ def test_streams_in_both_directions(client: ForeignClient) -> None:
 
 
 def test_deadlines_and_cancellation_reach_the_method(server: TransportServer, client: ForeignClient) -> None:
-    client.call("Echo", b"")  # it has its connection, and Java has found its feet
     for options, code in (({"timeout": 0.5}, Code.DEADLINE_EXCEEDED), ({"cancel": 0.5}, Code.CANCELLED)):
         started, cancelled = len(server.events("started")), len(server.events("cancelled"))
         assert client.call("Sleep", b"", **options).code == number(code)
@@ -190,7 +189,6 @@ def test_a_flood_of_calls_that_are_cancelled_at_once_does_not_keep_others_out(
     """CVE-2023-44487 by a client that means no harm: on h2corn its connection ends for it, and it dials again."""
     memory = server.resident_bytes()
     started, cancelled = len(server.events("started")), len(server.events("cancelled"))
-    client.call("Echo", b"x")
     client.begin("Sleep", b"", flood=3000)
     with server.channel() as other:
         for _ in range(20):
@@ -239,8 +237,6 @@ def test_connections_that_are_told_to_go_while_they_are_in_use_lose_no_call(
         ForeignClient(program, server, tmp_path) as quick,
         ForeignClient(program, server, tmp_path) as slow,
     ):
-        for client in (quick, slow):
-            client.call("Echo", b"x")
         quick.begin("Echo", b"x", lanes=8, seconds=6.0)
         slow.begin("Pause", b"x", lanes=8, seconds=6.0)
         for _ in range(4):

@@ -74,6 +74,8 @@ class ForeignClient:
         )
 
     def __enter__(self) -> Self:
+        """Have it make its connection; on a busy machine a JVM takes seconds to find its feet."""
+        assert self.call("Echo", b"", timeout=60).code == 0
         return self
 
     def __exit__(self, *_: object) -> None:

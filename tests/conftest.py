@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 # How long one example takes depends on what else the machine does.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+# Those that a shell ignores for what it starts in the background, or by nohup.
+_SIGNALS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGQUIT: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,12 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the transport of every issuer that is started.
 
-    And mind SIGINT again where a shell that ignores it started the tests: their children would inherit that.
+    And mind signals again where a shell that ignores them started the tests: their children would inherit that.
     """
     if transport := config.getoption("--transport"):
         os.environ["ISSUER_SERVER_TRANSPORT"] = transport
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, handler in _SIGNALS.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

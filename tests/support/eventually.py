@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], *, within: float = 20.0) -> T:
+def eventually(look: Callable[[], T | None], *, within: float = 60.0) -> T:
     """Return the first result of ``look`` that is true. A look that raises OSError or AssertionError is tried again."""
     deadline = monotonic() + within
     pause = Event()
@@ -29,7 +29,7 @@ def eventually(look: Callable[[], T | None], *, within: float = 20.0) -> T:
         pause.wait(0.02)
 
 
-async def eventually_true(look: Callable[[], bool], *, within: float = 20.0) -> None:
+async def eventually_true(look: Callable[[], bool], *, within: float = 60.0) -> None:
     """Return once ``look`` is true; other tasks of the event loop run meanwhile."""
     deadline = monotonic() + within
     while not look():

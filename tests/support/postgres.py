@@ -60,7 +60,7 @@ class PostgresServer:
         """Stop at once; what was committed stays."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     def signal(self, process: int, number: signal.Signals) -> None:

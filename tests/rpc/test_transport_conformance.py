@@ -294,7 +294,7 @@ def test_a_flood_of_calls_that_are_reset_at_once_is_stopped_and_others_are_serve
 
 
 def test_a_stall_whose_callers_all_give_up_ends_their_connection_on_h2corn(transport: str, tmp_path: Path) -> None:
-    """A known gap: h2corn takes about 200 resets, and some 20 more a second, from honest clients as well."""
+    """A known gap: h2corn takes about 200 resets and then ends the connection, of honest clients as well."""
     with (
         TransportServer(transport, tmp_path, max_concurrent_streams=256) as server,
         RawHttp2(server, tmp_path) as client,

@@ -45,7 +45,6 @@ demo-spire: $(VENV)/.testing ## The demo on a real SPIRE, which is built first w
 .PHONY: test
 test: $(VENV)/.dev ## Run every test on a real SPIRE: as host processes, then in containers
 	@scripts/ensure-docker
-	@scripts/ensure-java
 	@scripts/ensure-node
 	@scripts/ensure-postgres
 	@echo "==> getting a real SPIRE (built once and cached where there is none)"
@@ -59,6 +58,11 @@ test: $(VENV)/.dev ## Run every test on a real SPIRE: as host processes, then in
 	@$(PY) -m coverage report --include='issuer/core/*' --fail-under=100
 	@# The rest runs for a good part in child processes (issuer serve, the commands), which are not counted.
 	@$(PY) -m coverage report --fail-under=80
+
+.PHONY: test-java
+test-java: $(VENV)/.dev ## Run the conformance suite with gRPC's Java client as well; needs a JDK and Maven
+	@scripts/ensure-java
+	@$(PY) -m pytest -m java $(PYTEST_ARGS)
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -79,6 +79,7 @@ class _Generation:
     Attributes:
         wanted: What it was begun for.
         material: What it has: the same, or with the roots of before when those that were wanted cannot be used.
+        told: Set once it was told to finish: it accepts no more.
     """
 
     wanted: TlsMaterial
@@ -86,6 +87,7 @@ class _Generation:
     app: Application
     server: h2corn.Server
     serving: asyncio.Task[None]
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Application(Protocol):
@@ -253,6 +255,7 @@ class H2cornListener:
         self._current = fresh
         if before is not None:
             self._finish(before, self._settings.max_connection_age_grace.total_seconds())
+            await before.told.wait()
         self._log.info("tls_changed", finishing=len(self._finishing))
         # Served nevertheless: an SVID that expires helps nobody, and callers of other trust domains are not concerned.
         if fault := self._shut_out(fresh.wanted):
@@ -294,6 +297,7 @@ async def _finished(generation: _Generation, grace: float) -> None:
     generation.app.held.hold()
     await asyncio.sleep(GATHER_SECONDS)
     generation.server.shutdown()
+    generation.told.set()
     await asyncio.sleep(GOAWAY_SECONDS)
     generation.app.held.release()
     await asyncio.wait({generation.serving}, timeout=grace)

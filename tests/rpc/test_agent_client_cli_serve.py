@@ -287,8 +287,8 @@ def test_many_who_ask_at_once_are_answered(unix: Endpoint) -> None:
 
 
 def test_another_user_is_refused_by_the_kernels_word(spiffe_token: SpiffeToken, tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o711)  # who may pass, and not look
+    for folder in (tmp_path, *tmp_path.parents[:3]):  # as far as pytest makes them for this user alone
+        folder.chmod(folder.stat().st_mode | 0o011)  # who may pass, and not look
     path = tmp_path / "s"
     arguments = ("--listen", f"unix:{path}", "--token", TOKEN, "--allow-uid", "12345", "--allow-uid", "0")
     ask = (

@@ -28,7 +28,7 @@ go on."""
 STANDING_QUEUE: Final = 5
 """A caller of whom some call waited all the time for this part of the longest wait lets no call wait longer than that
 part: it is no burst that ends, and waiting longer would only make every answer late (the idea of CoDel, RFC 8289)."""
-SHORT_WAIT: Final = 50
+SHORT_WAIT: Final = 12
 """To wait for this part of the longest wait, or for as long as a turn takes, is no harm. A caller whose first call
 waited longer whenever it was looked at, for a :data:`STANDING_QUEUE`-th of the longest wait, is *late*: it asks for
 more than it gets. Then others of its calls are refused at once while it is so, so that those that are answered are

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.accessible import FIX, Accessible
 from support.approving import OPERATOR, VIEWER
+from support.commands import issuer_command
 from support.deployment import LEDGER, SETTLER
 
 from agent_client import (
@@ -46,20 +47,7 @@ def settler(issuer: Accessible) -> EmbeddedWorkload:
 
 
 def run(deployment: Accessible, *arguments: str, identity: str = VIEWER) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "issuer", "access", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ
-        | {
-            "SPIFFE_ENDPOINT_SOCKET": deployment.authority.workload(identity).socket,
-            "SPIFFE_ISSUER_ADDRESS": deployment.issuer.address,
-        },
-        timeout=90,
-    )
-    assert "Traceback" not in ended.stderr
-    return ended
+    return issuer_command(deployment, "access", *arguments, identity=identity)
 
 
 def document(deployment: Accessible, *arguments: str, identity: str = VIEWER) -> Any:

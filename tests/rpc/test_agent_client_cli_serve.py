@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.deployment import LEDGER, SETTLER, Deployment
+from support.passable import open_to_others
 from support.spiffe_token import SECONDS, SHORT_LIVED, SpiffeToken, line_of
 
 from issuer_testing.deadline import wait_until
@@ -287,8 +288,7 @@ def test_many_who_ask_at_once_are_answered(unix: Endpoint) -> None:
 
 
 def test_another_user_is_refused_by_the_kernels_word(spiffe_token: SpiffeToken, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:3]):  # as far as pytest makes them for this user alone
-        folder.chmod(folder.stat().st_mode | 0o011)  # who may pass, and not look
+    open_to_others(tmp_path, 0o011)  # who may pass, and not look
     path = tmp_path / "s"
     arguments = ("--listen", f"unix:{path}", "--token", TOKEN, "--allow-uid", "12345", "--allow-uid", "0")
     ask = (

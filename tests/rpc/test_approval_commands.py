@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from support.approving import ALICE, BOB, PAYOUT, REFUND, VIEWER, Approvable
+from support.commands import environment, issuer_command
 from support.deployment import LEDGER, SETTLER
 
 from issuer_api.v1 import issuer_service_pb2 as issuer_pb
@@ -25,27 +25,10 @@ def approvable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Approvable]
         yield deployment
 
 
-def environment(deployment: Approvable, identity: str) -> dict[str, str]:
-    return os.environ | {
-        "SPIFFE_ENDPOINT_SOCKET": deployment.authority.workload(identity).socket,
-        "SPIFFE_ISSUER_ADDRESS": deployment.issuer.address,
-    }
-
-
 def run(
     deployment: Approvable, *arguments: str, identity: str = ALICE, said: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "issuer", "approvals", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        input=said,
-        env=environment(deployment, identity),
-        timeout=90,
-    )
-    assert "Traceback" not in ended.stderr
-    return ended
+    return issuer_command(deployment, "approvals", *arguments, identity=identity, said=said)
 
 
 def document(deployment: Approvable, *arguments: str, identity: str = ALICE) -> Any:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from support.commands import issuer_command
 from support.eventually import eventually
 from support.intending import OPERATOR, OTHER, SCHEDULER, VIEWER, WORKER, Intending
 
 from issuer_testing.spire.authority import utc_now
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 
@@ -26,20 +25,7 @@ def intending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Intending]:
 
 
 def run(deployment: Intending, *arguments: str, identity: str = VIEWER) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(
-        [sys.executable, "-m", "issuer", "intents", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ
-        | {
-            "SPIFFE_ENDPOINT_SOCKET": deployment.authority.workload(identity).socket,
-            "SPIFFE_ISSUER_ADDRESS": deployment.issuer.address,
-        },
-        timeout=90,
-    )
-    assert "Traceback" not in ended.stderr
-    return ended
+    return issuer_command(deployment, "intents", *arguments, identity=identity)
 
 
 def document(deployment: Intending, *arguments: str, identity: str = VIEWER) -> Any:

@@ -7,13 +7,12 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support.commands import issuer_command
 from support.deployment import DEADLINE
 from support.eventually import eventually
 from support.ledgers import rows
@@ -32,6 +31,7 @@ from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
 from issuer_testing.issuer_process import IssuerProcess
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -370,17 +370,4 @@ def kids_at(channel: grpc.Channel) -> list[str]:
 
 
 def command(deployment: Rotating, *arguments: str) -> subprocess.CompletedProcess[str]:
-    found = {
-        "SPIFFE_ENDPOINT_SOCKET": deployment.authority.workload(OPERATOR).socket,
-        "SPIFFE_ISSUER_ADDRESS": deployment.issuer.address,
-    }
-    ended = subprocess.run(
-        [sys.executable, "-m", "issuer", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | found,
-        timeout=90,
-    )
-    assert "Traceback" not in ended.stderr
-    return ended
+    return issuer_command(deployment, *arguments, identity=OPERATOR)

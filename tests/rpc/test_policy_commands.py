@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.commands import issuer_command
 from support.deployment import POLICY, SETTLER, Deployment
 
 from issuer_testing.issuer_process import _free_port
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -31,20 +30,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 def run(
     deployment: Deployment, *arguments: str, identity: str = OPERATOR, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    found = {
-        "SPIFFE_ENDPOINT_SOCKET": deployment.authority.workload(identity).socket,
-        "SPIFFE_ISSUER_ADDRESS": deployment.issuer.address,
-    }
-    ended = subprocess.run(
-        [sys.executable, "-m", "issuer", "policy", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | found | variables,
-        timeout=90,
-    )
-    assert "Traceback" not in ended.stderr
-    return ended
+    return issuer_command(deployment, "policy", *arguments, identity=identity, **variables)
 
 
 def document(deployment: Deployment, *arguments: str) -> dict[str, object]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.commands import issuer_command
 from support.deployment import LEDGER, SETTLER
 from support.revocations import OPERATOR, VIEWER, Revocable
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 
@@ -23,20 +22,7 @@ def revocable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Revocable]:
 
 
 def run(deployment: Revocable, *arguments: str, identity: str = OPERATOR) -> subprocess.CompletedProcess[str]:
-    found = {
-        "SPIFFE_ENDPOINT_SOCKET": deployment.authority.workload(identity).socket,
-        "SPIFFE_ISSUER_ADDRESS": deployment.issuer.address,
-    }
-    ended = subprocess.run(
-        [sys.executable, "-m", "issuer", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | found,
-        timeout=90,
-    )
-    assert "Traceback" not in ended.stderr
-    return ended
+    return issuer_command(deployment, *arguments, identity=identity)
 
 
 def document(deployment: Revocable, *arguments: str, identity: str = OPERATOR) -> Any:

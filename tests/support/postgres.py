@@ -13,6 +13,7 @@ from typing import Self
 import psycopg
 
 from support.eventually import eventually
+from support.passable import open_to_others
 
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/local/bin", "/usr/local/pgsql/bin")
 
@@ -83,8 +84,7 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         if self._user:
-            for folder in (self._folder, *self._folder.parents[:3]):  # as far as pytest makes them for this user alone
-                folder.chmod(folder.stat().st_mode | 0o055)
+            open_to_others(self._folder, 0o055)
             os.chown(self._folder, pwd.getpwnam(self._user).pw_uid, -1)
         command = [str(self._programs / "initdb"), "-D", str(self._data), "-U", "postgres", "-A", "trust"]
         subprocess.run([*self._as_user, *command, "--no-sync"], check=True, stdout=subprocess.DEVNULL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.approval_state import Refusal
@@ -13,6 +12,7 @@ from issuer.core.intent_state import Step, StepKind, apply, name_of
 from issuer.core.intent_steps import step_text
 from issuer.core.ledger_entries import INTENT, INTENT_EXPIRED, StepTaken
 from issuer.ports import ClaimTaken
+from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,9 +59,7 @@ class IntentExpiry:
         """Tell of each that expires, until ``stop`` is set."""
         while not stop.is_set():
             await self.tell()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await stop.wait()
+            await first_of(stop, within=LOOK_SECONDS)
 
     async def tell(self) -> None:
         """Tell of those that have expired by now."""

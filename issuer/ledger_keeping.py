@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -25,6 +24,7 @@ from issuer.ledger.pruning import prune
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.sqlite_ledger import SqliteLedger
+from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,9 +200,7 @@ class LedgerKeeping:
     async def _prune_hourly(self, keep: timedelta) -> None:
         while not self._stop.is_set():
             await self._prune(keep)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PRUNE_SECONDS):
-                    await self._stop.wait()
+            await first_of(self._stop, within=PRUNE_SECONDS)
 
     async def _prune(self, keep: timedelta) -> None:
         now = self._clock.now()

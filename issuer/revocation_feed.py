@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import AdminRefused, Reason, RpcNotAllowed
 from issuer.core.revocation import MAX_TTL_MICROSECONDS
 from issuer.dead_descendants import DeadDescendants
+from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
@@ -165,9 +165,7 @@ class RevocationFeed:
                 # What came while the pages were read is told next: the position is that of before.
                 yield News(position=position) if known and self._is_current() else None
                 if self._revocations.version == position:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(HEARTBEAT_SECONDS):
-                            await changed.wait()
+                    await first_of(changed, within=HEARTBEAT_SECONDS)
         finally:
             self._streams[caller] -= 1
             forget()

@@ -7,7 +7,6 @@ one that is no older. While it is not known what was revoked nothing is signed: 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -16,6 +15,7 @@ from issuer.core.metadata import STATUS_LISTS_PATH, status_list_uri
 from issuer.core.status_index import LIST_SIZE, over_at
 from issuer.core.status_list import STATUS_LIST_TYPE, ListTerms, StatusList, status_list_payload
 from issuer.core.token import compact_token, signing_input
+from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -148,9 +148,7 @@ class StatusPublisher:
             while True:
                 changed.clear()
                 pause = await self._publish()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await changed.wait()
+                await first_of(changed, within=pause)
         finally:
             for each in forget:
                 each()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from watchfiles import awatch
+
+from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -54,9 +55,7 @@ async def _something(path: Path, stop: asyncio.Event) -> None:
         ):
             return
     except OSError:  # not there yet, or no more
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                await stop.wait()
+        await first_of(stop, within=LOOK_AGAIN_SECONDS)
 
 
 def look(path: Path) -> Look:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.base64url import base64url
@@ -13,6 +12,7 @@ from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import Checkpoint
 from issuer.ledger.errors import LedgerFault
+from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,9 +121,7 @@ class Checkpoints:
     async def run(self, every: float, stop: asyncio.Event) -> None:
         """Make one every so many seconds, if the chain has grown, until told to stop."""
         while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(every):
-                    await stop.wait()
+            await first_of(stop, within=every)
             await self.make()
 
     async def make(self) -> None:

@@ -23,6 +23,7 @@ from issuer.core.ecs import ecs_document
 from issuer.core.instants import microseconds
 from issuer.core.ledger_entries import Event, detail
 from issuer.ledger.errors import LedgerFault
+from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -130,9 +131,7 @@ class JsonLines:
 
     async def _look_after(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._wake.wait()
+            await first_of(self._wake, within=LOOK_SECONDS)
             self._wake.clear()
             try:
                 await self._in_thread(self._check_file)

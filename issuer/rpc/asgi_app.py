@@ -8,7 +8,6 @@ the server does that, as it cancels the application's task.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,10 +16,11 @@ from issuer.rpc.asgi_context import AsgiContext
 from issuer.rpc.asgi_messages import ClientGone, MessageReader
 from issuer.rpc.asgi_refusal import turned_away
 from issuer.rpc.asgi_wire import GrpcFault, metadata_bytes, status_headers
+from issuer.rpc.handler_run import Methods, run_handler
 from issuer.rpc.held_calls import HeldCalls
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, MutableMapping, Sequence
+    from collections.abc import Coroutine, MutableMapping, Sequence
 
     from structlog.typing import FilteringBoundLogger
 
@@ -60,8 +60,7 @@ class AsgiGrpc:
         log: FilteringBoundLogger,
         door: Door | None = None,
     ) -> None:
-        self._handlers = handlers
-        self._known: dict[str, grpc.RpcMethodHandler] = {}
+        self._methods = Methods(handlers)
         self._limit = settings.max_message_bytes
         self._metadata_limit = settings.max_metadata_bytes
         self._log = log
@@ -127,8 +126,8 @@ class AsgiGrpc:
         """Run the handler and return the trailers of its status."""
         try:
             self._check(context, scope)
-            handler = self._handler(scope["path"])
-            await _run(handler, MessageReader(receive, self._limit), context)
+            handler = self._methods.find(scope["path"])
+            await run_handler(handler, MessageReader(receive, self._limit), context)
         except GrpcFault as fault:
             return _trailers(fault)
         except asyncio.CancelledError:
@@ -151,16 +150,6 @@ class AsgiGrpc:
             # grpc-accept-encoding, in the headers of every answer, says what would do (gRPC "Compression" section).
             raise GrpcFault(grpc.StatusCode.UNIMPLEMENTED, "messages cannot be compressed")
 
-    def _handler(self, path: str) -> grpc.RpcMethodHandler:
-        handler = self._known.get(path)
-        if handler is None:
-            details = _CallDetails(path)
-            handler = next(filter(None, (each.service(details) for each in self._handlers)), None)
-            if handler is None:
-                raise GrpcFault(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-            self._known[path] = handler  # only of methods that exist, so as many as there are
-        return handler
-
     def _look_at_deadlines(self) -> None:
         if not self._looking:
             self._looking = True
@@ -173,14 +162,6 @@ class AsgiGrpc:
                 context.end(GrpcFault(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"))
         if self._open:
             self._look_at_deadlines()
-
-
-class _CallDetails(grpc.HandlerCallDetails):  # type: ignore[misc] # grpcio has no types here
-    """What a generic handler is asked with."""
-
-    def __init__(self, method: str) -> None:
-        self.method = method
-        self.invocation_metadata = ()
 
 
 def _http_refusal(scope: MutableMapping[str, Any]) -> int | None:
@@ -198,30 +179,3 @@ def _http_refusal(scope: MutableMapping[str, Any]) -> int | None:
 
 def _trailers(fault: GrpcFault) -> list[tuple[bytes, bytes]]:
     return status_headers(fault.code, fault.details, fault.trailing_metadata)
-
-
-async def _run(handler: grpc.RpcMethodHandler, reader: MessageReader, context: AsgiContext) -> None:
-    if handler.request_streaming:
-        requests: Any = _requests(handler, reader)
-    else:
-        requests = _parsed(handler, await reader.only())
-    if not handler.response_streaming:
-        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        await context.write(await behaviour(requests, context), last=True)
-        return
-    behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
-    async with aclosing(behaviour(requests, context)) as answers:
-        async for answer in answers:
-            await context.write(answer)
-
-
-async def _requests(handler: grpc.RpcMethodHandler, reader: MessageReader) -> AsyncIterator[Any]:
-    while (message := await reader.next()) is not None:
-        yield _parsed(handler, message)
-
-
-def _parsed(handler: grpc.RpcMethodHandler, message: bytes) -> Any:  # noqa: ANN401 - whatever the handler takes
-    try:
-        return handler.request_deserializer(message) if handler.request_deserializer else message
-    except Exception as error:
-        raise GrpcFault(grpc.StatusCode.INTERNAL, "Exception deserializing request!") from error

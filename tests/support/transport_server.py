@@ -208,6 +208,10 @@ class FolderIdentity:
 def listener(transport: str, settings: RpcSettings, identity: FolderIdentity, log: FilteringBoundLogger) -> Listener:
     if transport == "grpcio":
         return GrpcioListener(settings, identity=identity)
+    if transport == "native":
+        from issuer.rpc.native_listener import NativeListener
+
+        return NativeListener(settings, identity=identity, log=log)
     return H2cornListener(settings, identity=identity, log=log)
 
 

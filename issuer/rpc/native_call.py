@@ -1,0 +1,181 @@
+"""One call on the native transport: what its client sends, and its context as its handler sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import grpc
+
+from issuer.rpc.asgi_wire import GrpcFault, metadata_from_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import issuer_transport
+    from google.protobuf.message import Message
+
+    from issuer.rpc.asgi_wire import Metadata
+
+
+class Taken(NamedTuple):
+    """A call as the transport hands it over.
+
+    Attributes:
+        id: Its number, never used again.
+        path: ``/package.Service/Method``.
+        message: The first message; ``None`` when there is none.
+        ended: None follows.
+        peer: Who is at the other end of its connection; the same object for all of its calls.
+        left: Seconds until the caller no longer waits; ``None`` when it did not say.
+        headers: What it came with.
+    """
+
+    id: int
+    path: str
+    message: bytes | None
+    ended: bool
+    peer: issuer_transport.Peer
+    left: float | None
+    headers: issuer_transport.Headers
+
+
+class CallOver(Exception):
+    """The call is over: its client left, or the transport has told it a status."""
+
+
+class NativeCall:
+    """A call that is answered by a handler of its own.
+
+    Args:
+        server: The transport.
+        taken: What came of it.
+        limit: The largest message that is sent, in bytes.
+        now: The event loop's time.
+
+    Attributes:
+        task: What runs it.
+    """
+
+    __slots__ = ("_answered", "_deadline", "_ended", "_limit", "_next", "_now", "_server", "_taken", "_written", "task")
+
+    def __init__(
+        self, server: issuer_transport.Server, taken: Taken, limit: int, now: Callable[[], float]
+    ) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._server = server
+        self._taken = taken
+        self._limit = limit
+        self._now = now
+        self._deadline = None if taken.left is None else now() + taken.left
+        self._ended = taken.ended
+        self._answered = False
+        self._next: asyncio.Future[bytes | None] | None = None
+        self._written: asyncio.Future[None] | None = None
+
+    # What its handler sees.
+
+    def peer(self) -> str:
+        """Return the network peer, spelled as gRPC does."""
+        return self._taken.peer.address
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        """Return the chain that the peer presented, under grpcio's names: the leaf, and the rest where there is one."""
+        leaf, rest = self._taken.peer.leaf_pem, self._taken.peer.intermediates_pem
+        if leaf is None:
+            return {}
+        return {"x509_pem_cert": [leaf]} | ({"x509_pem_cert_chain": [rest]} if rest is not None else {})
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the caller no longer waits; ``None`` when it did not say."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._now())
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Return what the caller sent."""
+        return metadata_from_headers(self._taken.headers.list())
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
+        """End the call with a status.
+
+        Raises:
+            GrpcFault: Always.
+        """
+        raise GrpcFault(code, details, trailing_metadata)
+
+    async def write(self, message: Message | bytes, *, last: bool = False) -> None:
+        """Send one answer; returns once there is room for the next. ``last``: there is none, and the status is OK.
+
+        Raises:
+            GrpcFault: RESOURCE_EXHAUSTED, when it is larger than the limit.
+        """
+        body = message if isinstance(message, bytes) else message.SerializeToString()
+        if len(body) > self._limit:
+            text = f"sent message larger than max ({len(body)} vs. {self._limit})"
+            raise GrpcFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        if last:
+            self._answered = True
+            self._server.answer([(self._taken.id, body)])
+            return
+        self._written = asyncio.get_running_loop().create_future()
+        self._server.send(self._taken.id, body)
+        await self._written
+
+    # What its client sends.
+
+    async def only(self) -> bytes:
+        """Return the message of a call that has exactly one.
+
+        Raises:
+            GrpcFault: UNIMPLEMENTED when there is none or another.
+            CallOver: Before it was known.
+        """
+        message = self._taken.message
+        if message is None or (not self._ended and await self._following() is not None):
+            # The status that gRPC's "Status codes and their use in gRPC" gives for it.
+            raise GrpcFault(grpc.StatusCode.UNIMPLEMENTED, "this method takes exactly one message")
+        return message
+
+    async def next(self) -> bytes | None:
+        """Return the next message; ``None`` after the last.
+
+        Raises:
+            CallOver: Before it was there.
+        """
+        message, self._taken = self._taken.message, self._taken._replace(message=None)
+        if message is not None:
+            return message
+        return None if self._ended else await self._following()
+
+    async def _following(self) -> bytes | None:
+        if self._next is None:  # the transport reads one ahead, which it was not asked for
+            self._next = asyncio.get_running_loop().create_future()
+        message = await self._next
+        self._next = None
+        if message is None:
+            self._ended = True
+        else:
+            self._server.more(self._taken.id)
+        return message
+
+    # What the transport tells.
+
+    def received(self, message: bytes | None) -> None:
+        """Take in the next message; ``None``: there is none."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        self._next.set_result(message)
+
+    def written(self) -> None:
+        """Note that there is room for another answer."""
+        if self._written is not None and not self._written.done():
+            self._written.set_result(None)
+
+    def close(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        """End the call with a status, unless its only answer has said OK."""
+        if not self._answered:
+            self._server.end(self._taken.id, trailers)
+
+
+def taken_from(call: tuple[Any, ...]) -> Taken:
+    """Return a call of ``issuer_transport.Server.take``."""
+    return Taken._make(call)

@@ -1,0 +1,24 @@
+//! gRPC over mutual TLS for the issuer: a server in one thread of its own, which never takes Python's lock.
+//!
+//! Calls are read whole and put into a queue; Python is woken once for all that are there, and takes them as a list.
+//! Answers come as a list too. What a caller may do is not decided here: TLS proves that it holds the key of a
+//! certificate that one of the roots vouches for, and Python verifies that certificate for each call.
+
+mod calls;
+mod connections;
+mod headers;
+mod peer;
+mod python;
+mod queue;
+mod requests;
+mod tls;
+
+use pyo3::prelude::*;
+
+/// The transport of the issuer.
+#[pymodule]
+fn issuer_transport(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<python::Server>()?;
+    module.add_class::<python::Peer>()?;
+    module.add_class::<python::Headers>()
+}

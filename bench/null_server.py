@@ -25,6 +25,7 @@ import uvloop
 from agent_client.workload_api import WorkloadApiWatcher
 from issuer.log import open_log
 from issuer.rpc.h2corn_listener import H2cornListener
+from issuer.rpc.native_listener import NativeListener
 from issuer.rpc.server import GrpcioListener
 from issuer.rpc.settings import RpcSettings
 from issuer.spire.identity import SpireIdentity
@@ -59,7 +60,7 @@ async def _serve(identity: SpireIdentity, log: FilteringBoundLogger, transport: 
     listener: Listener = (
         GrpcioListener(SETTINGS, identity=identity)
         if transport == "grpcio"
-        else H2cornListener(SETTINGS, identity=identity, log=log)
+        else (NativeListener if transport == "native" else H2cornListener)(SETTINGS, identity=identity, log=log)
     )
     port = listener.bind()
     handlers = {"Null": grpc.unary_unary_rpc_method_handler(_answer)}

@@ -398,11 +398,21 @@ class App:
         settings = self._rpc_settings()
         if server.transport == "grpcio":
             return GrpcioListener(settings, identity=identity)
+        if server.transport == "native":
+            return self._native_listener(identity, settings)
         try:
             from issuer.rpc.h2corn_listener import H2cornListener  # noqa: PLC0415 - where it is not used, it is not needed
         except ImportError as error:
             raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
         return H2cornListener(settings, identity=identity, log=self._log, door=door)
+
+    def _native_listener(self, identity: SpireIdentity, settings: RpcSettings) -> Listener:
+        try:
+            from issuer.rpc.native_listener import NativeListener  # noqa: PLC0415 - in a wheel of its own
+        except ImportError as error:
+            remedy = "`make transport` builds and installs it"
+            raise StartupError(f"[server] transport: the native transport cannot be loaded ({error}): {remedy}") from error
+        return NativeListener(settings, identity=identity, log=self._log)
 
     def _publicity(self, signer: SigningKeys, keeping: LedgerKeeping) -> Publicity:
         http = public_http(self._config, signer, self._log)

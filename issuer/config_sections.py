@@ -60,7 +60,7 @@ class ServerSection(_Section):
     """``[server]``: the gRPC listener."""
 
     listen: Listen = "127.0.0.1:8443"
-    transport: Literal["grpcio", "h2corn"] = "grpcio"
+    transport: Literal["grpcio", "h2corn", "native"] = "grpcio"
     workers: Annotated[int, Field(ge=0, le=64)] = 1
     max_message_bytes: Annotated[int, Field(ge=4096, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
     max_metadata_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 16 * 1024

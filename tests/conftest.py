@@ -29,7 +29,9 @@ _SIGNALS: dict[int, signal._HANDLER] = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--transport", choices=["grpcio", "h2corn", "native"], help="the transport of every issuer that is started")
+    parser.addoption(
+        "--transport", choices=["grpcio", "h2corn", "native"], help="the transport of every issuer that is started"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

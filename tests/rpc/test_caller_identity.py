@@ -57,7 +57,8 @@ class World:
 
     def __init__(self, deployment: Deployment, transport: str) -> None:
         self.deployment = deployment
-        self.keeps_connections = transport == "grpcio"
+        self.keeps_connections = transport != "h2corn"
+        self.reads_name_constraints = transport == "grpcio"
         self.own = deployment.authority.authority
         self.partner, self.unlisted = Authority(PARTNER), Authority(UNLISTED)
         deployment.authority.federate(self.partner)
@@ -110,7 +111,7 @@ class World:
     def ended(self, reason: Reason) -> set[str]:
         """Return with what calls on an open connection may end after a change of bundles.
 
-        grpcio keeps the connection, and our verification refuses the call. h2corn is changed for another server that
+        A connection is kept, and our verification refuses the call. h2corn is changed for another server that
         knows the new bundles; a caller that dials again too soon, or not soon enough, meets the one or the other.
         """
         return {reason} if self.keeps_connections else {reason, HANDSHAKE}
@@ -311,7 +312,9 @@ _STOPPED_BY_BOTH = {
 }
 STOPPED_BY_TLS = {
     "grpcio": {*_STOPPED_BY_BOTH, "no digitalSignature", "intermediate that may not sign"},
-    "h2corn": {*_STOPPED_BY_BOTH, "CA as leaf"},  # webpki, which it uses, does not look at key usage
+    # webpki, which both use, does not look at key usage
+    "h2corn": {*_STOPPED_BY_BOTH, "CA as leaf"},
+    "native": {*_STOPPED_BY_BOTH, "CA as leaf"},
 }
 
 NOT_SHOWN_BY_GRPCIO = {"no digitalSignature"}
@@ -329,7 +332,8 @@ GOOD: dict[str, Callable[[World], IssuedSvid]] = {
 
 
 KNOWN_GAPS = {
-    ("with name constraints satisfied", "h2corn"): "webpki cannot read name constraints for URIs, and refuses those",
+    ("with name constraints satisfied", transport): "webpki cannot read name constraints for URIs, and refuses those"
+    for transport in ("h2corn", "native")
 }
 
 
@@ -430,7 +434,7 @@ def test_no_bundle_at_all_means_no_caller_at_all(own_world: World, tmp_path: Pat
 
 
 def test_name_constraints_of_a_root_are_kept_whatever_tls_makes_of_them(own_world: World) -> None:
-    """For h2corn such a root is replaced by one without, so that only our verification is left to keep them."""
+    """For webpki such a root is replaced by one without, so that only our verification is left to keep them."""
     inside, outside = (
         Authority(TRUST_DOMAIN, name_constraints=x509.NameConstraints([x509.UniformResourceIdentifier(name)], None))
         for name in (TRUST_DOMAIN, "other.test")
@@ -440,7 +444,7 @@ def test_name_constraints_of_a_root_are_kept_whatever_tls_makes_of_them(own_worl
     svid = inside.issue(SETTLER)
     wait_until(lambda: own_world.attempt(svid) != HANDSHAKE, what="the root is known", seconds=DEADLINE)
     assert own_world.attempt(svid) == own_world.attempt(inside.intermediate().issue(SETTLER)) == ""
-    stopped = own_world.keeps_connections  # by BoringSSL, which knows such constraints
+    stopped = own_world.reads_name_constraints  # by BoringSSL, which knows such constraints
     refused = HANDSHAKE if stopped else Reason.CHAIN_NAME_CONSTRAINTS
     assert own_world.attempt(outside.issue(SETTLER)) == refused
     assert own_world.attempt(outside.intermediate().issue(SETTLER)) == refused

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
@@ -13,7 +13,7 @@ pub const ALPN: &[u8] = b"h2";
 
 /// Returns what handshakes are made with; the message of an error is for a person, and has nothing of the key.
 pub fn config(chain: &[u8], key: &[u8], roots: &[u8]) -> Result<ServerConfig, String> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let mut store = RootCertStore::empty();
     for root in certificates(roots, "roots")? {
         store.add(root).map_err(|error| format!("a root cannot be used: {error}"))?;

@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from issuer.core.claims import TokenProfile
     from issuer.core.ledger_entries import Entry
     from issuer.core.origin import Origin
-    from issuer.core.refusal_budget import RefusalBudget
+    from issuer.core.refusal_budget import RefusalBudget, RefusalPlan
     from issuer.core.revocations import Revocations
+    from issuer.core.spiffe_id import SpiffeId
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
     from issuer.observing import Trace
@@ -125,6 +126,20 @@ class Wanted(NamedTuple):
     origin: Callable[[], Origin] | None = None
     approvals: Callable[[], Approvals] | None = None
     also: Callable[[Grant | None, str], Sequence[Entry]] | None = None
+
+
+class TokenAsk(NamedTuple):
+    """One token that somebody asks for.
+
+    Attributes:
+        asked: Who asks, when, from where.
+        wanted: For what.
+        told: Receives what the log line should tell; ``None`` where nothing is told.
+    """
+
+    asked: Asked
+    wanted: Wanted
+    told: LogFields | None
 
 
 class Context(NamedTuple):
@@ -206,53 +221,72 @@ class Issuance:
         Raises:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
         """
-        listed = list(wanted)
+        asks = [TokenAsk(asked, each, log_fields) for each in wanted]
         clock = time.monotonic
         give_up = None if asked.within is None else clock() + asked.within - ANSWER_SECONDS
         for _ in range(MAX_TRIES):
-            revocations = self._revocations.current()  # 1
-            prepared = await self._prepare_all(asked, listed, revocations, log_fields)
-            plan = self._refusals.plan(str(asked.caller.spiffe_id), asked.now.timestamp())
-            kept = [within_budget(each, plan) for each in prepared]
-            within = None if give_up is None else max(give_up - clock(), 0.0)
-            asked.trace.at(Step.RECORD)
             try:
-                await self._record([entry for each in kept for entry in each.entries], within, revocations.epoch)  # 7
+                return await self.issue_once(asks, None if give_up is None else max(give_up - clock(), 0.0))
             except (EpochMoved, ClaimTaken):
                 continue
-            asked.trace.at(Step.RELEASE)
-            plan.settle()
-            outcomes = [each.outcome for each in kept]
-            if log_fields is not None and outcomes and isinstance(outcomes[-1], PolicyDenied):
-                log_fields["decision_id"] = outcomes[-1].decision_id  # another's, where this refusal is only counted
-            return outcomes
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
+
+    async def issue_once(self, asks: Sequence[TokenAsk], within: float | None) -> list[IssuedToken | Exception]:
+        """Do the steps of :meth:`issue_tokens` once, for requests that may be of several callers.
+
+        Raises:
+            EpochMoved: Revocations changed meanwhile: begin again.
+            ClaimTaken: An approval was used or taken back meanwhile: likewise.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
+        """
+        revocations = self._revocations.current()  # 1
+        prepared = await self._prepare_all(asks, revocations)
+        plans: dict[SpiffeId, RefusalPlan] = {}
+        kept = [self._within_budget(each, ask.asked, plans) for each, ask in zip(prepared, asks, strict=True)]
+        for ask in asks:
+            ask.asked.trace.at(Step.RECORD)
+        await self._record([entry for each in kept for entry in each.entries], within, revocations.epoch)  # 7
+        for plan in plans.values():
+            plan.settle()
+        for ask, each in zip(asks, kept, strict=True):
+            ask.asked.trace.at(Step.RELEASE)
+            if ask.told is not None and isinstance(each.outcome, PolicyDenied):
+                ask.told["decision_id"] = each.outcome.decision_id  # another's, where this refusal is only counted
+        return [each.outcome for each in kept]
+
+    def _within_budget(self, prepared: Prepared, asked: Asked, plans: dict[SpiffeId, RefusalPlan]) -> Prepared:
+        caller = asked.caller.spiffe_id
+        if caller not in plans:
+            plans[caller] = self._refusals.plan(str(caller), asked.now.timestamp())
+        return within_budget(prepared, plans[caller])
 
     async def _record(self, entries: list[Entry], within: float | None, epoch: int) -> None:
         if entries:
             await self._ledger.write(*entries, within=within, epoch=epoch)
 
-    async def _prepare_all(
-        self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields | None
-    ) -> list[Prepared]:
+    async def _prepare_all(self, asks: Sequence[TokenAsk], revocations: Revocations) -> list[Prepared]:
         drafts: list[Prepared | Draft] = []
-        approvals = self._approvals.approved_for(asked.caller.spiffe_id, asked.now)  # 1
-        for position, each in enumerate(listed):
+        approved: dict[SpiffeId, Approvals] = {}
+        for position, ask in enumerate(asks):
+            asked, each, told = ask
             await _let_others_on(position)
-            one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
+            caller = asked.caller.spiffe_id
+            if caller not in approved:
+                approved[caller] = self._approvals.approved_for(caller, asked.now)  # 1
+            one = await self._prepare(asked, each, Context(revocations, approved[caller]), told)
             if isinstance(one, Draft) and (each.also is not None or one.grant.approval is not None):
-                one = self._signed(one, asked, log_fields)  # what comes after depends on what comes of it
+                one = self._signed(one, asked, told)  # what comes after depends on what comes of it
             if isinstance(one, Prepared):
                 if each.also is not None and one.record is not None:
                     decision_id = str(UUID(bytes=one.record.decision_id))
                     one = one._replace(also=tuple(each.also(_granted(one.outcome), decision_id)))
                 if one.used is not None:
-                    approvals = approvals.after_use(one.used)
+                    approved[caller] = approved[caller].after_use(one.used)
             drafts.append(one)
         prepared: list[Prepared] = []
-        for position, draft in enumerate(drafts):
+        for position, (draft, ask) in enumerate(zip(drafts, asks, strict=True)):
             await _let_others_on(position)
-            prepared.append(self._signed(draft, asked, log_fields) if isinstance(draft, Draft) else draft)
+            prepared.append(self._signed(draft, ask.asked, ask.told) if isinstance(draft, Draft) else draft)
         return prepared
 
     async def _prepare(

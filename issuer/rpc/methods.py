@@ -10,7 +10,6 @@ from google.protobuf.duration_pb2 import Duration
 
 from issuer.core.errors import AdminRefused, InvalidTokenRequest, IssuerError, PolicyDenied, Reason
 from issuer.core.token_request import GrantType
-from issuer.gathering import Gathering
 from issuer.issuance import Wanted
 from issuer.observing import Step
 from issuer.rpc import access_messages, exchange_messages, messages
@@ -65,7 +64,6 @@ class IssuerMethods:
         feed: RevocationFeed,
     ) -> None:
         self._issuance = issuance
-        self._gathering = Gathering(issuance)
         self._exchanging = exchanging
         self._approving = approving
         self._accessing = accessing
@@ -79,7 +77,7 @@ class IssuerMethods:
         """Decide, mint, sign, record, answer."""
         call.asked.trace.at(Step.PARSE_REQUEST)
         wanted = await self._wanted(message, call)
-        outcome = await self._gathering.issue_token(call.asked, wanted, call.log_fields)
+        [outcome] = await self._issuance.issue_tokens(call.asked, [wanted], call.log_fields)
         if isinstance(outcome, Exception):
             raise await self._with_approval(outcome, message, call)
         return messages.issued_token_to_proto(outcome)

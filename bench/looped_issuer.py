@@ -31,7 +31,7 @@ from issuer.metrics.metrics import Metrics
 from issuer.rpc import h2corn_listener, messages, server
 from issuer.rpc.asgi_app import AsgiGrpc
 from issuer.rpc.asgi_wire import frame
-from issuer.rpc.pipeline import Pipeline
+from issuer.rpc.course import Course
 from issuer.signing.es256 import Es256Signer
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ _HEADERS = (
 )  # fmt: skip
 PARTS: dict[str, tuple[Any, str]] = {
     "read the call of the transport": (server, "call_from_context"),
-    "begin: clock, ids, trace": (Pipeline, "_begin"),
-    "the verdict on the caller, remembered": (Pipeline, "_verify"),
+    "begin: clock, ids, trace": (Course, "begin"),
+    "the verdict on the caller, remembered": (Course, "verify"),
     "admission: a turn": (FairQueue, "arrive"),
     "admission: the turn given back": (FairQueue, "leave"),
     "parse the request, remembered": (messages, "token_request_from_proto"),
@@ -62,7 +62,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "the record": (AlikeRecords, "record"),
     "budget of refusals": (RefusalBudget, "plan"),
     "the answer": (messages, "fill_in_issued_token"),
-    "log line and metrics of the call": (Pipeline, "_write"),
+    "log line and metrics of the call": (Course, "ended"),
     "metrics of a commit": (Metrics, "committed"),
 }
 

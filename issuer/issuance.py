@@ -9,7 +9,6 @@ import asyncio
 import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
 
 from issuer.core.access import facts_needed_to_list, list_access
 from issuer.core.admission import ANSWER_SECONDS
@@ -17,25 +16,17 @@ from issuer.core.alike_records import AlikeRecords
 from issuer.core.claims import Claims, build_claims
 from issuer.core.claims_check import check_claims
 from issuer.core.decision import Denial, Grant
-from issuer.core.denial_text import explain
-from issuer.core.errors import (
-    FieldViolation,
-    InvalidTokenRequest,
-    IssuerError,
-    PolicyDenied,
-    Reason,
-    TemporarilyUnavailable,
-)
+from issuer.core.errors import InvalidTokenRequest, PolicyDenied, Reason, TemporarilyUnavailable
 from issuer.core.facts_needed import facts_needed
-from issuer.core.record import Minted, record_failure
+from issuer.core.record import Minted
 from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
 from issuer.fact_lookup import known_facts
-from issuer.issuance_log import considered, outcome
+from issuer.issuance_log import considered, outcome, put_back
 from issuer.observing import UNTRACED, Step
 from issuer.ports import ClaimTaken, EpochMoved
-from issuer.prepared import Draft, Prepared, within_budget
+from issuer.prepared import Budgets, Context, Draft, Prepared, failed, reason_of, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,6 +41,7 @@ if TYPE_CHECKING:
     from issuer.core.origin import Origin
     from issuer.core.refusal_budget import RefusalBudget
     from issuer.core.revocations import Revocations
+    from issuer.core.spiffe_id import SpiffeId
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
     from issuer.observing import Trace
@@ -62,8 +54,7 @@ MAX_TRIES = 5
 """So often a decision is made again because somebody revoked something meanwhile, or used the same approval; that does
 not happen faster than a few commits."""
 _REQUESTS_BETWEEN_TURNS = 16
-"""A batch gives other calls a turn of the event loop after it decided so many requests, or signed so many tokens: at
-about 50 us each, under 1 ms."""
+"""After so many requests decided, or tokens signed, others get a turn of the event loop: at about 50 us each, 1 ms."""
 
 
 # Named tuples, since several are made for every token: a frozen dataclass costs three times as much.
@@ -127,11 +118,18 @@ class Wanted(NamedTuple):
     also: Callable[[Grant | None, str], Sequence[Entry]] | None = None
 
 
-class Context(NamedTuple):
-    """What a decision is made from beside the policy and facts; which of it holds when it is written is looked at."""
+class TokenAsk(NamedTuple):
+    """One token that somebody asks for.
 
-    revocations: Revocations
-    approvals: Approvals
+    Attributes:
+        asked: Who asks, when, from where.
+        wanted: For what.
+        told: Receives what the log line should tell; ``None`` where nothing is told.
+    """
+
+    asked: Asked
+    wanted: Wanted
+    told: LogFields | None
 
 
 class Issuance:
@@ -196,7 +194,7 @@ class Issuance:
         Args:
             asked: Who asks, when, from where.
             wanted: For what. A refused request does not touch the others.
-            log_fields: Receives what the log line should tell, of the last request; ``None`` where nothing is told.
+            log_fields: Receives what the log line should tell; ``None`` where it tells of no single request.
 
         Returns:
             For each request its token, or why there is none: PolicyDenied; InvalidTokenRequest; RateLimited;
@@ -206,64 +204,92 @@ class Issuance:
         Raises:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
         """
-        listed = list(wanted)
+        asks = [TokenAsk(asked, each, log_fields) for each in wanted]
         clock = time.monotonic
         give_up = None if asked.within is None else clock() + asked.within - ANSWER_SECONDS
         for _ in range(MAX_TRIES):
-            revocations = self._revocations.current()  # 1
-            prepared = await self._prepare_all(asked, listed, revocations, log_fields)
-            plan = self._refusals.plan(str(asked.caller.spiffe_id), asked.now.timestamp())
-            kept = [within_budget(each, plan) for each in prepared]
-            within = None if give_up is None else max(give_up - clock(), 0.0)
-            asked.trace.at(Step.RECORD)
             try:
-                await self._record([entry for each in kept for entry in each.entries], within, revocations.epoch)  # 7
+                return await self.issue_once(asks, None if give_up is None else max(give_up - clock(), 0.0))
             except (EpochMoved, ClaimTaken):
                 continue
-            asked.trace.at(Step.RELEASE)
-            plan.settle()
-            outcomes = [each.outcome for each in kept]
-            if log_fields is not None and outcomes and isinstance(outcomes[-1], PolicyDenied):
-                log_fields["decision_id"] = outcomes[-1].decision_id  # another's, where this refusal is only counted
-            return outcomes
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
 
-    async def _record(self, entries: list[Entry], within: float | None, epoch: int) -> None:
-        if entries:
-            await self._ledger.write(*entries, within=within, epoch=epoch)
+    async def issue_once(self, asks: Sequence[TokenAsk], within: float | None) -> list[IssuedToken | Exception]:
+        """Do the steps of :meth:`issue_tokens` once, for requests that may be of several callers.
 
-    async def _prepare_all(
-        self, asked: Asked, listed: list[Wanted], revocations: Revocations, log_fields: LogFields | None
-    ) -> list[Prepared]:
-        drafts: list[Prepared | Draft] = []
-        approvals = self._approvals.approved_for(asked.caller.spiffe_id, asked.now)  # 1
-        for position, each in enumerate(listed):
+        Each is decided by itself, with its own caller's approvals and budget of refusals; they share a commit. Where
+        this raises EpochMoved or ClaimTaken, log lines tell nothing of it.
+
+        Args:
+            asks: Who asks for what. What one uses up of an approval, a later one of that caller does not have.
+            within: Seconds until nobody waits any more; ``None`` for as long as the ledger may take.
+
+        Raises:
+            EpochMoved: Revocations changed meanwhile: begin again.
+            ClaimTaken: An approval was used or taken back meanwhile: likewise.
+            TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
+        """
+        before = [dict(ask.told or {}) for ask in asks]
+        revocations = self._revocations.current()  # 1
+        prepared = await self._prepare_all(asks, revocations)
+        budgets = Budgets(self._refusals)
+        kept = [budgets.kept(each, ask.asked) for each, ask in zip(prepared, asks, strict=True)]
+        entries = [entry for each in kept for entry in each.entries]
+        for ask in asks:
+            ask.asked.trace.at(Step.RECORD)
+        try:
+            if entries:
+                await self._ledger.write(*entries, within=within, epoch=revocations.epoch)  # 7
+        except (EpochMoved, ClaimTaken):
+            put_back(asks, before)
+            raise
+        budgets.settle()
+        for ask, each in zip(asks, kept, strict=True):
+            ask.asked.trace.at(Step.RELEASE)
+            if ask.told is not None and isinstance(each.outcome, PolicyDenied):
+                ask.told["decision_id"] = each.outcome.decision_id  # another's, where this refusal is only counted
+        return [each.outcome for each in kept]
+
+    async def _prepare_all(self, asks: Sequence[TokenAsk], revocations: Revocations) -> list[Prepared]:
+        approved: dict[SpiffeId, Approvals] = {}
+        drafts = []
+        for position, ask in enumerate(asks):
             await _let_others_on(position)
-            one = await self._prepare(asked, each, Context(revocations, approvals), log_fields)
-            if isinstance(one, Draft) and (each.also is not None or one.grant.approval is not None):
-                one = self._signed(one, asked, log_fields)  # what comes after depends on what comes of it
-            if isinstance(one, Prepared):
-                if each.also is not None and one.record is not None:
-                    decision_id = str(UUID(bytes=one.record.decision_id))
-                    one = one._replace(also=tuple(each.also(_granted(one.outcome), decision_id)))
-                if one.used is not None:
-                    approvals = approvals.after_use(one.used)
-            drafts.append(one)
-        prepared: list[Prepared] = []
-        for position, draft in enumerate(drafts):
+            drafts.append(await self._drafted(ask, revocations, approved))
+        prepared = []
+        for position, (draft, ask) in enumerate(zip(drafts, asks, strict=True)):
             await _let_others_on(position)
-            prepared.append(self._signed(draft, asked, log_fields) if isinstance(draft, Draft) else draft)
+            prepared.append(self._signed(draft, ask) if isinstance(draft, Draft) else draft)
         return prepared
 
-    async def _prepare(
-        self, asked: Asked, wanted: Wanted, context: Context, told: LogFields | None
+    async def _drafted(
+        self, ask: TokenAsk, revocations: Revocations, approved: dict[SpiffeId, Approvals]
     ) -> Prepared | Draft:
+        """Return what came of a request before it is signed; what it uses up is taken out of ``approved``."""
+        asked, wanted, _ = ask
+        caller = asked.caller.spiffe_id
+        if caller not in approved:
+            approved[caller] = self._approvals.approved_for(caller, asked.now)  # 1
+        draft = await self._prepare(ask, Context(revocations, approved[caller]))
+        if isinstance(draft, Draft):
+            if wanted.also is None and draft.grant.approval is None:
+                return draft
+            draft = self._signed(draft, ask)  # what comes after depends on what comes of it
+        if wanted.also is not None:
+            granted = draft.outcome.grant if isinstance(draft.outcome, IssuedToken) else None
+            draft = draft.with_more(partial(wanted.also, granted))
+        if draft.used is not None:
+            approved[caller] = approved[caller].after_use(draft.used)
+        return draft
+
+    async def _prepare(self, ask: TokenAsk, context: Context) -> Prepared | Draft:
+        asked, wanted, told = ask
         decision_id = self._ids.decision_id(asked.now)
         request = wanted.request
         if told is not None:
             told["decision_id"] = decision_id
         if isinstance(request, InvalidTokenRequest):
-            return _failed(request, decision_id, asked, None)
+            return failed(request, decision_id, asked, None)
         try:
             if told is not None:
                 told |= {"audience": request.audience, "scopes": list(request.scopes)}
@@ -286,7 +312,7 @@ class Issuance:
                 origin=origin,
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, it is recorded before anybody learns it
-            return _failed(error, decision_id, asked, request)
+            return failed(error, decision_id, asked, request)
         if told is not None:
             told |= considered(decision)
         record = partial(
@@ -301,7 +327,7 @@ class Issuance:
             validate_only=wanted.validate_only,
         )
         if isinstance(decision, Denial):
-            return Prepared(record(), _refusal(decision, decision_id))
+            return Prepared(record(), refusal(decision, decision_id))
         asked.trace.at(Step.BUILD_CLAIMS)
         token_id = self._ids.token_id()
         try:
@@ -310,20 +336,20 @@ class Issuance:
             signer = self._signer.active()
             to_sign = None if wanted.validate_only else self._checked(signer, claims, decision, request, asked)  # 5
         except Exception as error:  # noqa: BLE001 - as above
-            return Prepared(record(failed=_reason_of(error)), error)
+            return Prepared(record(failed=reason_of(error)), error)
         return Draft(decision, decision_id, claims, to_sign, signer, record)
 
-    def _signed(self, draft: Draft, asked: Asked, told: LogFields | None) -> Prepared:
+    def _signed(self, draft: Draft, ask: TokenAsk) -> Prepared:
         grant, decision_id, claims, to_sign, signer, record = draft
         token = None
         if to_sign is not None:
-            asked.trace.at(Step.SIGN)
+            ask.asked.trace.at(Step.SIGN)
             try:
                 token = compact_token(to_sign, signer.sign(to_sign))  # 6
             except Exception as error:  # noqa: BLE001 - as above
-                return Prepared(record(failed=_reason_of(error)), error)
-        if told is not None:
-            told |= outcome(claims, grant, token)
+                return Prepared(record(failed=reason_of(error)), error)
+        if ask.told is not None:
+            ask.told.update(outcome(claims, grant, token))
         minted = Minted(claims.token_id, claims.expires_at, token.sha256, claims.status) if token else None
         used = grant.approval if token else None
         return Prepared(record(minted=minted), _issued(claims, grant, decision_id, token), used)
@@ -363,22 +389,6 @@ async def _let_others_on(position: int) -> None:
         await asyncio.sleep(0)
 
 
-def _granted(outcome: IssuedToken | Exception) -> Grant | None:
-    return outcome.grant if isinstance(outcome, IssuedToken) else None
-
-
-def _failed(error: Exception, decision_id: str, asked: Asked, request: TokenRequest | None) -> Prepared:
-    record = record_failure(
-        _reason_of(error),
-        decision_id=decision_id,
-        caller=asked.caller,
-        peer=asked.peer,
-        request=request,
-        now=asked.now,
-    )
-    return Prepared(record, error)
-
-
 def _issued(claims: Claims, grant: Grant, decision_id: str, token: Token | None) -> IssuedToken:
     return IssuedToken(
         token=token,
@@ -388,14 +398,3 @@ def _issued(claims: Claims, grant: Grant, decision_id: str, token: Token | None)
         expires_at=claims.expires_at,
         renew_at=renew_at(claims.issued_at, claims.expires_at),
     )
-
-
-def _reason_of(error: Exception) -> Reason:
-    return error.reason if isinstance(error, IssuerError) else Reason.INTERNAL
-
-
-def _refusal(denial: Denial, decision_id: str) -> IssuerError:
-    if denial.reason is Reason.REQUEST_INVALID:
-        # Only a ttl below the policy's shortest makes a well-formed request invalid.
-        return InvalidTokenRequest((FieldViolation("ttl", explain(denial)),))
-    return PolicyDenied(denial.reason, explain(denial), decision_id=decision_id, scopes=denial.scopes)

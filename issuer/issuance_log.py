@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from issuer.core.claims import Claims
     from issuer.core.decision import Denial, Grant
     from issuer.core.token import Token
-    from issuer.issuance import LogFields
+    from issuer.issuance import LogFields, TokenAsk
 
 
 def considered(decision: Grant | Denial) -> LogFields:
@@ -37,3 +39,11 @@ def outcome(claims: Claims, grant: Grant, token: Token | None) -> LogFields:
         "token_id": claims.token_id if token else None,
         "token_sha256": token.sha256.hex() if token else None,
     }
+
+
+def put_back(asks: Iterable[TokenAsk], before: Iterable[LogFields]) -> None:
+    """Let log lines tell again what they told before a decision that does not count."""
+    for ask, told in zip(asks, before, strict=True):
+        if ask.told is not None:
+            ask.told.clear()
+            ask.told.update(told)

@@ -76,8 +76,8 @@ class JsonLog:
         self._write("critical", event, fields)
 
     def exception(self, event: str, **fields: object) -> None:
-        """Tell what went wrong, with the traceback of the exception that is handled."""
-        self._write("error", event, _FRAMES(None, "error", {**fields, "exc_info": True}))
+        """Tell what went wrong, with the traceback of the exception that is handled, or of ``exc_info``."""
+        self._write("error", event, _FRAMES(None, "error", {"exc_info": True, **fields}))
 
     def _write(self, level: str, event: str, fields: MutableMapping[str, object]) -> None:
         fields.update(self._always)

@@ -151,6 +151,11 @@ class FactSink(Protocol):
 class FactBook(Protocol):
     """What feeders told."""
 
+    @property
+    def asked_outside(self) -> frozenset[str]:
+        """The types of fact for which :meth:`known` may ask somebody outside, and wait."""
+        ...
+
     async def known(
         self,
         keys: frozenset[FactKey],

@@ -90,13 +90,31 @@ class CallerVerifier:
         allowed = self._allowed()
         # Read before verifying: a bundle that changes meanwhile makes this verdict one of the past.
         version = self._bundles.version
-        known = self._verdicts.get(presented)
-        if known and known.holds(version, own_id, allowed, now):
-            self._verdicts.move_to_end(presented)
-            return known.caller
-        caller = self._verify_anew(presented, allowed, now, known)
+        if (caller := self._recalled(presented, version, own_id, allowed, now)) is not None:
+            return caller
+        caller = self._verify_anew(presented, allowed, now)
         self._remember(presented, _Verdict(caller, version, own_id, now))
         return caller
+
+    def remembered(self, leaf_pem: bytes | None, intermediates_pem: bytes | None, now: datetime) -> Caller | None:
+        """Return what :meth:`verify` returns, if it can tell without verifying anything; ``None`` if it cannot.
+
+        Raises:
+            TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no valid identity of its own.
+        """
+        own_id = self._bundles.own_id()
+        if leaf_pem is None:
+            return None
+        return self._recalled((leaf_pem, intermediates_pem), self._bundles.version, own_id, self._allowed(), now)
+
+    def _recalled(
+        self, presented: Presented, version: int, own_id: SpiffeId, allowed: frozenset[TrustDomain], now: datetime
+    ) -> Caller | None:
+        known = self._verdicts.get(presented)
+        if known is None or not known.holds(version, own_id, allowed, now):
+            return None
+        self._verdicts.move_to_end(presented)
+        return known.caller
 
     def known(self, leaf_pem: bytes | None, intermediates_pem: bytes | None) -> Caller | None:
         """Return who was last found to present this; ``None`` if nobody is remembered.
@@ -106,14 +124,12 @@ class CallerVerifier:
         verdict = self._verdicts.get((leaf_pem, intermediates_pem)) if leaf_pem else None
         return verdict.caller if verdict else None
 
-    def _verify_anew(
-        self, presented: Presented, allowed: frozenset[TrustDomain], now: datetime, known: _Verdict | None
-    ) -> Caller:
+    def _verify_anew(self, presented: Presented, allowed: frozenset[TrustDomain], now: datetime) -> Caller:
         leaf, intermediates = _parse(*presented)
         try:
             return verify_svid(leaf, intermediates, bundles=self._bundles, allowed=allowed, now=now)
         except CallerNotVerified as error:
-            if known and error.reason is Reason.CHAIN_INCOMPLETE:
+            if presented in self._verdicts and error.reason is Reason.CHAIN_INCOMPLETE:
                 message = "the authority that the chain leads to was removed from the bundle"
                 raise CallerNotVerified(Reason.CHAIN_AUTHORITY_REMOVED, message) from error
             raise

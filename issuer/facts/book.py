@@ -21,11 +21,15 @@ class Facts:
     Args:
         store: What feeders told.
         sources: Who is asked; of two for one type the first in the configuration.
+
+    Attributes:
+        asked_outside: The types of fact for which somebody is asked.
     """
 
     def __init__(self, store: FactStore, sources: Sequence[AuthzenSource] = ()) -> None:
         self._store = store
         self._sources = {name: source for source in reversed(sources) for name in source.settings.types}
+        self.asked_outside = frozenset(self._sources)
 
     async def known(
         self, keys: frozenset[FactKey], *, fact_types: Mapping[str, FactType], now: datetime, caller: Caller

@@ -48,6 +48,9 @@ class IssuerMethods:
         introspection: Tells whether tokens are good.
         revoking: Revokes them.
         feed: Tells which are dead.
+
+    Attributes:
+        issuance: For who answers many calls at once.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class IssuerMethods:
         revoking: Revoking,
         feed: RevocationFeed,
     ) -> None:
-        self._issuance = issuance
+        self.issuance = issuance
         self._exchanging = exchanging
         self._approving = approving
         self._accessing = accessing
@@ -77,9 +80,9 @@ class IssuerMethods:
         """Decide, mint, sign, record, answer."""
         call.asked.trace.at(Step.PARSE_REQUEST)
         wanted = await self._wanted(message, call)
-        [outcome] = await self._issuance.issue_tokens(call.asked, [wanted], call.log_fields)
+        [outcome] = await self.issuance.issue_tokens(call.asked, [wanted], call.log_fields)
         if isinstance(outcome, Exception):
-            raise await self._with_approval(outcome, message, call)
+            raise await self.with_approval(outcome, message, call)
         return messages.issued_token_to_proto(outcome)
 
     async def batch_issue_tokens(
@@ -89,10 +92,10 @@ class IssuerMethods:
         call.asked.trace.at(Step.PARSE_REQUEST)
         items = messages.batch_items(message)
         wanted = [await self._wanted(item, call) for item in items]
-        outcomes = await self._issuance.issue_tokens(call.asked, wanted, None)
+        outcomes = await self.issuance.issue_tokens(call.asked, wanted, None)
         response = pb.BatchIssueTokensResponse()
         for item, outcome in zip(items, outcomes, strict=True):
-            _fill_in_result(response.results.add(), await self._with_approval(outcome, item, call), call)
+            _fill_in_result(response.results.add(), await self.with_approval(outcome, item, call), call)
         call.log_fields["items"] = len(outcomes)
         call.log_fields["items_refused"] = sum(result.HasField("error") for result in response.results)
         return response
@@ -108,7 +111,7 @@ class IssuerMethods:
         try:
             if message.access:
                 return await self._wanted_under_access(message, call)
-            return Wanted(messages.token_request_from_proto(message), validate_only=message.validate_only)
+            return plainly_wanted(message)
         except InvalidTokenRequest as error:
             return Wanted(error)
 
@@ -125,7 +128,7 @@ class IssuerMethods:
             approvals=partial(self._accessing.approvals, call.asked, window_id),
         )
 
-    async def _with_approval(
+    async def with_approval(
         self, outcome: Outcome, message: pb.IssueTokenRequest, call: VerifiedCall
     ) -> Outcome | IssuerError:
         """Return what is told; of a denial for want of an approval, with the request for one, asked for if wanted."""
@@ -143,7 +146,7 @@ class IssuerMethods:
 
     async def list_access(self, _message: pb.ListAccessRequest, call: VerifiedCall) -> pb.ListAccessResponse:
         """List what policy would grant this caller now."""
-        accesses = await self._issuance.list_access(call.asked)
+        accesses = await self.issuance.list_access(call.asked)
         return messages.accesses_to_proto(accesses)
 
     async def get_key_set(self, _message: pb.GetKeySetRequest, _call: VerifiedCall) -> pb.GetKeySetResponse:
@@ -181,6 +184,15 @@ class IssuerMethods:
                 if news is not None and news.beginning is not None:
                     call.log_fields["resumed"] = news.beginning.resumed
                 yield None if news is None else messages.news_to_proto(news)
+
+
+def plainly_wanted(message: pb.IssueTokenRequest) -> Wanted:
+    """Return what a message asks for that names no window of access.
+
+    Raises:
+        InvalidTokenRequest: It cannot be read.
+    """
+    return Wanted(messages.token_request_from_proto(message), validate_only=message.validate_only)
 
 
 def _refused(refused: AdminRefused) -> Origin:

@@ -49,6 +49,13 @@ class TurnedAway(NamedTuple):
     held: asyncio.Future[None] | None
 
 
+class _Waiting(NamedTuple):
+    """Who is told that a place no longer waits, and the end of its patience."""
+
+    told: Callable[[Place], None]
+    timer: asyncio.TimerHandle
+
+
 class Turns:
     """Bounds the calls that are held, and gives turns to those whose caller is known.
 
@@ -67,7 +74,8 @@ class Turns:
         self._calls = self._turned_away = 0
         self._refused = refused
         self._log = log
-        self._waiting: dict[Place, asyncio.Future[None]] = {}
+        self._waiting: dict[Place, _Waiting] = {}
+        self._asleep: dict[Place, asyncio.Future[None]] = {}
         self._held: dict[int, list[asyncio.Future[None]]] = {}
         self._retry = RetryTimes()
         self._untold = 0
@@ -103,18 +111,39 @@ class Turns:
         Raises:
             RateLimited: There is none in time, or too many wait of which this caller has most. It comes a moment later.
         """
+        place = self.queue(caller, cost, within, self._wake)
+        if place.standing is Standing.WAITING:
+            await self._turn(place)
+        if place.standing is Standing.REFUSED:
+            waited = asyncio.get_running_loop().time() - place.arrived
+            found = self.refuse(caller, None if within is None else within - waited)
+            if found.held is not None:
+                await found.held
+            raise found.refusal
+        return place
+
+    def queue(self, caller: SpiffeId, cost: int, within: float | None, told: Callable[[Place], None]) -> Place:
+        """Take a place, for whoever does not wait as a coroutine does. It must be given back unless it is refused.
+
+        Args:
+            caller: Who calls.
+            cost: The requests in the call.
+            within: Seconds until the caller no longer waits; ``None`` when it did not say.
+            told: Is told once that a place which is WAITING now has its turn or is refused; must not wait or raise.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         place, changed = self._queue.arrive(caller, cost, now, within)
-        self._tell(changed)
         if place.standing is Standing.WAITING:
-            await self._turn(place, place.expires - now)
-        if place.standing is Standing.REFUSED:
-            refusal = self._refusal(caller)
-            if self._may_hold_back(None if within is None else now + within - loop.time()):
-                await self._told_later()
-            raise refusal
+            timer = loop.call_later(place.expires - now, self._give_up, place)
+            self._waiting[place] = _Waiting(told, timer)
+        if changed:
+            self._tell(changed)
         return place
+
+    def refuse(self, caller: SpiffeId, within: float | None) -> TurnedAway:
+        """Return what a call is told whose place is refused."""
+        return TurnedAway(self._refusal(caller), self._told_later() if self._may_hold_back(within) else None)
 
     def turn_away(self, caller: SpiffeId, within: float | None) -> TurnedAway | None:
         """Refuse a call that :meth:`take` would refuse whatever it asks for; ``None`` if it may go on.
@@ -123,15 +152,17 @@ class Turns:
         """
         if not self._queue.waiting or not self._queue.would_refuse(caller, asyncio.get_running_loop().time()):
             return None
-        refusal = self._refusal(caller)
-        if not self._may_hold_back(within):
-            return TurnedAway(refusal, None)
-        self._turned_away += 1
-        return TurnedAway(refusal, self._told_later(self._let_go))
+        found = self.refuse(caller, within)
+        if found.held is not None:
+            self._turned_away += 1
+            found.held.add_done_callback(self._let_go)
+        return found
 
     def give_back(self, place: Place) -> None:
-        """End a turn."""
+        """End a turn, or stop waiting for one."""
         self._retry.answered()
+        if (waiting := self._waiting.pop(place, None)) is not None:
+            waiting.timer.cancel()
         self._tell(self._queue.leave(place, asyncio.get_running_loop().time()))
 
     def _may_hold_back(self, within: float | None) -> bool:
@@ -139,11 +170,9 @@ class Turns:
         room = (self._calls + self._turned_away) * 2 <= self._most_calls
         return room and (within is None or within > HOLD_SECONDS + ANSWER_SECONDS)
 
-    def _told_later(self, then: Callable[[object], None] | None = None) -> asyncio.Future[None]:
+    def _told_later(self) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         told = loop.create_future()
-        if then is not None:
-            told.add_done_callback(then)
         tick = int((loop.time() + HOLD_SECONDS) / TICK_SECONDS)
         if tick not in self._held:
             self._held[tick] = []
@@ -159,18 +188,20 @@ class Turns:
     def _let_go(self, _told: object) -> None:
         self._turned_away -= 1
 
-    async def _turn(self, place: Place, patience: float) -> None:
-        loop = asyncio.get_running_loop()
-        told = self._waiting[place] = loop.create_future()
-        timer = loop.call_later(patience, self._give_up, place)
+    async def _turn(self, place: Place) -> None:
+        told = self._asleep[place] = asyncio.get_running_loop().create_future()
         try:
             await told
         except asyncio.CancelledError:
             self.give_back(place)
             raise
         finally:
-            timer.cancel()
-            del self._waiting[place]
+            del self._asleep[place]
+
+    def _wake(self, place: Place) -> None:
+        told = self._asleep[place]
+        if not told.done():
+            told.set_result(None)
 
     def _give_up(self, place: Place) -> None:
         self._queue.give_up(place)
@@ -178,9 +209,10 @@ class Turns:
 
     def _tell(self, changed: Iterable[Place]) -> None:
         for place in changed:
-            told = self._waiting.get(place)
-            if told is not None and not told.done():
-                told.set_result(None)
+            waiting = self._waiting.pop(place, None)
+            if waiting is not None:
+                waiting.timer.cancel()
+                waiting.told(place)
 
     def _refusal(self, caller: SpiffeId | None) -> RateLimited:
         self.count_refused(caller)

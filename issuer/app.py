@@ -27,7 +27,7 @@ from issuer.public_http.settings import PublicHttpError
 from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.pipeline import Pipeline
-from issuer.rpc.server import GrpcioListener, RpcServer
+from issuer.rpc.server import RpcServer
 from issuer.rpc.turns import Turns
 from issuer.services import Parts, access_watch, services
 from issuer.settings_of_parts import limits_of, oidc_settings, roles_of, rpc_settings
@@ -47,6 +47,7 @@ from issuer.startup import (
 from issuer.status_keeping import status_publisher
 from issuer.system import RandomIds, SystemClock
 from issuer.telemetry_keeping import TELEMETRY_FAULTS, TelemetryKeeping
+from issuer.transports import chosen_transport
 from issuer.waiting import first_of, threadsafe
 from issuer.watching import look, watch
 
@@ -62,8 +63,6 @@ if TYPE_CHECKING:
     from issuer.ledger_keeping import Sharing
     from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
     from issuer.ports import FactSink, KeyAdmin, PolicyAdmin
-    from issuer.rpc.door import Door
-    from issuer.rpc.listener import Listener
     from issuer.rpc.settings import RpcSettings
     from issuer.signing.signing_keys import SigningKeys
     from issuer.startup import Publicity
@@ -162,7 +161,7 @@ class App:
                 development=self._insecure_dev,
             )
             made, pipeline = services(parts), self._pipeline(parts, identity)
-            listener = self._listener(identity, pipeline.door)
+            listener = chosen_transport(parts, made.methods, pipeline, identity=identity, log=self._log)
             server = RpcServer(listener, made, admin=admin, pipeline=pipeline, log=self._log)
             port = server.bind()
             http = self._publicity(signer, keeping)
@@ -392,27 +391,6 @@ class App:
 
     def _rpc_settings(self) -> RpcSettings:
         return rpc_settings(self._config.server)
-
-    def _listener(self, identity: SpireIdentity, door: Door) -> Listener:
-        server = self._config.server
-        settings = self._rpc_settings()
-        if server.transport == "grpcio":
-            return GrpcioListener(settings, identity=identity)
-        if server.transport == "native":
-            return self._native_listener(identity, settings)
-        try:
-            from issuer.rpc.h2corn_listener import H2cornListener  # noqa: PLC0415 - where it is not used, it is not needed
-        except ImportError as error:
-            raise StartupError(f"[server] transport: h2corn cannot be loaded: {error}") from error
-        return H2cornListener(settings, identity=identity, log=self._log, door=door)
-
-    def _native_listener(self, identity: SpireIdentity, settings: RpcSettings) -> Listener:
-        try:
-            from issuer.rpc.native_listener import NativeListener  # noqa: PLC0415 - in a wheel of its own
-        except ImportError as error:
-            remedy = "`make transport` builds and installs it"
-            raise StartupError(f"[server] transport: the native transport cannot be loaded ({error}): {remedy}") from error
-        return NativeListener(settings, identity=identity, log=self._log)
 
     def _publicity(self, signer: SigningKeys, keeping: LedgerKeeping) -> Publicity:
         http = public_http(self._config, signer, self._log)

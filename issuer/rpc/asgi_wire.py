@@ -15,6 +15,8 @@ import grpc
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from google.rpc.status_pb2 import Status
+
     Header = tuple[bytes, bytes]
     Metadata = Iterable[tuple[str, str | bytes]]
 
@@ -100,6 +102,14 @@ def status_headers(code: grpc.StatusCode, details: str, metadata: Metadata = ())
     if details:
         headers.append((b"grpc-message", percent_encoded(details)))
     return [*headers, *map(_header, metadata)]
+
+
+def status_trailers(status: Status) -> list[Header]:
+    """Return a ``google.rpc.Status`` as the trailers that carry it, its details included."""
+    headers = [(b"grpc-status", str(status.code).encode())]
+    if status.message:
+        headers.append((b"grpc-message", percent_encoded(status.message)))
+    return [*headers, (b"grpc-status-details-bin", b64encode(status.SerializeToString()).rstrip(b"="))]
 
 
 def percent_encoded(text: str) -> bytes:

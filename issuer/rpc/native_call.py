@@ -59,9 +59,7 @@ class NativeCall:
 
     __slots__ = ("_answered", "_deadline", "_ended", "_limit", "_next", "_now", "_server", "_taken", "_written", "task")
 
-    def __init__(
-        self, server: issuer_transport.Server, taken: Taken, limit: int, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, server: issuer_transport.Server, taken: Taken, limit: int, now: Callable[[], float]) -> None:
         self.task: asyncio.Task[None] | None = None
         self._server = server
         self._taken = taken

@@ -10,30 +10,35 @@ import asyncio
 import os
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import issuer_transport
 
-from issuer.rpc.asgi_wire import GrpcFault, status_headers
+from issuer.rpc.asgi_wire import GrpcFault, metadata_from_headers, status_headers, status_trailers
+from issuer.rpc.call import Call
 from issuer.rpc.handler_run import Methods, run_handler
 from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.listening_socket import listening_socket
 from issuer.rpc.native_call import NativeCall, taken_from
 from issuer.rpc.throwaway_root import root_of_nobody
+from issuer.rpc.together import Asking
 from issuer.rpc.trust_anchors import refused_authorities, without_name_constraints
 from issuer.waiting import threadsafe
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from google.rpc.status_pb2 import Status
     from structlog.typing import FilteringBoundLogger
 
     from issuer.ports import TlsMaterial
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.native_call import Taken
     from issuer.rpc.settings import RpcSettings
+    from issuer.rpc.together import Tell, Together
 
 MAX_RESETS: Final = 200
 """Calls of one connection that were reset before the server looked at them, until the connection ends: what gRPC's
@@ -52,9 +57,17 @@ class NativeListener:
         settings: Address and limits.
         identity: The issuer's own SVID and the roots to accept.
         log: Where changes and faults are told.
+        together: Makes what answers calls together, given what is told the answers; ``None`` leaves all to handlers.
     """
 
-    def __init__(self, settings: RpcSettings, *, identity: ChangingIdentity, log: FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        settings: RpcSettings,
+        *,
+        identity: ChangingIdentity,
+        log: FilteringBoundLogger,
+        together: Callable[[Tell], Together] | None = None,
+    ) -> None:
         self._settings = settings
         self._identity = identity
         self._log = log
@@ -66,6 +79,7 @@ class NativeListener:
         self._calls: dict[int, NativeCall] = {}
         self._finished = asyncio.Event()
         self._untold, self._last_told = 0, float("-inf")
+        self._together = together(self._answer) if together else None
 
     def bind(self) -> int:
         """Take the address and return the port.
@@ -155,10 +169,25 @@ class NativeListener:
         with suppress(BlockingIOError):
             os.eventfd_read(self._bell)
         calls, news = self._server.take()
-        for call in calls:
-            self._begin(taken_from(call))
+        for taken in self._left_alone([taken_from(call) for call in calls]):
+            self._begin(taken)
         for kind, *about in news:
             self._told(kind, about)
+
+    def _left_alone(self, calls: list[Taken]) -> Iterable[Taken]:
+        """Return the calls that are to be answered one by one."""
+        if self._together is None:
+            return calls
+        whole = {call.id: call for call in calls if call.ended and call.message is not None}
+        others = self._together.take([_asking(call) for call in whole.values()])
+        return [*(call for call in calls if call.id not in whole), *(whole[each.id] for each in others)]
+
+    def _answer(self, answers: list[tuple[int, bytes | Status]]) -> None:
+        assert self._server is not None  # noqa: S101 - as above
+        self._server.answer([(number, answer) for number, answer in answers if isinstance(answer, bytes)])
+        for number, answer in answers:
+            if not isinstance(answer, bytes):
+                self._server.end(number, status_trailers(answer))
 
     def _begin(self, taken: Taken) -> None:
         assert self._server is not None  # noqa: S101 - as above
@@ -210,6 +239,17 @@ class NativeListener:
         if now - self._last_told >= LOG_SECONDS:
             self._log.warning("handshakes_failed", failed=self._untold, last_peer=peer, last_error=why)
             self._untold, self._last_told = 0, now
+
+
+def _asking(taken: Taken) -> Asking:
+    peer = taken.peer
+    metadata = partial(_metadata, taken.headers)
+    call = Call(taken.path[1:], peer.address, peer.leaf_pem, peer.intermediates_pem, taken.left, metadata)
+    return Asking(call, taken.message or b"", taken.id)
+
+
+def _metadata(headers: issuer_transport.Headers) -> tuple[tuple[str, str | bytes], ...]:
+    return metadata_from_headers(headers.list())
 
 
 def _shut_out(material: TlsMaterial) -> str | None:

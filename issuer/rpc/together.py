@@ -16,6 +16,7 @@ Most of what a call costs alone are its coroutines, futures and timers. What is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from google.rpc import code_pb2
@@ -33,7 +34,7 @@ from issuer.rpc.status import internal_error, status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from google.rpc.status_pb2 import Status
 
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
     from issuer.rpc.turns import TurnedAway
+
+Tell = Callable[[list[tuple[int, "bytes | Status"]]], None]
+"""Is told answers by the ids of their calls, many at once: a serialized IssueTokenResponse, or why there is none."""
 
 ISSUE_TOKEN: Final = "issuer_api.v1.IssuerService/IssueToken"  # noqa: S105 - the name of a method
 _INTERNAL: Final = status_from_error(internal_error(), "")
@@ -103,7 +107,7 @@ class Together:
         facts: FactBook,
         *,
         most_seconds: float,
-        tell: Callable[[list[tuple[int, bytes | Status]]], None],
+        tell: Tell,
     ) -> None:
         self._course = pipeline.course
         self._turns = pipeline.turns

@@ -7,9 +7,11 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 PROTO_VENV := .cache/proto-venv
+TRANSPORT_VENV := .cache/transport-venv
 PROTOS := $(wildcard proto/issuer_api/v1/*.proto)
 SOURCES := issuer agent_client issuer_testing tests bench
 TEST_PROCESSES ?= 3
+TRANSPORT_TESTS := $(wildcard tests/rpc/test_*.py) tests/interop/test_grpc_clients.py
 
 .PHONY: help
 help: ## Show this help
@@ -27,6 +29,10 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.testing
 
 $(PROTO_VENV)/.made: requirements/proto.lock
 	@scripts/setup-venv $(PROTO_VENV) requirements/proto.lock --without-project
+	@touch $@
+
+$(TRANSPORT_VENV)/.made: requirements/transport.lock
+	@scripts/setup-venv $(TRANSPORT_VENV) requirements/transport.lock --without-project
 	@touch $@
 
 .PHONY: dev
@@ -63,6 +69,18 @@ test: $(VENV)/.dev ## Run every test on a real SPIRE: as host processes, then in
 test-java: $(VENV)/.dev ## Run the conformance suite with gRPC's Java client as well; needs a JDK and Maven
 	@scripts/ensure-java
 	@$(PY) -m pytest -m java $(PYTEST_ARGS)
+
+.PHONY: transport
+transport: $(VENV)/.testing $(TRANSPORT_VENV)/.made ## Build and install the native transport, which costs least; needs cargo
+	@scripts/build-transport $(TRANSPORT_VENV) $(VENV)
+
+.PHONY: test-transport
+test-transport: $(VENV)/.dev transport ## Run on the native transport what attacks transports and identities, and Rust's own checks
+	@scripts/ensure-node
+	@echo "==> Rust: format, lint, tests"
+	@cd transport && cargo fmt --check && cargo clippy --locked --release --all-targets -- -D warnings && cargo test --locked --release --quiet
+	@echo "==> tests on the native transport"
+	@$(PY) -m pytest --transport=native --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS) $(TRANSPORT_TESTS)
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
 

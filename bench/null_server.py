@@ -25,7 +25,6 @@ import uvloop
 from agent_client.workload_api import WorkloadApiWatcher
 from issuer.log import open_log
 from issuer.rpc.h2corn_listener import H2cornListener
-from issuer.rpc.native_listener import NativeListener
 from issuer.rpc.server import GrpcioListener
 from issuer.rpc.settings import RpcSettings
 from issuer.spire.identity import SpireIdentity
@@ -56,12 +55,18 @@ async def _answer(_message: bytes, _context: object) -> bytes:
     return b""
 
 
+def _listener(transport: str, identity: SpireIdentity, log: FilteringBoundLogger) -> Listener:
+    if transport == "grpcio":
+        return GrpcioListener(SETTINGS, identity=identity)
+    if transport == "h2corn":
+        return H2cornListener(SETTINGS, identity=identity, log=log)
+    from issuer.rpc.native_listener import NativeListener  # noqa: PLC0415 - in a wheel of its own
+
+    return NativeListener(SETTINGS, identity=identity, log=log)
+
+
 async def _serve(identity: SpireIdentity, log: FilteringBoundLogger, transport: str) -> None:
-    listener: Listener = (
-        GrpcioListener(SETTINGS, identity=identity)
-        if transport == "grpcio"
-        else (NativeListener if transport == "native" else H2cornListener)(SETTINGS, identity=identity, log=log)
-    )
+    listener = _listener(transport, identity, log)
     port = listener.bind()
     handlers = {"Null": grpc.unary_unary_rpc_method_handler(_answer)}
     await listener.start((grpc.method_handlers_generic_handler("bench.NullService", handlers),))

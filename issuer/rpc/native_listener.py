@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from issuer.rpc.settings import RpcSettings
     from issuer.rpc.together import Tell, Together
 
+INTERFACE: Final = 1
+"""What is expected of ``issuer_transport``."""
+if issuer_transport.INTERFACE != INTERFACE:
+    raise ImportError(f"it is of another release (interface {issuer_transport.INTERFACE}, not {INTERFACE})")
+
 MAX_RESETS: Final = 200
 """Calls of one connection that were reset before the server looked at them, until the connection ends: what gRPC's
 clients do in a moment of stall, and little enough to hold (CVE-2023-44487)."""

@@ -187,7 +187,7 @@ def test_handshakes_that_stall_hold_nobody_up_and_end(tmp_path: Path) -> None:
         assert all(closed_within(connection, DEADLINE) for connection in stalled)
 
 
-@pytest.mark.usefixtures("grpcio_alone")
+@pytest.mark.usefixtures("not_on_h2corn")
 def test_connections_beyond_the_limit_are_closed_and_those_within_it_are_served(tmp_path: Path) -> None:
     options: dict[str, dict[str, object]] = {"server": {"max_connections": 3}}
     with Deployment(tmp_path, options=options) as deployment, ExitStack() as stack:
@@ -290,7 +290,7 @@ def test_a_client_that_pings_too_often_is_disconnected(one_turn: Deployment, tmp
         assert closed_within(connection, DEADLINE)
 
 
-@pytest.mark.usefixtures("grpcio_alone")
+@pytest.mark.usefixtures("not_on_h2corn")
 def test_a_client_that_is_gone_without_a_word_is_disconnected(tmp_path: Path) -> None:
     (tmp_path / "client").mkdir()
     options: dict[str, dict[str, object]] = {"server": {"keepalive_time": "1s", "keepalive_timeout": "1s"}}

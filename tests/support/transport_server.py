@@ -209,7 +209,7 @@ def listener(transport: str, settings: RpcSettings, identity: FolderIdentity, lo
     if transport == "grpcio":
         return GrpcioListener(settings, identity=identity)
     if transport == "native":
-        from issuer.rpc.native_listener import NativeListener
+        from issuer.rpc.native_listener import NativeListener  # noqa: PLC0415 - in a wheel of its own
 
         return NativeListener(settings, identity=identity, log=log)
     return H2cornListener(settings, identity=identity, log=log)

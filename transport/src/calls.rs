@@ -191,11 +191,13 @@ impl Answer {
         let stream = self.started()?;
         while !message.is_empty() {
             stream.reserve_capacity(message.len());
-            let room = poll_fn(|context| loop {
-                match ready!(stream.poll_capacity(context)) {
-                    Some(Ok(0)) => {}
-                    Some(room) => return Poll::Ready(room),
-                    None => return Poll::Ready(Err(h2::Reason::CANCEL.into())),
+            let room = poll_fn(|context| {
+                loop {
+                    match ready!(stream.poll_capacity(context)) {
+                        Some(Ok(0)) => {}
+                        Some(room) => return Poll::Ready(room),
+                        None => return Poll::Ready(Err(h2::Reason::CANCEL.into())),
+                    }
                 }
             });
             let room = room.await?.min(message.len());

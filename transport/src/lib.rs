@@ -15,9 +15,13 @@ mod tls;
 
 use pyo3::prelude::*;
 
+/// What `issuer/rpc/native_listener.py` expects; to be raised with every change that it would notice.
+const INTERFACE: u32 = 1;
+
 /// The transport of the issuer.
 #[pymodule]
 fn issuer_transport(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("INTERFACE", INTERFACE)?;
     module.add_class::<python::Server>()?;
     module.add_class::<python::Peer>()?;
     module.add_class::<python::Headers>()

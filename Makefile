@@ -118,6 +118,7 @@ mutate: $(VENV)/.dev ## Change what decides, one piece at a time: each change mu
 bench: $(VENV)/.dev ## Measure, beside references in the same run, in 10 minutes; writes bench/results/latest.json and .svg
 	@scripts/ensure-node
 	@scripts/ensure-postgres
+	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory transport; else echo "native transport: left out, since it is built with cargo, which is not here"; fi
 	@$(PY) -m bench $(BENCH_ARGS)
 
 .PHONY: bench-compare

@@ -35,6 +35,7 @@ from bench.load import BATCH_ITEMS
 from bench.serving import Figures, Server, measure, median, servers
 from bench.signature import microseconds_per_signature
 from bench.suite_table import suite_plot, suite_table
+from bench.transports import here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -325,7 +326,7 @@ def _measure_transports(console: Console, runs: int, seconds: float) -> list[dic
 
 def _measure_workers(console: Console, runs: int, seconds: float) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    for transport in ("h2corn", "grpcio"):
+    for transport in reversed(here()):
         with tempfile.TemporaryDirectory() as name:
             rows += measure_workers(console, Path(name), transport=transport, turns=runs, seconds=seconds)
     console.print(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from bench.cores import Apart, busy_seconds, on_core
 from bench.load import WORK, Load, Report, Target, run
 from bench.serving import servers
+from bench.transports import here
 from issuer_testing.issuer_process import ISSUER_DNS_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 UNLOADED_CALLERS, PEAK_CALLERS = 16, 64
@@ -33,9 +33,7 @@ class _Run:
     others: float
 
 
-def measure_overload(
-    folder: Path, *, runs: int, seconds: float, apart: bool = False, transports: Sequence[str] = ("h2corn", "grpcio")
-) -> list[dict[str, object]]:
+def measure_overload(folder: Path, *, runs: int, seconds: float, apart: bool = False) -> list[dict[str, object]]:
     """Measure the peak, and then twice that: at a fixed rate, and from clients that wait as long as RetryInfo says.
 
     Raises:
@@ -43,7 +41,7 @@ def measure_overload(
     """
     cores = Apart.of_this_machine() if apart else Apart()
     rows: list[dict[str, object]] = []
-    for transport in transports:
+    for transport in reversed(here()):
         place = folder / transport
         place.mkdir()
         with on_core(cores.server), servers(place, transport=transport) as (_, issuer, _process):

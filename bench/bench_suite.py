@@ -28,6 +28,7 @@ from bench.serving import (
 from bench.signature import microseconds_per_signature
 from bench.suite_figures import Run, rows_of
 from bench.suite_plan import GO_NULL, HANDSHAKES, OIDC, SPIRE, Level, Subject, plan
+from bench.transports import check
 from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess
 from issuer_testing.spire.embedded import DevelopmentAuthority
 
@@ -121,6 +122,7 @@ class Servers:
     def _started(self, subject: Subject) -> tuple[Target, Work]:
         folder = self._folder / subject.name.replace(" ", "-").replace(",", "")
         folder.mkdir()
+        check(subject.transport)
         if subject.name == SPIRE:
             return self._stack.enter_context(spire_server(folder))
         if subject.name == OIDC:

@@ -6,13 +6,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bench.serving import Figures, Server, measure, median, servers
+from bench.transports import here
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
 
-TRANSPORTS = ("grpcio", "h2corn")
 PLAN = [*((work, callers) for callers in (1, 16, 64) for work in ("null", "token")), ("dial", 1), ("dial", 16)]
 """Work and callers. ``dial`` is a null RPC on a connection of its own."""
 
@@ -22,7 +22,7 @@ def measure_transports(console: Console, folder: Path, *, runs: int, seconds: fl
     found: dict[tuple[str, str, int], list[Figures]] = {}
     with ExitStack() as stack:
         started: dict[str, tuple[Server, Server]] = {}
-        for transport in TRANSPORTS:
+        for transport in here():
             (folder / transport).mkdir()
             null, issuer, _ = stack.enter_context(servers(folder / transport, transport=transport))
             started[transport] = null, issuer
@@ -35,21 +35,17 @@ def measure_transports(console: Console, folder: Path, *, runs: int, seconds: fl
                     found.setdefault((transport, work, callers), []).append(figures)
     medians = {key: median(measured) for key, measured in found.items()}
     return [
-        _row(work, callers, *(medians[transport, work, callers] for transport in TRANSPORTS)) for work, callers in PLAN
+        _row(work, callers, {transport: medians[transport, work, callers] for transport in here()})
+        for work, callers in PLAN
     ]
 
 
-def _row(work: str, callers: int, first: Figures, second: Figures) -> dict[str, object]:
-    return {
-        "work": work,
-        "callers": callers,
-        "grpcio_cpu_us": round(first.cpu_us_per_request),
-        "h2corn_cpu_us": round(second.cpu_us_per_request),
-        "ratio": round(second.cpu_us_per_request / first.cpu_us_per_request, 2),
-        "grpcio_calls_s": round(first.requests_per_second),
-        "h2corn_calls_s": round(second.requests_per_second),
-        "grpcio_p50_ms": round(first.p50_ms, 2),
-        "h2corn_p50_ms": round(second.p50_ms, 2),
-        "grpcio_p99_ms": round(first.p99_ms, 2),
-        "h2corn_p99_ms": round(second.p99_ms, 2),
-    }
+def _row(work: str, callers: int, of: dict[str, Figures]) -> dict[str, object]:
+    row: dict[str, object] = {"work": work, "callers": callers}
+    for transport, figures in of.items():
+        row[f"{transport}_cpu_us"] = round(figures.cpu_us_per_request)
+        row[f"{transport}_ratio"] = round(figures.cpu_us_per_request / of["grpcio"].cpu_us_per_request, 2)
+        row[f"{transport}_calls_s"] = round(figures.requests_per_second)
+        row[f"{transport}_p50_ms"] = round(figures.p50_ms, 2)
+        row[f"{transport}_p99_ms"] = round(figures.p99_ms, 2)
+    return row

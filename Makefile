@@ -80,7 +80,7 @@ test-transport: $(VENV)/.dev transport ## Run on the native transport what attac
 	@echo "==> Rust: format, lint, tests"
 	@cd transport && cargo fmt --check && cargo clippy --locked --release --all-targets -- -D warnings && cargo test --locked --release --quiet
 	@echo "==> tests on the native transport"
-	@$(PY) -m pytest --transport=native --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS) $(TRANSPORT_TESTS)
+	@$(PY) -m pytest --transport=native --numprocesses=$(TEST_PROCESSES) --dist=loadfile -m "not java" $(PYTEST_ARGS) $(TRANSPORT_TESTS)
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -83,6 +84,7 @@ class NativeListener:
         self._bell = -1
         self._calls: dict[int, NativeCall] = {}
         self._finished = asyncio.Event()
+        self._stopping = False
         self._untold, self._last_told = 0, float("-inf")
         self._together = together(self._answer) if together else None
 
@@ -129,6 +131,7 @@ class NativeListener:
             if self._socket is not None:
                 self._socket.close()
             return
+        self._stopping = True
         self._server.finish()
         if not await self._has_finished(grace):
             self._server.end_calls()
@@ -222,6 +225,9 @@ class NativeListener:
         match kind, about:
             case "finished", _:
                 self._finished.set()
+                if not self._stopping:  # a fault: an issuer that nobody can call must not look alive
+                    self._log.error("transport_ended")
+                    os.kill(os.getpid(), signal.SIGTERM)
             case "handshake_failed", [peer, why]:
                 self._tell_of_handshake(peer, why)
             case _, [number, *rest] if (call := self._calls.get(number)) is not None:

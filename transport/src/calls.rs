@@ -62,7 +62,7 @@ pub async fn serve(around: Arc<Surroundings>, request: Request<RecvStream>, resp
     let ended = first.is_none() || call.messages.is_over();
     call.wanted = !ended;
     let (id, slot) = around.queue.register();
-    let path = parts.uri.path().to_owned();
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
     let peer = around.peer.clone();
     around.queue.push(Incoming { id, path, message: first, ended, deadline, headers: parts.headers, peer });
     let over = call.answered(id, &slot, &around.queue, &mut answer).await;

@@ -1,5 +1,6 @@
 //! The listening socket, and what becomes of each connection.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,14 +60,14 @@ pub struct Shared {
     /// What the next handshake is made with.
     pub tls: Mutex<Arc<ServerConfig>>,
     pub phase: watch::Sender<Phase>,
-    open: AtomicUsize,
+    open: Arc<AtomicUsize>,
     opened: AtomicUsize,
 }
 
 impl Shared {
     pub fn new(queue: Arc<Queue>, limits: Limits, tls: Arc<ServerConfig>) -> Self {
         let phase = watch::Sender::new(Phase::Serving);
-        Self { queue, limits, tls: Mutex::new(tls), phase, open: AtomicUsize::new(0), opened: AtomicUsize::new(0) }
+        Self { queue, limits, tls: Mutex::new(tls), phase, open: Arc::default(), opened: AtomicUsize::new(0) }
     }
 }
 
@@ -81,8 +82,8 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         };
         match accepted {
             Ok((socket, address)) if shared.open.load(Ordering::Relaxed) < shared.limits.max_connections => {
-                shared.open.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(connection(shared.clone(), socket, address));
+                let count = Count::of(&shared.open);
+                tokio::spawn(connection(shared.clone(), socket, address, count));
             }
             Ok(_) => {}
             Err(_) => sleep(AGAIN).await,
@@ -92,10 +93,9 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     while shared.open.load(Ordering::Relaxed) > 0 {
         sleep(AGAIN / 10).await;
     }
-    shared.queue.tell(News::Finished);
 }
 
-async fn connection(shared: Arc<Shared>, socket: TcpStream, address: std::net::SocketAddr) {
+async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, _count: Count) {
     let _ = socket.set_nodelay(true);
     let tls = shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut phase = shared.phase.subscribe();
@@ -114,7 +114,6 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream, address: std::net::S
         Ok(None) => {}
         Err(why) => shared.queue.tell(News::HandshakeFailed(crate::peer::spelled(address), why)),
     }
-    shared.open.fetch_sub(1, Ordering::Relaxed);
 }
 
 type Secured = Connection<TlsStream<TcpStream>, Bytes>;
@@ -161,7 +160,6 @@ async fn serve_connection(shared: &Shared, mut connection: Secured, peer: Arc<Pe
         max_metadata: limits.max_metadata,
         ending: ending.subscribe(),
     });
-    let open = Arc::new(AtomicUsize::new(0));
     let (mut phase, mut end) = (shared.phase.subscribe(), shared.phase.subscribe());
     let alive = keep_alive(connection.ping_pong(), limits);
     tokio::pin!(alive);
@@ -169,15 +167,14 @@ async fn serve_connection(shared: &Shared, mut connection: Secured, peer: Arc<Pe
     tokio::pin!(age);
     let idle = sleep(limits.idle);
     tokio::pin!(idle);
-    let (mut leaving, mut last_call) = (false, Instant::now());
+    let mut leaving = false;
+    let calls = Arc::new(Calls::default());
     loop {
         tokio::select! {
             biased;
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    last_call = Instant::now();
-                    let count = Count::of(&open);
-                    let around = around.clone();
+                    let (around, count) = (around.clone(), CountedCall::of(&calls));
                     tokio::spawn(async move {
                         serve(around, request, respond).await;
                         drop(count);
@@ -194,12 +191,12 @@ async fn serve_connection(shared: &Shared, mut connection: Secured, peer: Arc<Pe
                 age.as_mut().reset(Instant::now() + limits.grace);
             }
             () = &mut idle, if !leaving => {
-                let until = last_call + limits.idle;
-                if open.load(Ordering::Relaxed) == 0 && Instant::now() >= until {
+                let until = calls.idle_since() + limits.idle;
+                if Instant::now() >= until {
                     (leaving, _) = (true, connection.graceful_shutdown());
                     age.as_mut().reset(Instant::now() + limits.grace);
                 }
-                idle.as_mut().reset(until.max(Instant::now() + limits.idle / 4));
+                idle.as_mut().reset(until);
             }
             _ = phase.wait_for(|phase| *phase > Phase::Serving), if !leaving => {
                 // Ending is waited for below, where it comes first.
@@ -237,7 +234,44 @@ async fn keep_alive(ping_pong: Option<PingPong>, limits: &Limits) {
     }
 }
 
+/// The calls of a connection, and when the last of them ended.
+struct Calls {
+    open: AtomicUsize,
+    last_end: Mutex<Instant>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { open: AtomicUsize::new(0), last_end: Mutex::new(Instant::now()) }
+    }
+}
+
+impl Calls {
+    /// Since when there is none; now, while there is one.
+    fn idle_since(&self) -> Instant {
+        let last_end = *self.last_end.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.open.load(Ordering::Relaxed) == 0 { last_end } else { Instant::now() }
+    }
+}
+
 /// Counts a call for as long as it is open.
+struct CountedCall(Arc<Calls>);
+
+impl CountedCall {
+    fn of(calls: &Arc<Calls>) -> Self {
+        calls.open.fetch_add(1, Ordering::Relaxed);
+        Self(calls.clone())
+    }
+}
+
+impl Drop for CountedCall {
+    fn drop(&mut self) {
+        *self.0.last_end.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a connection for as long as it is open.
 struct Count(Arc<AtomicUsize>);
 
 impl Count {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -118,15 +119,18 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = self.shared.clone();
         let serve = move || {
-            runtime.block_on(async {
-                let queue = shared.queue.clone();
-                tokio::spawn(async move { tokio::join!(queue.ring(), queue.deal()) });
-                match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => accept(shared.clone(), listener).await,
-                    Err(_) => shared.queue.tell(News::Finished),
-                }
-                tokio::task::yield_now().await; // the last news are told by another task
-            });
+            let served = panic::catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async {
+                    let queue = shared.queue.clone();
+                    tokio::spawn(async move { tokio::join!(queue.ring(), queue.deal()) });
+                    let listener = tokio::net::TcpListener::from_std(listener)?;
+                    accept(shared.clone(), listener).await;
+                    std::io::Result::Ok(())
+                })
+            }));
+            // However it came about: Python must not take a server for one that serves.
+            let _ = served;
+            shared.queue.tell_last();
         };
         *locked(&self.thread) = Some(std::thread::Builder::new().name("transport".into()).spawn(serve)?);
         Ok(())

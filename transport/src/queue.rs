@@ -168,13 +168,22 @@ impl Queue {
         loop {
             self.to_tell.notified().await;
             self.is_to_tell.store(false, Ordering::Release);
-            let ring = !std::mem::replace(&mut locked(&self.inbox).told, true);
-            if ring {
-                let one = 1u64.to_ne_bytes();
-                // SAFETY: eight bytes that live for the call; a counter that is full already wakes as well.
-                unsafe { libc::write(self.bell, one.as_ptr().cast(), one.len()) };
+            if !std::mem::replace(&mut locked(&self.inbox).told, true) {
+                self.ring_now();
             }
         }
+    }
+
+    fn ring_now(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight bytes that live for the call; a counter that is full already wakes as well.
+        unsafe { libc::write(self.bell, one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Tells Python that the server's thread ends, when nothing else runs in it.
+    pub fn tell_last(&self) {
+        locked(&self.inbox).news.push(News::Finished);
+        self.ring_now();
     }
 
     /// Hands Python what came.

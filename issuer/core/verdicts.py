@@ -46,7 +46,7 @@ class _Verdict:
         return (
             self.bundle_version == bundle_version
             and self.reached_at <= now <= self.caller.not_after
-            and self.own_id == own_id
+            and (self.own_id is own_id or self.own_id == own_id)
             and self.caller.spiffe_id.trust_domain in allowed
         )
 

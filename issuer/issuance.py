@@ -296,7 +296,7 @@ class Issuance:
             policy = self._policies.current()  # 1
             asked.trace.at(Step.FETCH_FACTS)
             keys = facts_needed(policy, asked.caller, request)
-            facts = await known_facts(self._facts, keys, policy, asked.caller, asked.now)  # 2
+            facts = await known_facts(self._facts, keys, policy, asked.caller, asked.now) if keys else {}  # 2
             asked.trace.at(Step.DECIDE)
             origin = None if wanted.origin is None else wanted.origin()  # 1
             if wanted.approvals is not None:
@@ -385,7 +385,7 @@ class Issuance:
 
 
 async def _let_others_on(position: int) -> None:
-    if position % _REQUESTS_BETWEEN_TURNS == _REQUESTS_BETWEEN_TURNS - 1:
+    if position and position % _REQUESTS_BETWEEN_TURNS == 0:
         await asyncio.sleep(0)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO, cast
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -12,11 +13,14 @@ import structlog
 from issuer.system import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Iterable, Iterator, MutableMapping
+    from contextlib import AbstractContextManager
 
     from structlog.typing import FilteringBoundLogger, Processor
 
 LogFormat = Literal["auto", "json", "console"]
+PIPE_BUF: Final = 4096
+"""Bytes that a pipe takes whole (POSIX; that of Linux): workers share the standard error of their issuer."""
 
 
 def open_log(log_format: LogFormat, stream: TextIO = sys.stderr) -> FilteringBoundLogger:
@@ -53,6 +57,7 @@ class JsonLog:
         self._stream = stream
         self._always = always
         self._bytes: BinaryIO | None = getattr(stream, "buffer", None)
+        self._lines: list[bytes] | None = None
         self._now = SystemClock().now
 
     def bind(self, **fields: object) -> JsonLog:
@@ -85,12 +90,46 @@ class JsonLog:
         fields["level"] = level
         fields["timestamp"] = self._now()
         line = orjson.dumps(fields, default=repr, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+        if self._lines is None:
+            self._put(line)
+        else:
+            self._lines.append(line)
+
+    def _put(self, lines: bytes) -> None:
         if self._bytes is None:
-            self._stream.write(line.decode())
+            self._stream.write(lines.decode())
             self._stream.flush()
         else:
-            self._bytes.write(line)
+            self._bytes.write(lines)
             self._bytes.flush()
+
+    @contextmanager
+    def lines_together(self) -> Iterator[None]:
+        """Write what is told in this context when it ends, many lines at once; nothing may wait in it."""
+        kept = self._lines = []
+        try:
+            yield
+        finally:
+            self._lines = None
+            for lines in _joined(kept):
+                self._put(lines)
+
+
+def lines_together(log: object) -> AbstractContextManager[None]:
+    """Let a log write the lines of this context together, if it can."""
+    return log.lines_together() if isinstance(log, JsonLog) else nullcontext()
+
+
+def _joined(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Join lines as far as they are written whole where other processes write as well."""
+    joined = b""
+    for line in lines:
+        if joined and len(joined) + len(line) > PIPE_BUF:
+            yield joined
+            joined = b""
+        joined += line
+    if joined:
+        yield joined
 
 
 class StandardLogging(logging.Handler):

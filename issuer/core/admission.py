@@ -88,7 +88,7 @@ class Place:
     Attributes:
         cost: The requests in it.
         arrived: The moment at which it came.
-        expires: The moment at which it no longer waits.
+        expires: The moment at which it no longer waits; if it began at once, that at which it came.
         began: The moment at which its turn began.
         standing: Changed by :class:`FairQueue` alone.
     """
@@ -165,9 +165,10 @@ class FairQueue:
             The place, which may be refused already, and the other places whose standing changed.
         """
         path = self._path(caller)
-        place = Place(path, cost, now, now + self._patience(path[-1], now, within))
+        place = Place(path, cost, now, now)
         if not self._all.queued and self._begin_at_once(place, now):
             return place, []
+        place.expires += self._patience(path[-1], now, within)
         if self._is_too_much(path[-1], now):
             place.standing = Standing.REFUSED
             return place, []
@@ -324,6 +325,8 @@ def _start(share: _Share) -> int:
 
 
 def _member(share: _Share, name: Hashable, most: int) -> _Share:
+    if len(share.members) == 1 and name in share.members:
+        return share.members[name]
     member = share.members.pop(name, None)
     if member is None:
         member = _Share(start=share.clock)

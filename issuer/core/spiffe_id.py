@@ -45,6 +45,9 @@ class TrustDomain:
             )
         return cls(text)
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # that of a text is remembered in it
+
     def __str__(self) -> str:
         return self.name
 
@@ -83,6 +86,9 @@ class SpiffeId:
     def segments(self) -> tuple[str, ...]:
         """The path's segments; never empty."""
         return tuple(self.path[1:].split("/"))
+
+    def __hash__(self) -> int:
+        return hash(self.path)  # that of a text is remembered in it; few trust domains have the same paths
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.trust_domain.name}{self.path}"

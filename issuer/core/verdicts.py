@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 
@@ -28,11 +28,21 @@ if TYPE_CHECKING:
     from issuer.core.trust_bundles import TrustBundles
 
     Presented = tuple[bytes, bytes | None]
+    Recall = Callable[[bytes | None, bytes | None], Caller | None]
 
 DEFAULT_CACHE_SIZE = 4096
 """Callers at once; a verdict takes about 2 KiB, most of it the certificate's text."""
 MAX_REMEMBERED_BYTES = 16 * 1024
 """Who presents more is verified anew each time: one caller must not fill the memory with its own chains."""
+
+
+class _Standard(NamedTuple):
+    """What a verdict has to hold by."""
+
+    bundle_version: int
+    own_id: SpiffeId
+    allowed: frozenset[TrustDomain]
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +52,12 @@ class _Verdict:
     own_id: SpiffeId
     reached_at: datetime
 
-    def holds(self, bundle_version: int, own_id: SpiffeId, allowed: frozenset[TrustDomain], now: datetime) -> bool:
+    def holds(self, by: _Standard) -> bool:
         return (
-            self.bundle_version == bundle_version
-            and self.reached_at <= now <= self.caller.not_after
-            and self.own_id == own_id
-            and self.caller.spiffe_id.trust_domain in allowed
+            self.bundle_version == by.bundle_version
+            and self.reached_at <= by.now <= self.caller.not_after
+            and (self.own_id is by.own_id or self.own_id == by.own_id)
+            and self.caller.spiffe_id.trust_domain in by.allowed
         )
 
 
@@ -87,31 +97,31 @@ class CallerVerifier:
         if leaf_pem is None:
             raise CallerNotVerified(Reason.SVID_MISSING, "the connection presented no certificate")
         presented = (leaf_pem, intermediates_pem)
-        allowed = self._allowed()
         # Read before verifying: a bundle that changes meanwhile makes this verdict one of the past.
-        version = self._bundles.version
-        if (caller := self._recalled(presented, version, own_id, allowed, now)) is not None:
+        by = _Standard(self._bundles.version, own_id, self._allowed(), now)
+        if (caller := self._recalled(presented, by)) is not None:
             return caller
-        caller = self._verify_anew(presented, allowed, now)
-        self._remember(presented, _Verdict(caller, version, own_id, now))
+        caller = self._verify_anew(presented, by.allowed, now)
+        self._remember(presented, _Verdict(caller, by.bundle_version, own_id, now))
         return caller
 
-    def remembered(self, leaf_pem: bytes | None, intermediates_pem: bytes | None, now: datetime) -> Caller | None:
-        """Return what :meth:`verify` returns, if it can tell without verifying anything; ``None`` if it cannot.
+    def recall(self, now: datetime) -> Recall:
+        """Return what tells of callers at ``now`` what :meth:`verify` would, where nothing has to be verified for it.
+
+        It returns ``None`` for the others. To be used at once, for callers who are here together.
 
         Raises:
             TemporarilyUnavailable: IDENTITY_UNAVAILABLE, when the issuer has no valid identity of its own.
         """
         own_id = self._bundles.own_id()
-        if leaf_pem is None:
-            return None
-        return self._recalled((leaf_pem, intermediates_pem), self._bundles.version, own_id, self._allowed(), now)
+        by = _Standard(self._bundles.version, own_id, self._allowed(), now)
+        return lambda leaf_pem, intermediates_pem: (
+            None if leaf_pem is None else self._recalled((leaf_pem, intermediates_pem), by)
+        )
 
-    def _recalled(
-        self, presented: Presented, version: int, own_id: SpiffeId, allowed: frozenset[TrustDomain], now: datetime
-    ) -> Caller | None:
+    def _recalled(self, presented: Presented, by: _Standard) -> Caller | None:
         known = self._verdicts.get(presented)
-        if known is None or not known.holds(version, own_id, allowed, now):
+        if known is None or not known.holds(by):
             return None
         self._verdicts.move_to_end(presented)
         return known.caller

@@ -10,19 +10,21 @@ from google.rpc import code_pb2
 
 from issuer.core.errors import IssuerError, RateLimited, RpcNotAllowed
 from issuer.issuance import Asked
+from issuer.log import lines_together
 from issuer.observing import UNOBSERVED, Step
 from issuer.rpc.call import VerifiedCall
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from google.rpc.status_pb2 import Status
     from structlog.typing import FilteringBoundLogger
 
     from issuer.core.caller import Caller
-    from issuer.core.verdicts import CallerVerifier
+    from issuer.core.verdicts import CallerVerifier, Recall
     from issuer.issuance import LogFields
     from issuer.observing import CallObserver, Trace
     from issuer.ports import Clock, TokenIds
@@ -96,13 +98,13 @@ class Course:
         trace = self._observer.began(call.metadata, moment.now)
         return Running(call, moment, self._ids.decision_id(moment.now), {}, trace)
 
-    def remembered(self, call: Call, now: datetime) -> Caller | None:
-        """Return who calls, where that was verified before and still holds; nothing is verified here.
+    def recall(self, moment: Moment) -> Recall:
+        """Return what tells who calls, where that was verified before and still holds.
 
         Raises:
             TemporarilyUnavailable: The issuer has no valid identity of its own.
         """
-        return self._verifier.remembered(call.leaf_pem, call.intermediates_pem, now)
+        return self._verifier.recall(moment.now)
 
     def verify(self, running: Running) -> VerifiedCall:
         """Verify the caller, whatever TLS thought of it.
@@ -149,6 +151,10 @@ class Course:
         running.fields["reason"] = error.reason.value
         self.ended(running, STATUS_CODES[error.reason])
         return status_from_error(error, running.request_id)
+
+    def lines_together(self) -> AbstractContextManager[None]:
+        """Write the lines of the calls that end in this context with few writes."""
+        return lines_together(self._log)
 
     def ended(self, running: Running, code: code_pb2.Code.ValueType) -> None:
         """Write the log line of a call, and tell the observer."""

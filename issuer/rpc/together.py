@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from issuer.core.admission import Place
     from issuer.core.caller import Caller
     from issuer.core.token_request import TokenRequest
+    from issuer.core.verdicts import Recall
     from issuer.issuance import IssuedToken, Wanted
     from issuer.ports import FactBook, PolicyBook
     from issuer.rpc.call import Call, VerifiedCall
@@ -128,7 +129,11 @@ class Together:
         Calls of any method that the pipeline answers may be handed over: the door is looked at for all.
         """
         moment = self._course.moment()
-        others = [asking for asking in calls if not self._is_turned_away(asking) and not self._takes(asking, moment)]
+        try:
+            recall = self._course.recall(moment)
+        except IssuerError:  # the pipeline tells it
+            recall = _nobody
+        others = [each for each in calls if not self._is_turned_away(each) and not self._takes(each, moment, recall)]
         self._begin()
         return others
 
@@ -142,8 +147,8 @@ class Together:
         self._refuse(asking.id, found)
         return True
 
-    def _takes(self, asking: Asking, moment: Moment) -> bool:
-        known = self._from_memory(asking, moment)
+    def _takes(self, asking: Asking, moment: Moment, recall: Recall) -> bool:
+        known = self._from_memory(asking, recall)
         if known is None:
             return False
         caller, wanted = known
@@ -159,7 +164,7 @@ class Together:
         self._stands(_Taken(asking.id, asking.message, wanted, running, verified, place))
         return True
 
-    def _from_memory(self, asking: Asking, moment: Moment) -> tuple[Caller, Wanted] | None:
+    def _from_memory(self, asking: Asking, recall: Recall) -> tuple[Caller, Wanted] | None:
         """Return who asks for what, where neither has to be looked at any more."""
         call = asking.call
         if call.method != ISSUE_TOKEN or RPC_RULES[ISSUE_TOKEN] is not CallerKind.WORKLOAD:
@@ -169,19 +174,20 @@ class Together:
         wanted = plain_request(asking.message)
         if wanted is None or isinstance(wanted.request, InvalidTokenRequest):
             return None
-        try:
-            caller = self._course.remembered(call, moment.now)
-            if caller is None or self._asks_outside(caller, wanted.request):
-                return None
-        except IssuerError:  # the pipeline tells it
+        caller = recall(call.leaf_pem, call.intermediates_pem)
+        if caller is None or self._asks_outside(caller, wanted.request):
             return None
         return caller, wanted
 
     def _asks_outside(self, caller: Caller, request: TokenRequest) -> bool:
         outside = self._facts.asked_outside
-        return bool(outside) and any(
-            key.type in outside for key in facts_needed(self._policies.current(), caller, request)
-        )
+        if not outside:
+            return False
+        try:
+            needed = facts_needed(self._policies.current(), caller, request)
+        except IssuerError:  # the pipeline tells it
+            return True
+        return any(key.type in outside for key in needed)
 
     def _changed(self, place: Place) -> None:
         """Go on with a call that waited for its turn."""
@@ -241,13 +247,13 @@ class Together:
                 self._course.ended(taken.running, code_pb2.CANCELLED)
             raise
         finally:
-            for taken in group:
-                self._turns.give_back(taken.place)
-                self._turns.leave()
+            self._turns.give_back(*(taken.place for taken in group))
+            self._turns.leave(len(group))
         answers: list[tuple[int, bytes | Status]] = []
         try:
-            for taken, outcome in zip(group, outcomes, strict=True):
-                answers.append((taken.id, self._answered(taken, outcome)))
+            with self._course.lines_together():
+                for taken, outcome in zip(group, outcomes, strict=True):
+                    answers.append((taken.id, self._answered(taken, outcome)))
         finally:  # a log that cannot be written leaves nobody without an answer
             answers += [(taken.id, _INTERNAL) for taken in group[len(answers) :]]
             self._tell(answers)
@@ -293,3 +299,7 @@ class Together:
             return await self._methods.with_approval(error, message, taken.verified)
         except Exception as fault:  # noqa: BLE001 - likewise
             return fault
+
+
+def _nobody(_leaf_pem: bytes | None, _intermediates_pem: bytes | None) -> None:
+    """Recall nobody."""

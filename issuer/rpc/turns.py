@@ -101,9 +101,9 @@ class Turns:
             raise self._refusal(None)
         self._calls += 1
 
-    def leave(self) -> None:
-        """Let a call go that was taken in."""
-        self._calls -= 1
+    def leave(self, calls: int = 1) -> None:
+        """Let calls go that were taken in."""
+        self._calls -= calls
 
     async def take(self, caller: SpiffeId, cost: int, within: float | None) -> Place:
         """Wait for a turn. It must be given back.
@@ -158,12 +158,15 @@ class Turns:
             found.held.add_done_callback(self._let_go)
         return found
 
-    def give_back(self, place: Place) -> None:
-        """End a turn, or stop waiting for one."""
-        self._retry.answered()
-        if (waiting := self._waiting.pop(place, None)) is not None:
-            waiting.timer.cancel()
-        self._tell(self._queue.leave(place, asyncio.get_running_loop().time()))
+    def give_back(self, *places: Place) -> None:
+        """End turns, or stop waiting for them."""
+        now = asyncio.get_running_loop().time()
+        for place in places:
+            self._retry.answered()
+            if self._waiting and (waiting := self._waiting.pop(place, None)) is not None:
+                waiting.timer.cancel()
+            if changed := self._queue.leave(place, now):
+                self._tell(changed)
 
     def _may_hold_back(self, within: float | None) -> bool:
         """Return whether a refusal is kept for a moment: who asks again as soon as it is answered, asks less."""

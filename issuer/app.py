@@ -28,6 +28,7 @@ from issuer.rpc.admin_methods import AdminMethods
 from issuer.rpc.listener import AddressInUse, CannotListen
 from issuer.rpc.pipeline import Pipeline
 from issuer.rpc.server import RpcServer
+from issuer.rpc.together import Together
 from issuer.rpc.turns import Turns
 from issuer.services import Parts, access_watch, services
 from issuer.settings_of_parts import limits_of, oidc_settings, roles_of, rpc_settings
@@ -63,7 +64,9 @@ if TYPE_CHECKING:
     from issuer.ledger_keeping import Sharing
     from issuer.policy_files.directory import DirectoryPolicyBook, KeptGenerations
     from issuer.ports import FactSink, KeyAdmin, PolicyAdmin
+    from issuer.rpc.services import Services
     from issuer.rpc.settings import RpcSettings
+    from issuer.rpc.together import Tell
     from issuer.signing.signing_keys import SigningKeys
     from issuer.startup import Publicity
     from issuer.status_publishing import StatusPublisher
@@ -161,8 +164,9 @@ class App:
                 development=self._insecure_dev,
             )
             made, pipeline = services(parts), self._pipeline(parts, identity)
-            listener = chosen_transport(parts, made.methods, pipeline, identity=identity, log=self._log)
-            server = RpcServer(listener, made, admin=admin, pipeline=pipeline, log=self._log)
+            together = self._together(parts, made, pipeline)
+            listener = chosen_transport(self._config, pipeline, together, identity=identity, log=self._log)
+            server = RpcServer(listener, made, admin=admin, pipeline=pipeline, together=together, log=self._log)
             port = server.bind()
             http = self._publicity(signer, keeping)
             await asyncio.to_thread(http.start)
@@ -382,6 +386,10 @@ class App:
             log=self._log,
             observer=self._telemetry,
         )
+
+    def _together(self, parts: Parts, made: Services, pipeline: Pipeline) -> Callable[[Tell], Together]:
+        most = (self._config.server.max_wait + self._config.ledger.max_wait).total_seconds()
+        return lambda tell: Together(pipeline, made.methods, parts.policies, parts.facts, most_seconds=most, tell=tell)
 
     def _turns(self) -> Turns:
         limits, most = limits_of(self._config.server), self._config.server.max_calls

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from issuer.rpc.server import GrpcioListener
-from issuer.rpc.together import Together
 from issuer.settings_of_parts import rpc_settings
 from issuer.startup import StartupError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import FilteringBoundLogger
 
+    from issuer.config_sections import Config
     from issuer.rpc.listener import Listener
-    from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
-    from issuer.services import Parts
+    from issuer.rpc.together import Tell, Together
     from issuer.spire.identity import SpireIdentity
 
 
 def chosen_transport(
-    parts: Parts, methods: IssuerMethods, pipeline: Pipeline, *, identity: SpireIdentity, log: FilteringBoundLogger
+    config: Config,
+    pipeline: Pipeline,
+    together: Callable[[Tell], Together],
+    *,
+    identity: SpireIdentity,
+    log: FilteringBoundLogger,
 ) -> Listener:
     """Return the transport of the configuration.
+
+    Args:
+        config: Says which, and with what limits.
+        pipeline: What answers calls.
+        together: Makes what answers those that a transport hands over in lists.
+        identity: The issuer's own SVID and the roots to accept.
+        log: Where the transport tells of changes and faults.
 
     Raises:
         StartupError: It is not installed.
     """
-    server = parts.config.server
+    server = config.server
     settings = rpc_settings(server)
     if server.transport == "grpcio":
         return GrpcioListener(settings, identity=identity)
@@ -43,6 +55,4 @@ def chosen_transport(
     except ImportError as error:
         message = f"[server] transport: the native one cannot be loaded: {error}; `make transport` installs it"
         raise StartupError(message) from error
-    most = (server.max_wait + parts.config.ledger.max_wait).total_seconds()
-    together = partial(Together, pipeline, methods, parts.policies, parts.facts, most_seconds=most)
-    return NativeListener(settings, identity=identity, log=log, together=lambda tell: together(tell=tell))
+    return NativeListener(settings, identity=identity, log=log, together=together)

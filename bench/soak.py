@@ -59,7 +59,7 @@ class Part:
 class Soak:
     """An issuer under test, and what is done to it."""
 
-    def __init__(self, folder: Path, authority: DevelopmentAuthority) -> None:
+    def __init__(self, folder: Path, authority: DevelopmentAuthority, transport: str) -> None:
         self._folder = folder
         self._authority = authority
         self._workload = authority.workload(
@@ -68,7 +68,7 @@ class Soak:
         write_credentials(folder, authority.authority)
         self._operator = authority.workload(Entry(OPERATOR))
         options: dict[str, dict[str, object]] = {
-            "server": {"workers": 2},
+            "server": {"workers": 2, "transport": transport},
             "admin": {"operators": [OPERATOR]},
             "http": {"key_set_max_age": KEY_SET_MAX_AGE},
         }
@@ -130,19 +130,20 @@ def _began(process: Process) -> float:
 def main(
     minutes: Annotated[float, typer.Option(help="How long.", min=1)] = 60.0,
     interval: Annotated[float, typer.Option(help="Seconds between two changes.", min=10)] = INTERVAL_SECONDS,
+    transport: Annotated[str, typer.Option(help="What carries the calls.")] = "grpcio",
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = RESULTS,
 ) -> None:
     """Run it, tell what was seen, and end with 1 if something grows, gets slower or fails.
 
     Examples:
-    python -m bench.soak --minutes 2 --interval 10
+    python -m bench.soak --minutes 2 --interval 10 --transport native
     """
     console = Console(stderr=True)
     with (
         tempfile.TemporaryDirectory() as name,
         DevelopmentAuthority(TRUST_DOMAIN, announce=lambda _: None) as authority,
     ):
-        soak = Soak(Path(name), authority)
+        soak = Soak(Path(name), authority, transport)
         with soak.issuer:
             parts, samples = _run(console, soak, minutes * 60, interval)
     found = faults(samples, [(part.minute * 60, part.p99_ms) for part in parts], minutes * 60)

@@ -165,7 +165,14 @@ class App:
             )
             made, pipeline = services(parts), self._pipeline(parts, identity)
             together = self._together(parts, made, pipeline)
-            listener = chosen_transport(self._config, pipeline, together, identity=identity, log=self._log)
+            listener = chosen_transport(
+                self._config.server.transport,
+                self._rpc_settings(),
+                pipeline,
+                together,
+                identity=identity,
+                log=self._log,
+            )
             server = RpcServer(listener, made, admin=admin, pipeline=pipeline, together=together, log=self._log)
             port = server.bind()
             http = self._publicity(signer, keeping)

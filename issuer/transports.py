@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.rpc.server import GrpcioListener
-from issuer.settings_of_parts import rpc_settings
 from issuer.startup import StartupError
 
 if TYPE_CHECKING:
@@ -13,15 +12,16 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.config_sections import Config
     from issuer.rpc.listener import Listener
     from issuer.rpc.pipeline import Pipeline
+    from issuer.rpc.settings import RpcSettings
     from issuer.rpc.together import Tell, Together
     from issuer.spire.identity import SpireIdentity
 
 
 def chosen_transport(
-    config: Config,
+    transport: str,
+    settings: RpcSettings,
     pipeline: Pipeline,
     together: Callable[[Tell], Together],
     *,
@@ -31,7 +31,8 @@ def chosen_transport(
     """Return the transport of the configuration.
 
     Args:
-        config: Says which, and with what limits.
+        transport: Which, as the configuration spells it.
+        settings: Address and limits.
         pipeline: What answers calls.
         together: Makes what answers those that a transport hands over in lists.
         identity: The issuer's own SVID and the roots to accept.
@@ -40,11 +41,9 @@ def chosen_transport(
     Raises:
         StartupError: It is not installed.
     """
-    server = config.server
-    settings = rpc_settings(server)
-    if server.transport == "grpcio":
+    if transport == "grpcio":
         return GrpcioListener(settings, identity=identity)
-    if server.transport == "h2corn":
+    if transport == "h2corn":
         try:
             from issuer.rpc.h2corn_listener import H2cornListener  # noqa: PLC0415 - see above
         except ImportError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from issuer.core.errors import AdminRefused, Reason, TemporarilyUnavailable
 from issuer.core.instants import microseconds
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from issuer.core.key_ring import KeyTerms
     from issuer.ports import Clock, Ledger, RevocationBook
     from issuer.signing.key_folder import KeyFolder
     from issuer.signing.signing_keys import SigningKeys
@@ -58,18 +59,6 @@ class IssuedTokens(Protocol):
             TemporarilyUnavailable: LEDGER_UNAVAILABLE.
         """
         ...
-
-
-class KeyTerms(NamedTuple):
-    """How long what is published or signed may be kept, in seconds.
-
-    Attributes:
-        max_age: The key set.
-        lists: A status list.
-    """
-
-    max_age: int
-    lists: int
 
 
 class KeyRotation:

@@ -15,8 +15,8 @@ from support.eventually import eventually_true
 from support.ledgers import record, rows, sqlite_ledger
 
 from issuer.core.errors import AdminRefused, Reason, TemporarilyUnavailable
-from issuer.core.key_ring import LEEWAY_SECONDS, MAX_PUBLISHED, SETTLE_SECONDS, SPREAD_SECONDS, KeyRing
-from issuer.key_rotation import KeyRotation, KeyTerms
+from issuer.core.key_ring import LEEWAY_SECONDS, MAX_PUBLISHED, SETTLE_SECONDS, SPREAD_SECONDS, KeyRing, KeyTerms
+from issuer.key_rotation import KeyRotation
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.token_book import LedgerTokenBook

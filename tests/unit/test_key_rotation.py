@@ -17,6 +17,7 @@ from support.ledgers import record, rows, sqlite_ledger
 from issuer.core.errors import AdminRefused, Reason, TemporarilyUnavailable
 from issuer.core.key_ring import LEEWAY_SECONDS, MAX_PUBLISHED, SETTLE_SECONDS, SPREAD_SECONDS, KeyRing, KeyTerms
 from issuer.key_rotation import KeyRotation
+from issuer.key_sharing import KeySharing
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.token_book import LedgerTokenBook
@@ -84,7 +85,7 @@ class Issuer:
             self.keys,
             terms=KeyTerms(MAX_AGE, LISTS),
             clock=self.clock,
-            ledger=ledger,
+            sharing=KeySharing(ledger, None, self.clock),
             revocations=revocations,
             tokens=LedgerTokenBook(LedgerReader.sqlite(self.file)),
             followers=self.followers,
@@ -231,9 +232,8 @@ async def test_files_that_hold_another_next_key_are_not_activated(tmp_path: Path
         new = await it.next()
         it.folder.drop_next()
         it.folder.make_next()
-        with pytest.raises(AdminRefused, match="hold other keys"):
+        with pytest.raises(AdminRefused, match="not the next key"):
             await it.rotation.activate(new, force=True, actor=OPERATOR)
-        await it.look()
         assert it.keys.ring.next is not None
         assert it.keys.ring.next.jwk.key_id != new
         assert [each[:2] for each in it.told()[-2:]] == [("key_removed", "files"), ("key_prepared", "files")]

@@ -103,7 +103,7 @@ class KeyRotation:
         self._log = log
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[KeyRing]] = set()
-        self._said = ""
+        self._said = self._unlike = ""
         self.fault = ""
 
     async def begin(self) -> None:
@@ -127,12 +127,11 @@ class KeyRotation:
         Where issuers that share the ledger have other keys at two looks in a row (a folder that is kept alike by hand
         may be late), it sets :attr:`fault` and ``stop``: what this issuer publishes, or signs, fails at the others.
         """
-        unlike = ""
         while not stop.is_set():
             async with self._changing:
-                before, unlike = unlike, await self._looked()
-            if before and unlike:
-                self.fault = unlike
+                before, self._unlike = self._unlike, await self._looked()
+            if before and self._unlike:
+                self.fault = self._unlike
                 stop.set()
             await first_of(stop, within=LOOK_SECONDS)
 
@@ -207,7 +206,7 @@ class KeyRotation:
                 raise AdminRefused(Reason.KEY_UNKNOWN, "this is not the next key")
             early = self._check_may_sign(ring, key_id, force=force)  # 1
             await self._tell(KEY_ACTIVATED, key_id, actor=actor, how="forced" if early else "operator")  # 2
-            await self._in_files(self._folder.activate)  # 3
+            await self._in_files(lambda: self._folder.activate(key_id))  # 3
             await self._put_in_force(HeldKeys(ring.activated(self._now()), held.next, None))  # 4
             return self._keys.ring
 

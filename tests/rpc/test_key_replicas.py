@@ -110,6 +110,21 @@ def test_a_crash_in_the_middle_of_a_change_at_one_leaves_both_with_every_key_tha
     assert verify_ledger(LedgerReader.postgres(two.database)).faults == ()
 
 
+def test_what_is_asked_of_both_at_the_same_moment_is_done_once(two: Replicas) -> None:
+    (old,) = two.one.keys()
+    with ThreadPoolExecutor(2) as pool:
+        (new,) = set(pool.map(Rotating.prepare, two.both))
+        outcomes = list(pool.map(lambda each: each.activate(new, force=True), two.both))
+        assert "OK" in outcomes
+        assert set(outcomes) <= {"OK", "SIGNER_UNAVAILABLE"}, "the file was renamed by the other in this moment"
+    two.agree_on([new, old])
+    assert [two.events().count((kind, new)) >= 1 for kind in ("key_prepared", "key_activated")] == [True, True]
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(lambda each: each.remove(old, force=True), two.both)) == {"OK"}
+    two.agree_on([new])
+    assert verify_ledger(LedgerReader.postgres(two.database)).faults == ()
+
+
 def own_keys(replicas: Replicas, name: str, **options: dict[str, object]) -> Rotating:
     """Return an issuer on the same database with a folder of keys of its own, not started."""
     return replicas.another(name, keys={"file": str(replicas.key_file.parent.with_name(name) / "key.pem")}, **options)

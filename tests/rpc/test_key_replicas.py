@@ -146,6 +146,26 @@ def test_an_issuer_with_a_key_of_its_own_does_not_start_on_a_ledger_of_others(al
         assert kid_of(alike.token()) == old
 
 
+def test_the_ledger_knows_its_keys_though_the_entries_that_tell_of_them_were_pruned(alone: Replicas) -> None:
+    (old,) = alone.one.keys()
+
+    def are_pruned() -> bool:
+        prune(alone)
+        return alone.events() == []
+
+    wait_until(are_pruned, what="the entries are a second old", seconds=KNOWN_WITHIN)
+    with pytest.raises(IssuerDidNotStart, match=f"{LACKS}.*{old}"):
+        own_keys(alone, "stray").issuer.start()
+    assert verify_ledger(LedgerReader.postgres(alone.database)).faults == ()
+
+
+def prune(replicas: Replicas) -> None:
+    """Prune what is older than a second."""
+    config = str(replicas.one.settings.folder / "issuer.toml")
+    arguments = ("ledger", "prune", "--older-than", "1s", "--config", config)
+    assert issuer_command(replicas.one, *arguments, identity=OPERATOR).returncode == 0
+
+
 def test_of_two_that_begin_a_ledger_with_different_keys_at_the_same_moment_one_serves(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

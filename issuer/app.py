@@ -39,6 +39,7 @@ from issuer.startup import (
     StartupError,
     begun,
     begun_rotation,
+    check_keys,
     open_keys,
     policy_book,
     public_http,
@@ -113,7 +114,7 @@ class App:
         self._readiness_changed = asyncio.Event()
         self._access_changed = asyncio.Event()
         self._lists: StatusPublisher | None = None
-        self._rotation: KeyRotation
+        self._rotation: KeyRotation | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -201,6 +202,7 @@ class App:
             http.set_ready(ready=False, reason="the issuer is stopping")
             await server.stop(self._config.server.shutdown_grace)
         self._log.info("stopped")
+        check_keys(self._rotation)
 
     def _signing_keys(self) -> SigningKeys:
         return open_keys(self._config, self._clock)
@@ -211,7 +213,8 @@ class App:
         return self._rotation
 
     def _follow_keys(self) -> None:
-        self._start(self._rotation.run(self._stop))
+        if self._rotation is not None:
+            self._start(self._rotation.run(self._stop))
 
     def _begin_with(self) -> KeptGenerations | None:
         """Return the policies to begin with; ``None`` for those of the files."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from issuer.core.errors import AdminRefused, Reason, TemporarilyUnavailable
-from issuer.core.instants import microseconds
 from issuer.core.key_ring import LEEWAY_SECONDS, MICROSECONDS, SETTLE_SECONDS, FormerKey, KeyRing, KeyRingError
-from issuer.core.ledger_entries import KEY_ACTIVATED, KEY_PREPARED, KEY_REMOVED, Event, detail
+from issuer.core.ledger_entries import KEY_ACTIVATED, KEY_PREPARED, KEY_REMOVED
 from issuer.signing.key_file import KeyFileError
 from issuer.signing.key_folder import HeldKeys
 from issuer.waiting import first_of
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.ports import Clock, Ledger, RevocationBook
+    from issuer.core.key_ring import KeyTerms
+    from issuer.key_sharing import KeySharing
+    from issuer.ports import Clock, RevocationBook
     from issuer.signing.key_folder import KeyFolder
     from issuer.signing.signing_keys import SigningKeys
 
@@ -60,18 +61,6 @@ class IssuedTokens(Protocol):
         ...
 
 
-class KeyTerms(NamedTuple):
-    """How long what is published or signed may be kept, in seconds.
-
-    Attributes:
-        max_age: The key set.
-        lists: A status list.
-    """
-
-    max_age: int
-    lists: int
-
-
 class KeyRotation:
     """A :class:`~issuer.ports.KeyAdmin`.
 
@@ -80,11 +69,14 @@ class KeyRotation:
         keys: The keys at work.
         terms: How long things may be kept.
         clock: The time of each change.
-        ledger: Is told of every change before it counts.
+        sharing: The ledger, which is told of every change before it counts.
         revocations: Which keys are revoked.
         tokens: Tells when what a key signed is over.
         followers: Who signs by the same keys.
         log: Is told of every change, and of what is wrong with the files.
+
+    Attributes:
+        fault: Why these keys must not be used any more, and what to do; empty while all is well.
     """
 
     def __init__(
@@ -94,7 +86,7 @@ class KeyRotation:
         *,
         terms: KeyTerms,
         clock: Clock,
-        ledger: Ledger,
+        sharing: KeySharing,
         revocations: RevocationBook,
         tokens: IssuedTokens,
         log: FilteringBoundLogger,
@@ -104,37 +96,54 @@ class KeyRotation:
         self._keys = keys
         self._terms = terms
         self._clock = clock
-        self._ledger = ledger
+        self._sharing = sharing
         self._revocations = revocations
         self._tokens = tokens
         self._followers = followers or Alone()
         self._log = log
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[KeyRing]] = set()
-        self._fault = ""
+        self._said = self._unlike = ""
+        self.fault = ""
 
     async def begin(self) -> None:
         """Keep which key signs, before it does, and tell the ledger where that is new or was about to change.
 
         Raises:
             KeyFileError: What was kept cannot be read.
+            KeysNotShared: Issuers that share the ledger have other keys.
             TemporarilyUnavailable: LEDGER_UNAVAILABLE.
         """
         ring = self._keys.ring
+        await self._sharing.join(ring)
         if await asyncio.to_thread(self._folder.kept) == ring and ring.next is None:
             return
         await self._keep(ring)
         await self._tell(KEY_ACTIVATED, ring.active.key_id, actor="", how="start")
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Follow the files, and take away keys whose tokens are over, until ``stop``. The public listener is there."""
+        """Follow the files, and take away keys whose tokens are over, until ``stop``. The public listener is there.
+
+        Where issuers that share the ledger have other keys at two looks in a row (a folder that is kept alike by hand
+        may be late), it sets :attr:`fault` and ``stop``: what this issuer publishes, or signs, fails at the others.
+        """
         while not stop.is_set():
             async with self._changing:
-                try:
-                    await self._look()
-                except TemporarilyUnavailable as error:
-                    self._say(error.message)
+                before, self._unlike = self._unlike, await self._looked()
+            if before and self._unlike:
+                self.fault = self._unlike
+                stop.set()
             await first_of(stop, within=LOOK_SECONDS)
+
+    async def _looked(self) -> str:
+        """Do what is due; return how these keys are unlike those of others."""
+        try:
+            fault = await self._look()
+        except TemporarilyUnavailable as error:
+            fault = error.message
+        unlike = self._sharing.fault(self._keys.ring)
+        self._say(unlike or fault)
+        return unlike
 
     async def listed(self) -> KeyRing:
         """Return the keys."""
@@ -151,6 +160,7 @@ class KeyRotation:
 
     async def _prepare(self, actor: str) -> KeyRing:
         async with self._changing:
+            await self._follow_now()
             if self._keys.ring.next is None:
                 await self._make_next(actor)
             return self._keys.ring
@@ -187,6 +197,7 @@ class KeyRotation:
 
     async def _activate(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
         async with self._changing:
+            await self._follow_now()
             held = self._keys.held
             ring = held.ring
             if key_id == ring.active.key_id:
@@ -194,14 +205,15 @@ class KeyRotation:
             if ring.next is None or held.next is None or ring.next.jwk.key_id != key_id:
                 raise AdminRefused(Reason.KEY_UNKNOWN, "this is not the next key")
             early = self._check_may_sign(ring, key_id, force=force)  # 1
-            await self._check_files(ring)
             await self._tell(KEY_ACTIVATED, key_id, actor=actor, how="forced" if early else "operator")  # 2
-            await self._in_files(self._folder.activate)  # 3
+            await self._in_files(lambda: self._folder.activate(key_id))  # 3
             await self._put_in_force(HeldKeys(ring.activated(self._now()), held.next, None))  # 4
             return self._keys.ring
 
     def _check_may_sign(self, ring: KeyRing, key_id: str, *, force: bool) -> bool:
         """Refuse a key that may not sign now; return whether it does so before every verifier can know it."""
+        if unlike := self._sharing.fault(ring):
+            raise AdminRefused(Reason.KEY_CHANGE_REFUSED, unlike)
         if self._is_revoked(key_id):
             raise AdminRefused(Reason.KEY_CHANGE_REFUSED, "this key is revoked: remove it, and prepare another")
         ready = ring.ready_at(self._terms.max_age)
@@ -215,11 +227,6 @@ class KeyRotation:
             self._log.warning("key_forced", kid=key_id, what="verifiers that do not look again refuse its tokens")
         return early
 
-    async def _check_files(self, ring: KeyRing) -> None:
-        found = (await self._found()).ring
-        if (found.active, found.next and found.next.jwk) != (ring.active, ring.next and ring.next.jwk):
-            raise AdminRefused(Reason.KEY_CHANGE_REFUSED, "the files hold other keys; see `keys_refused` in the log")
-
     async def remove(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
         """Publish a key no more: the next one, or one that is retired.
 
@@ -231,6 +238,7 @@ class KeyRotation:
 
     async def _remove(self, key_id: str, *, force: bool, actor: str) -> KeyRing:
         async with self._changing:
+            await self._follow_now()
             ring, how = self._keys.ring, "forced" if force else "operator"
             if key_id == ring.active.key_id:
                 raise AdminRefused(Reason.KEY_CHANGE_REFUSED, "this key signs: activate another one first")
@@ -266,17 +274,20 @@ class KeyRotation:
         ring = self._keys.ring.with_former(former._replace(gone=self._now()))
         await self._put_in_force(self._keys.held._replace(ring=ring))
 
-    async def _look(self) -> None:
-        """Do what is due."""
+    async def _look(self) -> str:
+        """Do what is due; return what is wrong with the files."""
         await self._mark_published()
-        await self._follow_files()
+        try:
+            fault = await self._follow_files()
+        except TemporarilyUnavailable as error:
+            fault = error.message
         for former in self._keys.ring.former:
             if former.over is None and former.retired + SETTLE_SECONDS <= self._now():
                 await self._settle(former)
         for former in self._keys.ring.former:
             if former.gone is None and self._is_over(former):
                 await self._take_away(former, actor="", how="over")
-        self._say("")
+        return fault
 
     async def _mark_published(self) -> None:
         ring = self._keys.ring.with_published(self._now())
@@ -292,22 +303,28 @@ class KeyRotation:
         await self._keep(ring)
         self._keys.use(self._keys.held._replace(ring=ring))
 
-    async def _follow_files(self) -> None:
-        """Use the keys that are in the files: another issuer that shares them may have changed them, or a person."""
-        try:
-            found = await self._found()
-        except TemporarilyUnavailable as error:
-            self._say(error.message)
-            return
-        ring = self._keys.ring
-        if found.ring == ring:
-            return
+    async def _follow_files(self) -> str:
+        """Use the keys that are in the files: another issuer that shares them may have changed them, or a person.
+
+        Returns:
+            What is wrong with them, so that they are not used; ``""`` for nothing.
+
+        Raises:
+            TemporarilyUnavailable: SIGNER_UNAVAILABLE, LEDGER_UNAVAILABLE.
+        """
+        found, ring = await self._found(), self._keys.ring
         if found.ring.active not in (ring.active, ring.next and ring.next.jwk):
-            self._say(f"{self._folder.file} holds a key that is not published: put it at {self._folder.next_file}")
-            return
-        for kind, key_id in _changes(ring, found.ring):
-            await self._tell(kind, key_id, actor="", how="files")
-        await self._put_in_force(found)
+            return f"{self._folder.file} holds a key that is not published: put it at {self._folder.next_file}"
+        if found.ring != ring:
+            for kind, key_id in _changes(ring, found.ring):
+                await self._tell(kind, key_id, actor="", how="files")
+            await self._put_in_force(found)
+        return ""
+
+    async def _follow_now(self) -> None:
+        """Let a change begin from what the files hold: another issuer may have changed them a moment ago."""
+        if fault := await self._follow_files():
+            raise AdminRefused(Reason.KEY_CHANGE_REFUSED, fault)
 
     async def _put_in_force(self, held: HeldKeys) -> None:
         """Use other keys: here, in the public listener, which watches these, and in all workers."""
@@ -334,8 +351,7 @@ class KeyRotation:
             raise TemporarilyUnavailable(Reason.SIGNER_UNAVAILABLE, str(error)) from None
 
     async def _tell(self, kind: str, key_id: str, *, actor: str, how: str) -> None:
-        told = Event(kind, microseconds(self._clock.now()), actor, detail({"kid": key_id, "how": how}))
-        await self._ledger.write(told)
+        await self._sharing.tell(kind, key_id, actor=actor, how=how)
         self._log.info(kind, kid=key_id, how=how, actor=actor or None)
 
     def _is_over(self, former: FormerKey) -> bool:
@@ -349,10 +365,10 @@ class KeyRotation:
         return int(self._clock.now().timestamp())
 
     def _say(self, fault: str) -> None:
-        """Log what is wrong with the files, or with what is to be done about them, once."""
-        if fault and fault != self._fault:
+        """Log what is wrong with the keys, or with what is to be done about them, once."""
+        if fault and fault != self._said:
             self._log.error("keys_refused", error=fault)
-        self._fault = fault
+        self._said = fault
 
 
 def _changes(before: KeyRing, after: KeyRing) -> Iterator[tuple[str, str]]:

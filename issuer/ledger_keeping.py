@@ -13,6 +13,7 @@ from issuer.core.claim_books import ClaimBooks
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.core.intent_book import IntentBook
+from issuer.core.key_ring_shared import KeysOfLedger
 from issuer.core.refusal_budget import COUNT_EVERY_SECONDS, RefusalBudget
 from issuer.core.status_index import BlocksTaken
 from issuer.ledger.checkpoints import CheckpointFile, Checkpoints
@@ -115,10 +116,13 @@ class LedgerKeeping:
         self.accesses = AccessBook()
         self.intents = IntentBook()
         self.status_blocks = BlocksTaken()
+        # An issuer on SQLite is the only one on its ledger: no other signs by keys that it does not have.
+        self.keys = KeysOfLedger() if section.file is None else None
+        shared = () if self.keys is None else (self.keys,)
         self.ledger = GroupCommit(
             ledger_engine(section) if sharing is None else _shared_engine(section, sharing),
             revocations=self.revocations,
-            claims=ClaimBooks(self.approvals, self.accesses, self.intents, self.status_blocks),
+            claims=ClaimBooks(self.approvals, self.accesses, self.intents, self.status_blocks, *shared),
             max_wait=section.max_wait,
             max_waiting=section.max_waiting,
             program=f"{issuer} {version('spiffe-issuer')}",
@@ -138,7 +142,8 @@ class LedgerKeeping:
         """Open the ledger that belongs here, sign its first checkpoint, and begin to look after it.
 
         Raises:
-            LedgerFault: It cannot be opened, or is another one or an older state than the last checkpoint tells.
+            LedgerFault: It cannot be opened, or is another one or an older state than the last checkpoint tells, or
+                issuers that share it have other keys.
         """
         if self.copy is not None:
             await self.copy.open()
@@ -146,11 +151,19 @@ class LedgerKeeping:
             await self.ledger.open(last.store, last.head)
         else:
             await self.ledger.open()
+        await self._check_keys()
         if self._signs:
             await self._sign()
         self._work.append(asyncio.create_task(self._count_refusals()))
         if self._keep is not None:
             self._work.append(asyncio.create_task(self._prune_hourly(self._keep)))
+
+    async def _check_keys(self) -> None:
+        """Refuse, before anything is signed, to share a ledger with issuers that have other keys."""
+        known = {each.key_id for each in self._signer.known_keys().keys}
+        if self.keys is not None and (fault := self.keys.fault(self._signer.active().key_id, known)):
+            await self.ledger.close()
+            raise LedgerFault(fault)
 
     async def _sign(self) -> None:
         await self._checkpoints.make()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from issuer.core.admission import Limits
 from issuer.core.approval_evidence import Anchor, EvidenceRules
+from issuer.core.key_ring import KeyTerms
 from issuer.core.spiffe_id import SpiffeId
-from issuer.key_rotation import KeyTerms
 from issuer.oidc.settings import OidcIssuerSettings
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.rpc.roles import Roles

@@ -9,6 +9,7 @@ from issuer.approval_webhook import ApprovalWebhook, read_secret
 from issuer.core.errors import IssuerError, TemporarilyUnavailable
 from issuer.core.metadata import ServerMetadata
 from issuer.key_rotation import KeyRotation
+from issuer.key_sharing import KeySharing, KeysNotShared
 from issuer.ledger.token_book import LedgerTokenBook
 from issuer.ledger_keeping import ledger_reader
 from issuer.policy_files.directory import DirectoryPolicyBook
@@ -95,14 +96,14 @@ async def begun_rotation(
 
     Raises:
         KeyFileError: They cannot be used.
-        StartupError: The ledger cannot be written.
+        StartupError: The ledger cannot be written, or issuers that share it have other keys.
     """
     rotation = KeyRotation(
         KeyFolder(config.keys.file),
         signer,
         terms=key_terms(config),
         clock=clock,
-        ledger=keeping.ledger,
+        sharing=KeySharing(keeping.ledger, keeping.keys, clock),
         revocations=keeping.revocations,
         tokens=LedgerTokenBook(ledger_reader(config.ledger)),
         log=log,
@@ -112,7 +113,19 @@ async def begun_rotation(
         await rotation.begin()
     except TemporarilyUnavailable as error:
         raise StartupError(f"the ledger: {error.message}") from error
+    except KeysNotShared as error:
+        raise StartupError(str(error)) from error
     return rotation
+
+
+def check_keys(rotation: KeyRotation | None) -> None:
+    """Say why an issuer stopped whose keys must not be used any more.
+
+    Raises:
+        StartupError: They must not: it will not start by them either.
+    """
+    if rotation is not None and rotation.fault:
+        raise StartupError(rotation.fault)
 
 
 def public_http(config: Config, signer: SigningKeys, log: FilteringBoundLogger) -> PublicHttpProcess:

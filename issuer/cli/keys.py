@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from issuer.cli.failure import ExitCode, fail
+from issuer.cli.keys_forget import forget
 from issuer.cli.keys_rotation import activate, list_, prepare, remove
 from issuer.config import ConfigError, load_config
 from issuer.signing.key_file import KeyFileError
@@ -39,6 +40,7 @@ keys_app.command("list")(list_)
 keys_app.command()(prepare)
 keys_app.command()(activate)
 keys_app.command()(remove)
+keys_app.command()(forget)
 
 
 @keys_app.command()

@@ -8,31 +8,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import structlog
 import typer
 
 from issuer.cli.failure import ExitCode, fail
-from issuer.cli.ledger_loading import ConfigOption, FileOption, configuration, reader_of, section_of
+from issuer.cli.ledger_loading import ConfigOption, FileOption, configuration, opened, reader_of, section_of
 from issuer.cli.output import Output
 from issuer.cli.policy_loading import OutputOption  # noqa: TC001 - typer reads the annotations
 from issuer.core.checkpoint import ledger_keys
-from issuer.core.claim_books import ClaimBooks
 from issuer.core.duration import parse_duration
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.instants import microseconds
 from issuer.ledger.checkpoints import CheckpointFile
 from issuer.ledger.errors import LedgerFault
-from issuer.ledger.group_commit import GroupCommit
-from issuer.ledger.observing import Unobserved
 from issuer.ledger.postgres_ledger import migrate_postgres
 from issuer.ledger.pruning import prunable, prune
-from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.sqlite_file import migrate_sqlite
 from issuer.ledger.verification import verify_ledger
-from issuer.ledger_keeping import ledger_engine, ledger_reader
+from issuer.ledger_keeping import ledger_reader
 from issuer.signing.key_file import KeyFileError
 from issuer.signing.key_folder import KeyFolder
-from issuer.system import RandomIds, SystemClock
+from issuer.system import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,24 +157,8 @@ def _keys(config: Path, file: Path | None, jwks: Path | None) -> Mapping[str, El
 
 
 async def _prune(section: LedgerSection, before: datetime, now: datetime) -> int:
-    ledger = GroupCommit(
-        ledger_engine(section),
-        revocations=LedgerRevocations(),
-        claims=ClaimBooks(),
-        max_wait=section.max_wait,
-        max_waiting=section.max_waiting,
-        program="issuer ledger prune",
-        clock=SystemClock(),
-        ids=RandomIds(),
-        log=structlog.wrap_logger(structlog.ReturnLogger()),
-        on_change=lambda: None,
-        observer=Unobserved(),
-    )
-    await ledger.open()
-    try:
+    async with opened(section, "issuer ledger prune") as ledger:
         return await prune(ledger, ledger_reader(section), before=before, now=now, actor="")
-    finally:
-        await ledger.close()
 
 
 def _tell(found: Verification, output: Output) -> None:

@@ -47,6 +47,18 @@ class KeyState(StrEnum):
     GONE = "gone"
 
 
+class KeyTerms(NamedTuple):
+    """How long what is published or signed may be kept, in seconds.
+
+    Attributes:
+        max_age: The key set.
+        lists: A status list.
+    """
+
+    max_age: int
+    lists: int
+
+
 class NextKey(NamedTuple):
     """A key that does not sign yet.
 

@@ -101,7 +101,7 @@ class RevocationLifted(NamedTuple):
 
 
 class StepTaken(NamedTuple):
-    """A step of something that lasts: a request for approval, an intent, a window of access, a status list.
+    """A step of something that lasts: a request for approval, an intent, a window of access, a status list, the keys.
 
     Attributes:
         kind: The kind of its event, one of those below.
@@ -150,7 +150,8 @@ APPROVAL: Final = "approval"
 INTENT: Final = "intent"
 ACCESS: Final = "access"
 STATUS: Final = "status"
-STEPS_OF: Final = {APPROVAL: "request", INTENT: "intent", ACCESS: "access", STATUS: "list"}
+KEYS: Final = "keys"
+STEPS_OF: Final = {APPROVAL: "request", INTENT: "intent", ACCESS: "access", STATUS: "list", KEYS: "keys"}
 """What has steps, and the name of its id in their events."""
 
 WRITER_STARTED: Final = "writer_started"
@@ -174,11 +175,13 @@ STATUS_BLOCK_TAKEN: Final = "status_block_taken"
 KEY_PREPARED: Final = "key_prepared"
 KEY_ACTIVATED: Final = "key_activated"
 KEY_REMOVED: Final = "key_removed"
+KEY_SHARED: Final = "key_shared"
 STEPS: Final = {
     **dict.fromkeys((APPROVAL_REQUESTED, APPROVAL_GIVEN, APPROVAL_DENIED, APPROVAL_CANCELLED), APPROVAL),
     **dict.fromkeys((ACCESS_STARTED, ACCESS_SEEN, ACCESS_ENDED), ACCESS),
     **dict.fromkeys((INTENT_REGISTERED, INTENT_CANCELLED, INTENT_EXPIRED), INTENT),
     STATUS_BLOCK_TAKEN: STATUS,
+    KEY_SHARED: KEYS,
 }
 """The kinds of event that tell of a step, and of what."""
 

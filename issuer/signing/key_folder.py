@@ -142,22 +142,41 @@ class KeyFolder:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def activate(self) -> None:
+    def activate(self, key_id: str) -> None:
         """Let the next key be the active one: from the rename on, and for good when this returns.
 
+        Without effect where it is that already: another issuer that shares the folder was quicker.
+
+        Args:
+            key_id: Its ``kid``.
+
         Raises:
-            KeyFileError: It cannot be done.
+            KeyFileError: It cannot be done, or the next key is another one.
         """
+        active, coming = self._signers()
+        if active.key_id != key_id and (coming is None or coming.key_id != key_id):
+            raise KeyFileError(
+                self.next_file, f"does not hold the key {key_id}", "ask again for the keys that there are"
+            )
         try:
-            self.next_file.rename(self.file)
+            if active.key_id != key_id:
+                self.next_file.rename(self.file)
             sync_folder(self.file.parent)
         except OSError as error:
             raise self._unwritable(error) from error
 
     def _signers(self) -> tuple[KeyFileSigner, KeyFileSigner | None]:
         # The next one first: should it become active in between, it is found at both places and not at none.
-        coming = KeyFileSigner.open(self.next_file) if os.path.lexists(self.next_file) else None
+        coming = self._coming()
         return KeyFileSigner.open(self.file), coming
+
+    def _coming(self) -> KeyFileSigner | None:
+        try:
+            return KeyFileSigner.open(self.next_file)
+        except KeyFileError:
+            if os.path.lexists(self.next_file):
+                raise
+            return None  # there is none, or another issuer has let it be the active one in this moment
 
     def _fault(self, fault: str) -> KeyFileError:
         remedy = "restore it; without it, tokens of keys before the one in use are not verified any more"

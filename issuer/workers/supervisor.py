@@ -24,6 +24,7 @@ from issuer.startup import (
     StartupError,
     begun,
     begun_rotation,
+    check_keys,
     open_keys,
     policy_book,
     public_http,
@@ -134,6 +135,7 @@ class Supervisor:
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
             http.set_ready(ready=False, reason="the issuer is stopping")
         self._log.info("stopped")
+        check_keys(self._rotation)
 
     def _take_ports(self, stack: AsyncExitStack) -> None:
         self._port = stack.enter_context(ReservedPort(self._config.server.listen))

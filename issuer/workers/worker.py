@@ -85,9 +85,6 @@ class WorkerApp(App):
     async def _key_admin(self, signer: SigningKeys, keeping: LedgerKeeping) -> KeyAdmin:  # noqa: ARG002 - see supervisor
         return SharedKeys(self._channel)
 
-    def _follow_keys(self) -> None:
-        """Do nothing: the supervisor does, and tells."""
-
     def _begin_with(self) -> KeptGenerations | None:
         return self._beginning.kept()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from support.eventually import eventually_true
 from support.ledgers import record, rows, sqlite_ledger
 
 from issuer.core.errors import AdminRefused, Reason, TemporarilyUnavailable
-from issuer.core.key_ring import LEEWAY_SECONDS, MAX_PUBLISHED, SETTLE_SECONDS, SPREAD_SECONDS, KeyRing
-from issuer.key_rotation import KeyRotation, KeyTerms
+from issuer.core.key_ring import LEEWAY_SECONDS, MAX_PUBLISHED, SETTLE_SECONDS, SPREAD_SECONDS, KeyRing, KeyTerms
+from issuer.key_rotation import KeyRotation
+from issuer.key_sharing import KeySharing
 from issuer.ledger.reading import LedgerReader
 from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.ledger.token_book import LedgerTokenBook
+from issuer.signing.key_file import KeyFileError, KeyFileSigner
 from issuer.signing.key_folder import KeyFolder
 from issuer.signing.signing_keys import SigningKeys
 from issuer.system import SystemClock
@@ -78,13 +81,15 @@ class Issuer:
         self.followers, self.log = Followers(), CapturingLogger()
         self.rotation = self._rotation(ledger, revocations)
 
-    def _rotation(self, ledger: Ledger, revocations: LedgerRevocations) -> KeyRotation:
+    def _rotation(
+        self, ledger: Ledger, revocations: LedgerRevocations, sharing: KeySharing | None = None
+    ) -> KeyRotation:
         return KeyRotation(
             self.folder,
             self.keys,
             terms=KeyTerms(MAX_AGE, LISTS),
             clock=self.clock,
-            ledger=ledger,
+            sharing=sharing or KeySharing(ledger, None, self.clock),
             revocations=revocations,
             tokens=LedgerTokenBook(LedgerReader.sqlite(self.file)),
             followers=self.followers,
@@ -231,9 +236,8 @@ async def test_files_that_hold_another_next_key_are_not_activated(tmp_path: Path
         new = await it.next()
         it.folder.drop_next()
         it.folder.make_next()
-        with pytest.raises(AdminRefused, match="hold other keys"):
+        with pytest.raises(AdminRefused, match="not the next key"):
             await it.rotation.activate(new, force=True, actor=OPERATOR)
-        await it.look()
         assert it.keys.ring.next is not None
         assert it.keys.ring.next.jwk.key_id != new
         assert [each[:2] for each in it.told()[-2:]] == [("key_removed", "files"), ("key_prepared", "files")]
@@ -256,3 +260,71 @@ async def test_a_change_ends_though_its_caller_does_not_wait(tmp_path: Path) -> 
         call.cancel()
         await eventually_true(lambda: it.keys.key_id == new)
         await eventually_true(lambda: it.folder.kept() == it.keys.ring)
+
+
+async def test_an_activation_that_another_issuer_was_quicker_with_is_done(tmp_path: Path) -> None:
+    async with issuer(tmp_path) as it:
+        new = await it.next()
+        it.folder.activate(new)
+        it.folder.activate(new)
+        await it.rotation.activate(new, force=True, actor=OPERATOR)
+        assert it.keys.key_id == new
+        assert it.told()[-1][:2] == ("key_activated", "files"), "it was in the files before it was asked for"
+
+
+async def test_a_key_that_others_put_in_the_place_of_the_next_one_is_not_activated_for_it(tmp_path: Path) -> None:
+    async with issuer(tmp_path) as it:
+        new = await it.next()
+        it.folder.drop_next()
+        it.folder.make_next()
+        with pytest.raises(KeyFileError, match=f"does not hold the key {new}"):
+            it.folder.activate(new)
+        it.folder.drop_next()
+        with pytest.raises(KeyFileError, match=f"does not hold the key {new}"):
+            it.folder.activate(new)
+
+
+async def test_a_change_begins_from_what_another_issuer_did_a_moment_ago(tmp_path: Path) -> None:
+    async with issuer(tmp_path) as it:
+        it.folder.make_next()
+        made = it.folder.open(it.clock.seconds()).next
+        assert made
+        assert await it.next() == made.key_id
+        assert it.told()[-1][:2] == ("key_prepared", "files")
+
+
+async def test_a_key_that_lies_in_the_place_of_the_active_one_is_not_taken_by_a_change(tmp_path: Path) -> None:
+    async with issuer(tmp_path) as it:
+        old = it.keys.key_id
+        KeyFileSigner.open_or_create(tmp_path / "other" / "key.pem")
+        shutil.copy(tmp_path / "other" / "key.pem", it.folder.file)
+        with pytest.raises(AdminRefused, match="is not published"):
+            await it.rotation.prepare(actor=OPERATOR)
+        assert (it.keys.key_id, it.published()) == (old, [old])
+
+
+class Unlike(KeySharing):
+    """Says what a test lets it say."""
+
+    said = ""
+
+    def fault(self, ring: KeyRing) -> str:
+        return self.said
+
+
+async def test_an_issuer_whose_keys_are_unlike_those_of_others_stops_unless_it_follows_by_the_next_look(
+    tmp_path: Path,
+) -> None:
+    async with issuer(tmp_path) as it:
+        unlike = Unlike(it.ledger, None, it.clock)
+        it.rotation = it._rotation(it.ledger, LedgerRevocations(), sharing=unlike)
+        for said in ("they have other keys", "", "they have other keys"):
+            unlike.said = said
+            await it.look()
+            assert it.rotation.fault == ""
+        with pytest.raises(AdminRefused, match="other keys"):
+            await it.activate()
+        stop = asyncio.Event()
+        await it.rotation.run(stop)
+        assert stop.is_set()
+        assert it.rotation.fault == "they have other keys"

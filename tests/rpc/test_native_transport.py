@@ -52,10 +52,11 @@ def test_a_new_certificate_leaves_connections_alone(tmp_path: Path) -> None:
         states: list[grpc.ChannelConnectivity] = []
         call(channel, "Echo")
         channel.subscribe(states.append)
-        for number in range(3):
+        for _ in range(3):
+            before = len(logged(server, "tls_changed"))
             server.show(server.issue_server())
             server.changed()
-            wait_until(lambda n=number: len(logged(server, "tls_changed")) > n, what="it changed", seconds=DEADLINE)
+            wait_until(lambda: len(logged(server, "tls_changed")) > before, what="it changed", seconds=DEADLINE)  # noqa: B023
             assert call(channel, "Echo") == b"x"
         assert set(states) <= {grpc.ChannelConnectivity.READY}
 

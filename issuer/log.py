@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
 
 LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["info", "error"]
 PIPE_BUF: Final = 4096
 """Bytes that a pipe takes whole (POSIX; that of Linux): workers share the standard error of their issuer."""
 
@@ -66,25 +67,26 @@ class JsonLog:
 
     def info(self, event: str, **fields: object) -> None:
         """Tell what happened."""
-        self._write("info", event, fields)
+        self.line("info", event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
         """Tell what somebody should look at."""
-        self._write("warning", event, fields)
+        self.line("warning", event, fields)
 
     def error(self, event: str, **fields: object) -> None:
         """Tell what went wrong."""
-        self._write("error", event, fields)
+        self.line("error", event, fields)
 
     def critical(self, event: str, **fields: object) -> None:
         """Tell what somebody must look at now."""
-        self._write("critical", event, fields)
+        self.line("critical", event, fields)
 
     def exception(self, event: str, **fields: object) -> None:
         """Tell what went wrong, with the traceback of the exception that is handled, or of ``exc_info``."""
-        self._write("error", event, _FRAMES(None, "error", {"exc_info": True, **fields}))
+        self.line("error", event, _FRAMES(None, "error", {"exc_info": True, **fields}))
 
-    def _write(self, level: str, event: str, fields: MutableMapping[str, object]) -> None:
+    def line(self, level: str, event: str, fields: MutableMapping[str, object]) -> None:
+        """Tell something in a line of these fields, which are the log's from now on."""
         fields.update(self._always)
         fields["event"] = event
         fields["level"] = level
@@ -113,6 +115,15 @@ class JsonLog:
             self._lines = None
             for lines in _joined(kept):
                 self._put(lines)
+
+
+def write_line(log: FilteringBoundLogger, level: LogLevel, event: str, fields: dict[str, object]) -> None:
+    """Tell something in a line of these fields, which are the log's from now on: a call has twenty."""
+    unknown: object = log
+    if isinstance(unknown, JsonLog):
+        unknown.line(level, event, fields)
+    else:
+        getattr(log, level)(event, **fields)
 
 
 def lines_together(log: object) -> AbstractContextManager[None]:

@@ -159,7 +159,7 @@ def _check_application(claims: dict[str, Any], grant: Grant, request: TokenReque
 
 
 def _check_times(claims: dict[str, Any], grant: Grant, caller: Caller, request: TokenRequest, now: datetime) -> None:
-    issued, not_before, expires = (_seconds(claims, claim) for claim in ("iat", "nbf", "exp"))
+    issued, not_before, expires = _seconds(claims, "iat"), _seconds(claims, "nbf"), _seconds(claims, "exp")
     decided = now.timestamp()
     if not decided - 1 < issued <= decided:
         raise ClaimsMismatch("iat", "is not the second of the decision")

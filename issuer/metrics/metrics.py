@@ -6,6 +6,7 @@ chooses, and none names a caller, an audience or a token: what is counted stays 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, start_http_server
@@ -27,7 +28,12 @@ _ENTRIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
 _REFUSED_IDENTITY = "UNAUTHENTICATED"
 
 _Alike = tuple[int, str, str, str, str, str, bool]
-"""What is counted of a decision: outcome, reason, grant type, caller, audience, scopes, and whether it has a token."""
+"""What is counted of a decision: outcome, reason, grant type, trust domain, audience, scopes, if it has a token."""
+
+
+@lru_cache(maxsize=4096)  # a caller calls more than once; as many as there are verdicts
+def _trust_domain_of(caller: str) -> str:
+    return caller.split("/", 3)[2]
 
 
 class MetricsListenerFault(Exception):
@@ -115,15 +121,14 @@ class Metrics:
         alike: dict[_Alike, int] = {}  # most of a batch are, and to count is to look up three things
         for entry in entries:
             if isinstance(entry, DecisionRecord):
-                of = entry.outcome, entry.reason, entry.grant_type, entry.caller, entry.audience, entry.scopes
-                kind = (*of, bool(entry.token_id))
+                of = entry.outcome, entry.reason, entry.grant_type, _trust_domain_of(entry.caller)
+                kind = (*of, entry.audience, entry.scopes, bool(entry.token_id))
                 alike[kind] = alike.get(kind, 0) + 1
         for kind, count in alike.items():
             self._decided(kind, count)
 
     def _decided(self, kind: _Alike, count: int) -> None:
-        outcome, reason, grant_type, caller, audience, scopes, has_token = kind
-        trust_domain = caller.split("/", 3)[2]
+        outcome, reason, grant_type, trust_domain, audience, scopes, has_token = kind
         decided = outcome, reason, grant_type, trust_domain
         counter = self._decisions_by.get(decided)
         if counter is None:

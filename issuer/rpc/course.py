@@ -10,7 +10,7 @@ from google.rpc import code_pb2
 
 from issuer.core.errors import IssuerError, RateLimited, RpcNotAllowed
 from issuer.issuance import Asked
-from issuer.log import lines_together
+from issuer.log import lines_together, write_line
 from issuer.observing import UNOBSERVED, Step
 from issuer.rpc.call import VerifiedCall
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
@@ -163,5 +163,11 @@ class Course:
         fields["request_id"] = running.request_id
         if (trace_id := self._observer.ended(running.trace, call.method, name, seconds, fields)) is not None:
             fields["trace_id"] = trace_id
-        write = self._log.error if code in _OUR_FAULTS else self._log.info
-        write("rpc", method=call.method, code=name, peer=call.peer, duration_ms=round(seconds * 1000, 3), **fields)
+        line = {
+            "method": call.method,
+            "code": name,
+            "peer": call.peer,
+            "duration_ms": round(seconds * 1000, 3),
+            **fields,
+        }
+        write_line(self._log, "error" if code in _OUR_FAULTS else "info", "rpc", line)

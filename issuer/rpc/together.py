@@ -158,6 +158,7 @@ class Together:
             self._tell_refused(asking.id, error)
             return True
         running = self._course.begin(asking.call, moment)
+        running.trace.at(Step.VERIFY_CALLER)
         verified = self._course.verified(running, caller)
         running.trace.at(Step.WAIT_TURN)
         place = self._turns.queue(caller.spiffe_id, 1, asking.call.within, self._changed)

@@ -35,22 +35,33 @@ from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_testing.spire.authority import Authority, pem_bundle
 from support.eventually import eventually_true
 from support.ledgers import rows
-from support.scraping import samples
+from support.scraping import samples, value
 from support.svid_vectors import FixedBundles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from google.rpc.status_pb2 import Status
 
     from issuer.core.policy import Policy
+    from issuer.observing import CallObserver, Metadata, Step, Trace
     from issuer.policy_files.directory import DirectoryPolicyBook
+    from issuer.rpc.call import VerifiedCall
     from support.scraping import Series
 
 TRUST_DOMAIN = "dev.test"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+_COUNTED = frozenset(
+    {
+        "rpc_server_call_duration_seconds_count",
+        "issuer_decisions_total",
+        "issuer_tokens_issued_total",
+        "issuer_refused_calls_total",
+        "issuer_ledger_refused_requests_total",
+    }
+)
 
 
 class HandClock:
@@ -77,14 +88,38 @@ class Policies:
 
 
 class Keys(SigningKeys):
-    """The signing keys, of which the active one can be away."""
+    """The signing keys, which can have a fault."""
 
-    is_away = False
+    fault: Exception | None = None
 
     def active(self) -> Any:
-        if self.is_away:
-            raise TemporarilyUnavailable(Reason.SIGNER_UNAVAILABLE, "the signing key cannot be used")
+        if self.fault is not None:
+            raise self.fault
         return super().active()
+
+
+class Steps:
+    """The port ``CallObserver``: notes the steps of each call, and tells what is to be told of it."""
+
+    def __init__(self, told: CallObserver) -> None:
+        self._told = told
+        self.seen: list[list[Step]] = []
+
+    def began(self, _metadata: Metadata, _now: datetime) -> Trace:
+        trace = _Noted()
+        self.seen.append(trace.steps)
+        return trace
+
+    def ended(self, trace: Trace, method: str, code: str, seconds: float, fields: Mapping[str, object]) -> str | None:
+        return self._told.ended(trace, method, code, seconds, fields)
+
+
+class _Noted:
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def at(self, step: Step) -> None:
+        self.steps.append(step)
 
 
 class InProcess:
@@ -112,6 +147,7 @@ class InProcess:
         self.log_stream = io.StringIO()
         self.log = open_log("json", self.log_stream)
         self.telemetry = TelemetryKeeping(self.config.metrics, self.config.tracing, clock=self.clock, log=self.log)
+        self.steps = Steps(self.telemetry)
         self.authority = Authority(TRUST_DOMAIN, not_before=NOW - HOUR, not_after=NOW + 100 * HOUR)
         self.bundles = FixedBundles.of(self.authority)
         allowed = frozenset({TrustDomain(TRUST_DOMAIN)})
@@ -160,7 +196,8 @@ class InProcess:
             roles=roles,
             development=False,
         )
-        self.methods = services(parts).methods
+        self.services = services(parts)
+        self.methods = self.services.methods
         self.turns = Turns(
             limits_of(self.config.server),
             most_calls=self.config.server.max_calls,
@@ -174,7 +211,7 @@ class InProcess:
             roles=roles,
             turns=self.turns,
             log=self.log,
-            observer=self.telemetry,
+            observer=self.steps,
         )
         self.together = Together(
             self.pipeline,
@@ -186,6 +223,7 @@ class InProcess:
         )
 
     async def close(self) -> None:
+        self.keys.fault = None  # the last checkpoint is signed
         await self.keeping.close()
         for source in self._sources:
             await source.close()
@@ -224,6 +262,12 @@ class InProcess:
             return failure.status
         return answer.SerializeToString()
 
+    async def called(
+        self, method: Callable[[Any, VerifiedCall], Awaitable[Any]], name: str, message: Any, by: str
+    ) -> Any:
+        """Call another method."""
+        return await self.pipeline.answer(method, message, self.asking(b"", by, method=name).call)
+
     async def gathered(self, calls: Sequence[Asking]) -> list[bytes | Status]:
         """Let calls be taken together, all of them, and return what was told, in their order."""
         others = self.together.take(calls)
@@ -257,10 +301,14 @@ class InProcess:
     @property
     def metrics(self) -> dict[Series, float]:
         """What is counted of calls and decisions."""
-        counted = ("rpc_server_call_duration_seconds_count", "issuer_decisions_total", "issuer_tokens_issued_total")
         seen = samples(generate_latest(self.telemetry.metrics.registry).decode())
-        refused = ("issuer_refused_calls_total", "issuer_ledger_refused_requests_total")
-        return {series: value for series, value in seen.items() if series[0] in counted + refused}
+        return {series: number for series, number in seen.items() if series[0] in _COUNTED}
+
+    @property
+    def commits(self) -> int:
+        """How many commits there were."""
+        seen = samples(generate_latest(self.telemetry.metrics.registry).decode())
+        return int(value(seen, "issuer_ledger_commit_duration_seconds_count"))
 
 
 def calls_told(issuer: InProcess, calls: Sequence[Asking]) -> bool:

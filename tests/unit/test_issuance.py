@@ -30,9 +30,10 @@ from issuer.core.status_index import BlocksTaken, StatusIndex
 from issuer.core.token_request import TokenRequest
 from issuer.facts.book import Facts
 from issuer.facts.store import FactStore
-from issuer.issuance import MAX_TRIES, Asked, Issuance, IssuedToken, LogFields, Wanted
+from issuer.issuance import MAX_TRIES, Asked, Issuance, IssuedToken, LogFields, TokenAsk, Wanted
 from issuer.ledger.revocation_book import LedgerRevocations
 from issuer.policy_files.directory import load_policy
+from issuer.ports import EpochMoved
 from issuer.signing.es256 import Es256Signer
 from issuer.status_entries import StatusEntries
 from issuer.system import RandomIds, SystemClock
@@ -392,3 +393,49 @@ def claims_of(issued: IssuedToken | Exception) -> dict[str, Any]:
     assert issued.token is not None
     claims: dict[str, Any] = json.loads(base64url_decoded(issued.token.reveal().split(".")[1]))
     return claims
+
+
+OTHER = Caller(SpiffeId.parse("spiffe://dev.test/b"), b"1" * 32, 2, NOW + timedelta(hours=1))
+TWO_CALLERS = POLICY.replace('"spiffe://dev.test/a"', '"spiffe://dev.test/*"')
+
+
+def ask(caller: Caller, request: TokenRequest = REQUEST) -> TokenAsk:
+    return TokenAsk(Asked(caller, "ipv4:127.0.0.1", NOW), Wanted(request), {"caller": str(caller.spiffe_id)})
+
+
+async def test_requests_of_several_callers_share_a_commit_and_each_log_line_tells_its_own(tmp_path: Path) -> None:
+    observed = Observed()
+    async with sqlite_ledger(tmp_path / "ledger.sqlite3", observed) as ledger:
+        path = issuance(tmp_path, ledger, policy=TWO_CALLERS)
+        asks = [ask(CALLER), ask(OTHER, NOT_GRANTED), ask(OTHER)]
+        first, refused, last = await path.issue_once(asks, None)
+    assert observed.batches == [3]
+    assert isinstance(refused, PolicyDenied)
+    assert [(claims_of(each)["sub"], each.token_id) for each in (first, last) if isinstance(each, IssuedToken)] == [
+        (ask_.told["caller"], ask_.told["token_id"]) for ask_ in asks if ask_.told and "token_id" in ask_.told
+    ]
+    assert asks[1].told is not None
+    assert asks[1].told["decision_id"] == refused.decision_id
+
+
+async def test_a_caller_that_spent_its_budget_of_refusals_spends_nobody_elses(tmp_path: Path, ledger: Ledger) -> None:
+    path = issuance(tmp_path, ledger, recorded_refusals=1, policy=TWO_CALLERS)
+    asks = [ask(CALLER, NOT_GRANTED) for _ in range(13)] + [ask(OTHER, NOT_GRANTED)]
+    outcomes = await path.issue_once(asks, None)
+    assert [type(outcome) for outcome in outcomes] == [*[PolicyDenied] * 12, RateLimited, PolicyDenied]
+    assert len(decisions(tmp_path)) == 3
+
+
+async def test_who_has_to_begin_again_has_been_told_nothing(tmp_path: Path) -> None:
+    book = LedgerRevocations()
+    async with sqlite_ledger(tmp_path / "ledger.sqlite3", revocations=book) as ledger:
+        await ledger.write(revoking(Selector(audience=AUDIENCE)))
+        path = issuance(tmp_path, ledger, revocations=OneBehind(book, 2), policy=TWO_CALLERS)
+        asks = [ask(CALLER), ask(OTHER)]
+        with pytest.raises(EpochMoved):
+            await path.issue_once(asks, None)
+        assert [each.told for each in asks] == [{"caller": "spiffe://dev.test/a"}, {"caller": "spiffe://dev.test/b"}]
+        fields: LogFields = {"caller": "spiffe://dev.test/a"}
+        with pytest.raises(PolicyDenied):
+            await issue(path, fields=fields)
+    assert "token_id" not in fields, "a token that was signed and thrown away is not in the line of a denial"

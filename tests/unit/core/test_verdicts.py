@@ -250,3 +250,54 @@ def test_who_presented_this_before_is_known_also_when_it_would_be_refused_now(de
     assert str(known.spiffe_id) == SETTLER
     assert deployed.verifier.known(leaf, leaf) is None, "the whole chain counts"
     assert deployed.verifier.known(None, None) is None
+
+
+def recalled(deployed: Deployed, svid: IssuedSvid, now: datetime = NOW) -> str | None:
+    leaf, chain = pem_bundle(svid.cert_chain[:1]), pem_bundle(svid.intermediates)
+    caller = deployed.verifier.recall(now)(leaf, chain or None)
+    return None if caller is None else str(caller.spiffe_id)
+
+
+def test_nobody_is_recalled_who_was_not_verified(deployed: Deployed) -> None:
+    svid = deployed.issue()
+    assert recalled(deployed, svid) is None
+    deployed.verify(svid)
+    assert recalled(deployed, svid) == SETTLER
+    assert deployed.verifier.recall(NOW)(None, None) is None
+    assert deployed.verified_anew == 1
+
+
+def test_nobody_is_recalled_whose_verdict_does_not_hold_any_more(deployed: Deployed) -> None:
+    svid = deployed.issue(until=NOW + HOUR)
+    deployed.verify(svid)
+    assert recalled(deployed, svid, NOW + HOUR) == SETTLER
+    assert recalled(deployed, svid, NOW + HOUR + SECOND) is None
+    deployed.bundles.own = SETTLER
+    assert recalled(deployed, svid) is None
+    deployed.bundles.own = "spiffe://prod.example/issuer"
+    deployed.bundles.change(prod_example=())
+    assert recalled(deployed, svid) is None
+
+
+def test_nobody_is_recalled_of_a_trust_domain_that_may_no_longer_call(deployed: Deployed) -> None:
+    svid = deployed.issue()
+    deployed.verify(svid)
+    deployed.allowed = frozenset()
+    assert recalled(deployed, svid) is None
+
+
+def test_without_an_identity_of_its_own_the_issuer_recalls_nobody(deployed: Deployed) -> None:
+    deployed.bundles.unavailable = TemporarilyUnavailable(Reason.IDENTITY_UNAVAILABLE, "no SVID")
+    with pytest.raises(TemporarilyUnavailable):
+        deployed.verifier.recall(NOW)
+
+
+def test_a_caller_that_is_recalled_is_not_forgotten_before_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    deployed = Deployed(monkeypatch, cache_size=2)
+    first, second, third = (deployed.issue(f"spiffe://prod.example/{name}") for name in ("a", "b", "c"))
+    deployed.verify(first)
+    deployed.verify(second)
+    assert recalled(deployed, first)
+    deployed.verify(third)
+    assert recalled(deployed, first)
+    assert recalled(deployed, second) is None

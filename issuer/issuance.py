@@ -58,8 +58,6 @@ _REQUESTS_BETWEEN_TURNS = 16
 
 
 # Named tuples, since several are made for every token: a frozen dataclass costs three times as much.
-
-
 class IssuedToken(NamedTuple):
     """A decision that granted, and the token it led to.
 
@@ -205,11 +203,10 @@ class Issuance:
             TemporarilyUnavailable: LEDGER_UNAVAILABLE; nothing was issued.
         """
         asks = [TokenAsk(asked, each, log_fields) for each in wanted]
-        clock = time.monotonic
-        give_up = None if asked.within is None else clock() + asked.within - ANSWER_SECONDS
+        give_up = None if asked.within is None else time.monotonic() + asked.within - ANSWER_SECONDS
         for _ in range(MAX_TRIES):
             try:
-                return await self.issue_once(asks, None if give_up is None else max(give_up - clock(), 0.0))
+                return await self.issue_once(asks, None if give_up is None else max(give_up - time.monotonic(), 0.0))
             except (EpochMoved, ClaimTaken):
                 continue
         raise TemporarilyUnavailable(Reason.LEDGER_UNAVAILABLE, "revocations or approvals change too fast; try again")
@@ -235,8 +232,9 @@ class Issuance:
         budgets = Budgets(self._refusals)
         kept = [budgets.kept(each, ask.asked) for each, ask in zip(prepared, asks, strict=True)]
         entries = [entry for each in kept for entry in each.entries]
-        for ask in asks:
-            ask.asked.trace.at(Step.RECORD)
+        traces = dict.fromkeys(ask.asked.trace for ask in asks)  # a batch has one
+        for trace in traces:
+            trace.at(Step.RECORD)
         try:
             if entries:
                 await self._ledger.write(*entries, within=within, epoch=revocations.epoch)  # 7
@@ -244,8 +242,9 @@ class Issuance:
             put_back(asks, before)
             raise
         budgets.settle()
+        for trace in traces:
+            trace.at(Step.RELEASE)
         for ask, each in zip(asks, kept, strict=True):
-            ask.asked.trace.at(Step.RELEASE)
             if ask.told is not None and isinstance(each.outcome, PolicyDenied):
                 ask.told["decision_id"] = each.outcome.decision_id  # another's, where this refusal is only counted
         return [each.outcome for each in kept]
@@ -329,10 +328,11 @@ class Issuance:
         if isinstance(decision, Denial):
             return Prepared(record(), refusal(decision, decision_id))
         asked.trace.at(Step.BUILD_CLAIMS)
-        token_id = self._ids.token_id()
         try:
             status = await self._entry(decision, asked) if decision.status and not wanted.validate_only else None
-            claims = build_claims(decision, asked.caller, self._profile, token_id, asked.now, status=status)  # 4
+            claims = build_claims(
+                decision, asked.caller, self._profile, self._ids.token_id(), asked.now, status=status
+            )  # 4
             signer = self._signer.active()
             to_sign = None if wanted.validate_only else self._checked(signer, claims, decision, request, asked)  # 5
         except Exception as error:  # noqa: BLE001 - as above

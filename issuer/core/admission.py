@@ -184,8 +184,9 @@ class FairQueue:
         """End a call, be it running or waiting; return the places whose standing changed by that."""
         if place.standing is Standing.RUNNING:
             self._turn_seconds += (now - place.began - self._turn_seconds) / TURNS_REMEMBERED
+            turns = place.turns
             for share in place.path:
-                share.running -= place.turns
+                share.running -= turns
         elif place.standing is Standing.WAITING:
             self._remove(place)
         place.standing = Standing.ENDED
@@ -263,8 +264,9 @@ class FairQueue:
             share.queued_since = now
             above.clock = share.start = max(share.start, above.clock)
             share.start += place.cost
+        turns = place.turns
         for share in place.path:
-            share.running += place.turns
+            share.running += turns
         place.standing, place.began = Standing.RUNNING, now
         return True
 
@@ -325,9 +327,7 @@ def _start(share: _Share) -> int:
 
 
 def _member(share: _Share, name: Hashable, most: int) -> _Share:
-    if len(share.members) == 1 and name in share.members:
-        return share.members[name]
-    member = share.members.pop(name, None)
+    member = share.members.pop(name, None) if len(share.members) != 1 else share.members.get(name)
     if member is None:
         member = _Share(start=share.clock)
         if len(share.members) >= most:

@@ -29,6 +29,7 @@ from issuer.observing import Step
 from issuer.ports import ClaimTaken, EpochMoved
 from issuer.rpc.messages import issued_token_to_proto
 from issuer.rpc.plain_request import plain_request
+from issuer.rpc.refusals import Refusals
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
 from issuer.rpc.status import internal_error, status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from issuer.rpc.course import Moment, Running
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
-    from issuer.rpc.turns import TurnedAway
 
 Tell = Callable[[list[tuple[int, "bytes | Status"]]], None]
 """Is told answers by the ids of their calls, many at once: a serialized IssueTokenResponse, or why there is none."""
@@ -120,7 +120,7 @@ class Together:
         self._tell = tell
         self._waiting: dict[Place, _Taken] = {}
         self._next: list[_Taken] = []
-        self._refused: list[tuple[int, bytes | Status]] = []
+        self._refusals = Refusals(tell)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, calls: Sequence[Asking]) -> list[Asking]:
@@ -144,7 +144,7 @@ class Together:
         found = self._door.turn_away(call.method, call.leaf_pem, call.intermediates_pem, call.within)
         if found is None:
             return False
-        self._refuse(asking.id, found)
+        self._refusals.add_when_due(asking.id, found)
         return True
 
     def _takes(self, asking: Asking, moment: Moment, recall: Recall) -> bool:
@@ -155,7 +155,7 @@ class Together:
         try:
             self._turns.enter()
         except RateLimited as error:
-            self._tell_refused(asking.id, error)
+            self._refusals.add(asking.id, error)
             return True
         running = self._course.begin(asking.call, moment)
         running.trace.at(Step.VERIFY_CALLER)
@@ -172,13 +172,13 @@ class Together:
             return None
         if call.within is not None and call.within < self._least_within:
             return None
+        caller = recall(call.leaf_pem, call.intermediates_pem)
+        if caller is None:  # what somebody sends who was not verified is not remembered
+            return None
         wanted = plain_request(asking.message)
         if wanted is None or isinstance(wanted.request, InvalidTokenRequest):
             return None
-        caller = recall(call.leaf_pem, call.intermediates_pem)
-        if caller is None or self._asks_outside(caller, wanted.request):
-            return None
-        return caller, wanted
+        return None if self._asks_outside(caller, wanted.request) else (caller, wanted)
 
     def _asks_outside(self, caller: Caller, request: TokenRequest) -> bool:
         outside = self._facts.asked_outside
@@ -203,34 +203,13 @@ class Together:
             self._waiting[taken.place] = taken
         else:
             found = self._turns.refuse(taken.verified.caller.spiffe_id, self._left(taken))
-            self._refuse(taken.id, found, self._turns.leave)
+            self._refusals.add_when_due(taken.id, found, self._turns.leave)
 
     def _left(self, taken: _Taken) -> float | None:
         """Return how many seconds a caller still waits."""
         within = taken.verified.asked.within
         waited = asyncio.get_running_loop().time() - taken.place.arrived
         return None if within is None else max(within - waited, 0.0)
-
-    def _refuse(self, number: int, found: TurnedAway, then: Callable[[], None] = lambda: None) -> None:
-        """Tell that a call is one too many, when that is to be told."""
-
-        def tell(_: object = None) -> None:
-            then()
-            self._tell_refused(number, found.refusal)
-
-        if found.held is None:
-            tell()
-        else:
-            found.held.add_done_callback(tell)
-
-    def _tell_refused(self, number: int, error: RateLimited) -> None:
-        if not self._refused:
-            asyncio.get_running_loop().call_soon(self._tell_all_refused)
-        self._refused.append((number, status_from_error(error, "")))
-
-    def _tell_all_refused(self) -> None:
-        refused, self._refused = self._refused, []
-        self._tell(refused)
 
     def _begin(self) -> None:
         """Answer all whose turn it is."""

@@ -32,6 +32,7 @@ from issuer.facts.book import Facts
 from issuer.facts.store import FactStore
 from issuer.issuance import MAX_TRIES, Asked, Issuance, IssuedToken, LogFields, TokenAsk, Wanted
 from issuer.ledger.revocation_book import LedgerRevocations
+from issuer.observing import Step
 from issuer.policy_files.directory import load_policy
 from issuer.ports import EpochMoved
 from issuer.signing.es256 import Es256Signer
@@ -439,3 +440,26 @@ async def test_who_has_to_begin_again_has_been_told_nothing(tmp_path: Path) -> N
         with pytest.raises(PolicyDenied):
             await issue(path, fields=fields)
     assert "token_id" not in fields, "a token that was signed and thrown away is not in the line of a denial"
+
+
+class Noted:
+    """The port ``Trace``."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def at(self, step: Step) -> None:
+        self.steps.append(step)
+
+
+async def test_a_batch_is_recorded_and_released_once_and_calls_are_each_for_themselves(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    path, batch, call = issuance(tmp_path, ledger), Noted(), Noted()
+    asked = Asked(CALLER, "", NOW, trace=batch)
+    await path.issue_once(
+        [TokenAsk(each, Wanted(REQUEST), None) for each in (asked, asked, asked._replace(trace=call))], None
+    )
+    assert batch.steps.count(Step.DECIDE) == 2
+    assert batch.steps[-2:] == call.steps[-2:] == [Step.RECORD, Step.RELEASE]
+    assert [trace.steps.count(Step.RECORD) for trace in (batch, call)] == [1, 1]

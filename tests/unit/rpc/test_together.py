@@ -24,6 +24,7 @@ from support.ledgers import revoking
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.patterns import parse_pattern
 from issuer.core.revocation import Selector
+from issuer.rpc import plain_request
 from issuer.rpc.together import ISSUE_TOKEN
 from issuer.rpc.turns import HOLD_SECONDS, TICK_SECONDS
 from issuer_api.v1 import approval_service_pb2 as approvals
@@ -424,3 +425,11 @@ async def test_an_issuer_without_an_svid_of_its_own_takes_nobody(tmp_path: Path)
         await identity_away(issuer)
         calls = [issuer.asking(REQUEST, caller) for caller in CALLERS]
         assert issuer.together.take(calls) == calls
+
+
+async def test_what_is_sent_by_somebody_who_was_not_verified_is_not_remembered(tmp_path: Path) -> None:
+    async with in_process(tmp_path, ANYONE) as issuer:
+        before = plain_request._remembered.cache_info().currsize
+        stranger = issuer.asking(pb.IssueTokenRequest(audience=LEDGER, scopes=["of-a-stranger"]), CALLERS[0])
+        assert issuer.together.take([stranger]) == [stranger]
+        assert plain_request._remembered.cache_info().currsize == before

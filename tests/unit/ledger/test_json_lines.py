@@ -52,7 +52,9 @@ async def ledger_with(copy: JsonLines, folder: Path) -> AsyncIterator[GroupCommi
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    """Return the lines that are whole: the last may be being written."""
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines() if line]
 
 
 def actions(path: Path) -> list[str]:

@@ -40,12 +40,8 @@ class Taken(NamedTuple):
     headers: issuer_transport.Headers
 
 
-class CallOver(Exception):
-    """The call is over: its client left, or the transport has told it a status."""
-
-
 class NativeCall:
-    """A call that is answered by a handler of its own.
+    """A call that is answered by a handler of its own. When it is over before it is answered, its task is cancelled.
 
     Args:
         server: The transport.
@@ -125,7 +121,6 @@ class NativeCall:
 
         Raises:
             GrpcFault: UNIMPLEMENTED when there is none or another.
-            CallOver: Before it was known.
         """
         message = self._taken.message
         if message is None or (not self._ended and await self._following() is not None):
@@ -134,11 +129,7 @@ class NativeCall:
         return message
 
     async def next(self) -> bytes | None:
-        """Return the next message; ``None`` after the last.
-
-        Raises:
-            CallOver: Before it was there.
-        """
+        """Return the next message; ``None`` after the last."""
         message, self._taken = self._taken.message, self._taken._replace(message=None)
         if message is not None:
             return message

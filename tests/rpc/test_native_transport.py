@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -103,10 +104,11 @@ def test_calls_that_are_reset_before_they_are_seen_end_the_connection_when_they_
         for _ in range(2000):
             stream, content = client.call(f"/{SERVICE}/Sleep", b"")
             flood += content + frame(RST_STREAM, 0, stream, (8).to_bytes(4, "big"))
-        client.write(flood)
-        client.write(frame(PING, 0, 0, b"stillup?"))
-        got = client.read_until({GOAWAY, PING})
-        assert got is None or got.kind in {GOAWAY, PING}
+        with suppress(OSError):  # the connection may end before all of it is written
+            client.write(flood)
+            client.write(frame(PING, 0, 0, b"stillup?"))
+            got = client.read_until({GOAWAY, PING})
+            assert got is None or got.kind in {GOAWAY, PING}
         with server.channel() as other:
             assert call(other, "Echo") == b"x"
     assert len(server.events("started")) < LIMITS.max_concurrent_streams * 8

@@ -295,7 +295,7 @@ class Issuance:
             policy = self._policies.current()  # 1
             asked.trace.at(Step.FETCH_FACTS)
             keys = facts_needed(policy, asked.caller, request)
-            facts = await known_facts(self._facts, keys, policy, asked.caller, asked.now) if keys else {}  # 2
+            facts = await known_facts(self._facts, keys, policy, asked.caller, asked.now)  # 2
             asked.trace.at(Step.DECIDE)
             origin = None if wanted.origin is None else wanted.origin()  # 1
             if wanted.approvals is not None:

@@ -20,10 +20,10 @@ import h2corn
 
 from issuer.rpc.asgi_app import AsgiGrpc
 from issuer.rpc.asgi_wire import GrpcFault
-from issuer.rpc.listener import AddressInUse, CannotListen
+from issuer.rpc.listener import CannotListen
 from issuer.rpc.listening_socket import listening_socket
 from issuer.rpc.throwaway_root import root_of_nobody
-from issuer.rpc.trust_anchors import refused_authorities, without_name_constraints
+from issuer.rpc.trust_anchors import shut_out, without_name_constraints
 from issuer.waiting import first_of, threadsafe
 
 if TYPE_CHECKING:
@@ -147,11 +147,7 @@ class H2cornListener:
         Raises:
             AddressInUse: When it cannot be taken.
         """
-        try:
-            self._socket = listening_socket(self._settings)
-        except OSError as error:
-            message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
-            raise AddressInUse(message) from error
+        self._socket = listening_socket(self._settings)
         return int(self._socket.getsockname()[1])
 
     async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -174,7 +170,7 @@ class H2cornListener:
         self._make = make
         self._identity.subscribe(threadsafe(self._changed.set))
         wanted = self._identity.tls_material()
-        if fault := self._shut_out(wanted):
+        if fault := shut_out(wanted.certificate_chain, "h2corn"):
             raise CannotListen(f"{fault}: {self._remedy}")
         try:
             self._current = await self._begun(wanted, wanted)
@@ -196,13 +192,6 @@ class H2cornListener:
         await self._wait_for_finishing(ENDING_SECONDS)
         if self._socket is not None:
             self._socket.close()
-
-    def _shut_out(self, material: TlsMaterial) -> str | None:
-        """Return why callers whose SVIDs come from where ours does get no handshake; ``None`` where they do."""
-        if not (names := refused_authorities(material.certificate_chain)):
-            return None
-        which = " and ".join(f"'{name}'" for name in names)
-        return f"h2corn refuses every caller below {which}: it cannot read name constraints on URIs or directory names"
 
     async def _wait_for_finishing(self, within: float) -> None:
         if self._finishing:
@@ -258,7 +247,7 @@ class H2cornListener:
             await before.told.wait()
         self._log.info("tls_changed", finishing=len(self._finishing))
         # Served nevertheless: an SVID that expires helps nobody, and callers of other trust domains are not concerned.
-        if fault := self._shut_out(fresh.wanted):
+        if fault := shut_out(fresh.wanted.certificate_chain, "h2corn"):
             self._log.error("callers_shut_out", error=fault, remedy=self._remedy)
         return True
 

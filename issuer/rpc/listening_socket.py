@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from issuer.rpc.listener import AddressInUse
+
 if TYPE_CHECKING:
     from datetime import timedelta
 
@@ -22,8 +24,16 @@ def listening_socket(settings: RpcSettings) -> socket.socket:
     """Take the address of ``settings``.
 
     Raises:
-        OSError: When it cannot be taken.
+        AddressInUse: When it cannot be taken.
     """
+    try:
+        return _listening_socket(settings)
+    except OSError as error:
+        message = f"cannot listen on {settings.listen}: the address is in use or not one of this machine"
+        raise AddressInUse(message) from error
+
+
+def _listening_socket(settings: RpcSettings) -> socket.socket:
     host, _, port = settings.listen.rpartition(":")
     host = host.strip("[]")
     [(family, _, _, _, address), *_] = socket.getaddrinfo(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
 from issuer.rpc.asgi_wire import GrpcFault, metadata_from_headers
+from issuer.rpc.call_context import CallContext, presented
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import issuer_transport
     from google.protobuf.message import Message
-
-    from issuer.rpc.asgi_wire import Metadata
 
 
 class Taken(NamedTuple):
@@ -40,7 +39,7 @@ class Taken(NamedTuple):
     headers: issuer_transport.Headers
 
 
-class NativeCall:
+class NativeCall(CallContext):
     """A call that is answered by a handler of its own. When it is over before it is answered, its task is cancelled.
 
     Args:
@@ -53,15 +52,13 @@ class NativeCall:
         task: What runs it.
     """
 
-    __slots__ = ("_answered", "_deadline", "_ended", "_limit", "_next", "_now", "_server", "_taken", "_written", "task")
+    __slots__ = ("_answered", "_ended", "_next", "_server", "_taken", "_written", "task")
 
     def __init__(self, server: issuer_transport.Server, taken: Taken, limit: int, now: Callable[[], float]) -> None:
+        super().__init__(taken.left, limit, now)
         self.task: asyncio.Task[None] | None = None
         self._server = server
         self._taken = taken
-        self._limit = limit
-        self._now = now
-        self._deadline = None if taken.left is None else now() + taken.left
         self._ended = taken.ended
         self._answered = False
         self._next: asyncio.Future[bytes | None] | None = None
@@ -75,26 +72,11 @@ class NativeCall:
 
     def auth_context(self) -> dict[str, list[bytes]]:
         """Return the chain that the peer presented, under grpcio's names: the leaf, and the rest where there is one."""
-        leaf, rest = self._taken.peer.leaf_pem, self._taken.peer.intermediates_pem
-        if leaf is None:
-            return {}
-        return {"x509_pem_cert": [leaf]} | ({"x509_pem_cert_chain": [rest]} if rest is not None else {})
-
-    def time_remaining(self) -> float | None:
-        """Return the seconds until the caller no longer waits; ``None`` when it did not say."""
-        return None if self._deadline is None else max(0.0, self._deadline - self._now())
+        return presented(self._taken.peer.leaf_pem, self._taken.peer.intermediates_pem)
 
     def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return what the caller sent."""
         return metadata_from_headers(self._taken.headers.list())
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
-        """End the call with a status.
-
-        Raises:
-            GrpcFault: Always.
-        """
-        raise GrpcFault(code, details, trailing_metadata)
 
     async def write(self, message: Message | bytes, *, last: bool = False) -> None:
         """Send one answer; returns once there is room for the next. ``last``: there is none, and the status is OK.
@@ -102,10 +84,7 @@ class NativeCall:
         Raises:
             GrpcFault: RESOURCE_EXHAUSTED, when it is larger than the limit.
         """
-        body = message if isinstance(message, bytes) else message.SerializeToString()
-        if len(body) > self._limit:
-            text = f"sent message larger than max ({len(body)} vs. {self._limit})"
-            raise GrpcFault(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        body = self._encoded(message)
         if last:
             self._answered = True
             self._server.answer([(self._taken.id, body)])

@@ -20,12 +20,12 @@ import issuer_transport
 from issuer.rpc.asgi_wire import GrpcFault, metadata_from_headers, status_headers, status_trailers
 from issuer.rpc.call import Call
 from issuer.rpc.handler_run import Methods, run_handler
-from issuer.rpc.listener import AddressInUse, CannotListen
+from issuer.rpc.listener import CannotListen
 from issuer.rpc.listening_socket import listening_socket
 from issuer.rpc.native_call import NativeCall, taken_from
 from issuer.rpc.throwaway_root import root_of_nobody
 from issuer.rpc.together import Asking
-from issuer.rpc.trust_anchors import refused_authorities, without_name_constraints
+from issuer.rpc.trust_anchors import shut_out, without_name_constraints
 from issuer.waiting import threadsafe
 
 if TYPE_CHECKING:
@@ -94,11 +94,7 @@ class NativeListener:
         Raises:
             AddressInUse: When it cannot be taken.
         """
-        try:
-            self._socket = listening_socket(self._settings)
-        except OSError as error:
-            message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
-            raise AddressInUse(message) from error
+        self._socket = listening_socket(self._settings)
         return int(self._socket.getsockname()[1])
 
     async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -110,7 +106,7 @@ class NativeListener:
         assert self._socket is not None, "bind() comes first"  # noqa: S101 - our defect
         self._methods = Methods(handlers)
         material = self._identity.tls_material()
-        if fault := _shut_out(material):
+        if fault := shut_out(material.certificate_chain, "webpki"):
             raise CannotListen(f'{fault}: set [server] transport = "grpcio"')
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
@@ -168,7 +164,7 @@ class NativeListener:
             self._served = material
             self._log.info("tls_changed")
             # Served nevertheless: an SVID that expires helps nobody; callers of other trust domains are not concerned.
-            if fault := _shut_out(wanted):
+            if fault := shut_out(wanted.certificate_chain, "webpki"):
                 self._log.error("callers_shut_out", error=fault, remedy='set [server] transport = "grpcio"')
             return
 
@@ -261,14 +257,6 @@ def _asking(taken: Taken) -> Asking:
 
 def _metadata(headers: issuer_transport.Headers) -> tuple[tuple[str, str | bytes], ...]:
     return metadata_from_headers(headers.list())
-
-
-def _shut_out(material: TlsMaterial) -> str | None:
-    """Return why callers whose SVIDs come from where ours does get no handshake; ``None`` where they do."""
-    if not (names := refused_authorities(material.certificate_chain)):
-        return None
-    which = " and ".join(f"'{name}'" for name in names)
-    return f"webpki refuses every caller below {which}: it cannot read name constraints on URIs or directory names"
 
 
 def _pem(material: TlsMaterial) -> tuple[bytes, bytes, bytes]:

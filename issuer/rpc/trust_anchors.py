@@ -51,6 +51,19 @@ def refused_authorities(chain: bytes) -> list[str]:
     return [each.subject.rfc4514_string() for each in authorities if _is_refused(each)]
 
 
+def shut_out(chain: bytes, verifier: str) -> str | None:
+    """Return why callers get no handshake whose SVIDs come from where a chain of ours does; ``None`` where they do.
+
+    Args:
+        chain: As for :func:`refused_authorities`.
+        verifier: What refuses them, for people.
+    """
+    if not (names := refused_authorities(chain)):
+        return None
+    which = " and ".join(f"'{name}'" for name in names)
+    return f"{verifier} refuses every caller below {which}: it cannot read name constraints on URIs or directory names"
+
+
 def _is_refused(authority: Certificate) -> bool:
     constraints = _name_constraints(authority)
     if constraints is None:

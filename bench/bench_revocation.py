@@ -119,11 +119,12 @@ def _look_us() -> float:
     keeper.take(
         RevocationNews(beginning=WatchBeginning(dead.ISSUER, "ledger", frozenset({dead.AUDIENCE}), resumed=False))
     )
-    end = int(SystemClock().now().timestamp()) + 3_600
+    now = SystemClock().now()
+    end = int(now.timestamp()) + 3_600
     for start in range(0, REVOKED_IDS, DECISIONS):
         keeper.take(dead.dead(*(f"jti-{number}" for number in range(start, start + DECISIONS)), end=end))
     keeper.take(RevocationNews(version=1))
-    alive = [dead.token(RandomIds().token_id()) for _ in range(DECISIONS)]
+    alive = [dead.token(RandomIds().fresh_id(now)) for _ in range(DECISIONS)]
     rounds = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
@@ -179,11 +180,11 @@ async def _introspection_us(
 async def _issued(loaded: Policy, signer: Es256Signer, write: object, asked: Asked) -> str:
     answer = decide(loaded, asked.caller, request(), {}, asked.now)
     assert isinstance(answer, Grant)  # noqa: S101 - as above
-    claims = build_claims(answer, asked.caller, TokenProfile(ISSUER), RandomIds().token_id(), asked.now)
+    claims = build_claims(answer, asked.caller, TokenProfile(ISSUER), RandomIds().fresh_id(asked.now), asked.now)
     to_sign = signing_input(signer.algorithm, signer.key_id, claims.payload())
     token = compact_token(to_sign, signer.sign(to_sign))
     recorded = record_decision(
-        answer, decision_id=RandomIds().decision_id(asked.now), caller=asked.caller, peer="", request=request(),
+        answer, decision_id=RandomIds().fresh_id(asked.now), caller=asked.caller, peer="", request=request(),
         facts={}, now=asked.now, minted=Minted(claims.token_id, claims.expires_at, token.sha256),
     )  # fmt: skip
     await write(recorded)  # type: ignore[operator] # the ledger's own

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from issuer.core.approval_book import ApprovalBook
     from issuer.core.facts import Facts
     from issuer.core.policy import Policy
-    from issuer.ports import Clock, FactBook, Ledger, PolicyBook, RevocationBook, TokenIds
+    from issuer.ports import Clock, FactBook, Ids, Ledger, PolicyBook, RevocationBook
 
 LOOK_SECONDS: Final = 2.0
 """So often windows are decided again though nothing was told: 2,000 of them, at 0.13 ms, are an eighth of a core."""
@@ -69,7 +69,7 @@ class AccessWatch:
         *,
         policies: PolicyBook,
         facts: FactBook,
-        ids: TokenIds,
+        ids: Ids,
         ledger: Ledger,
         revocations: RevocationBook,
         approvals: ApprovalBook,
@@ -167,7 +167,7 @@ class AccessWatch:
         if isinstance(ended, Refusal):  # since it was looked at
             return
         try:
-            await self._ledger.write(*entries_of_end(ended, step, self._ids.decision_id(now)))
+            await self._ledger.write(*entries_of_end(ended, step, self._ids.fresh_id(now)))
         except ClaimTaken:  # by another issuer, or its caller completed it
             return
         opening = window.opening

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from issuer.core.origin import Origin
     from issuer.core.token_request import TokenRequest
     from issuer.issuance import Asked, Issuance, LogFields
-    from issuer.ports import Ledger, PolicyBook, TokenIds
+    from issuer.ports import Ids, Ledger, PolicyBook
 
 MAX_OPEN: Final = 16
 """Windows of one caller that are open: one for each thing that a workload does at once."""
@@ -79,7 +79,7 @@ class Accessing:
     """
 
     def __init__(
-        self, *, issuance: Issuance, policies: PolicyBook, ids: TokenIds, ledger: Ledger, accesses: AccessBook
+        self, *, issuance: Issuance, policies: PolicyBook, ids: Ids, ledger: Ledger, accesses: AccessBook
     ) -> None:
         self._issuance = issuance
         self._policies = policies
@@ -104,7 +104,7 @@ class Accessing:
         if (known := self._accesses.asked_before(caller, start.call)) is not None:
             return _the_same(known, start)
         self._check_bounds(caller, microseconds(asked.now))
-        window_id = self._ids.decision_id(asked.now)
+        window_id = self._ids.fresh_id(asked.now)
         wanted = Wanted(
             start.request,
             validate_only=True,
@@ -279,7 +279,7 @@ class Accessing:
                 return known
             try:
                 await self._ledger.write(
-                    *entries_of_end(ended, step, self._ids.decision_id(asked.now)), within=asked.within
+                    *entries_of_end(ended, step, self._ids.fresh_id(asked.now)), within=asked.within
                 )
             except ClaimTaken:
                 continue

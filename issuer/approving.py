@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from issuer.core.token_request import TokenRequest
     from issuer.evidencing import Evidencing
     from issuer.issuance import Asked
-    from issuer.ports import Clock, FactBook, Ledger, PolicyBook, RevocationBook, TokenIds
+    from issuer.ports import Clock, FactBook, Ids, Ledger, PolicyBook, RevocationBook
 
 MAX_OPEN: Final = 20
 """Requests of one caller that wait for an answer: what a person can still tell apart on one page."""
@@ -106,7 +106,7 @@ class Approving:
         *,
         policies: PolicyBook,
         facts: FactBook,
-        ids: TokenIds,
+        ids: Ids,
         ledger: Ledger,
         revocations: RevocationBook,
         approvals: ApprovalBook,
@@ -143,7 +143,7 @@ class Approving:
             lacking = find_needed(
                 policy, asked.caller, request, facts, asked.now, revocations=revocations, approvals=approvals
             )
-            decision_id = self._ids.decision_id(asked.now)
+            decision_id = self._ids.fresh_id(asked.now)
             record = record_decision(
                 lacking.decision,
                 decision_id=decision_id,
@@ -173,7 +173,7 @@ class Approving:
 
     def _question(self, asked: Asked, needed: Needed, decision_id: str, why: str, policy: Policy) -> Question:
         return Question(
-            id=self._ids.decision_id(asked.now),
+            id=self._ids.fresh_id(asked.now),
             asked=needed.asked,
             needs=needed.needs,
             why=why,

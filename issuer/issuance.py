@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from issuer.core.token import Token
     from issuer.core.token_request import TokenRequest
     from issuer.observing import Trace
-    from issuer.ports import FactBook, Ledger, PolicyBook, RevocationBook, Signer, StatusBook, TokenIds
+    from issuer.ports import FactBook, Ids, Ledger, PolicyBook, RevocationBook, Signer, StatusBook
 
 LogFields = dict[str, "str | int | float | bool | list[str] | None"]
 """What a step adds to the log line of its call; never a secret."""
@@ -153,7 +153,7 @@ class Issuance:
         policies: PolicyBook,
         facts: FactBook,
         signer: Signer,
-        ids: TokenIds,
+        ids: Ids,
         ledger: Ledger,
         revocations: RevocationBook,
         approvals: ApprovalBook,
@@ -283,7 +283,7 @@ class Issuance:
 
     async def _prepare(self, ask: TokenAsk, context: Context) -> Prepared | Draft:
         asked, wanted, told = ask
-        decision_id = self._ids.decision_id(asked.now)
+        decision_id = self._ids.fresh_id(asked.now)
         request = wanted.request
         if told is not None:
             told["decision_id"] = decision_id
@@ -331,7 +331,7 @@ class Issuance:
         try:
             status = await self._entry(decision, asked) if decision.status and not wanted.validate_only else None
             claims = build_claims(
-                decision, asked.caller, self._profile, self._ids.token_id(), asked.now, status=status
+                decision, asked.caller, self._profile, self._ids.fresh_id(asked.now), asked.now, status=status
             )  # 4
             signer = self._signer.active()
             to_sign = None if wanted.validate_only else self._checked(signer, claims, decision, request, asked)  # 5

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from issuer.core.checkpoint import LedgerCheckpoint
     from issuer.ledger.engine import Engine
     from issuer.ledger.observing import Observer
-    from issuer.ports import Clock, Signer, TokenIds
+    from issuer.ports import Clock, Ids, Signer
 
 PRUNE_SECONDS: Final = 3600.0
 EVENTS_AT_ONCE: Final = 64
@@ -85,7 +85,7 @@ class LedgerKeeping:
         issuer: str,
         signer: Signer,
         clock: Clock,
-        ids: TokenIds,
+        ids: Ids,
         log: FilteringBoundLogger,
         on_change: Callable[[], None],
         observer: Observer,

@@ -33,15 +33,14 @@ class Clock(Protocol):
         ...
 
 
-class TokenIds(Protocol):
-    """Where ``jti`` and decision ids come from."""
+class Ids(Protocol):
+    """Where the ids of tokens, decisions and all else come from."""
 
-    def token_id(self) -> str:
-        """Return a fresh ``jti``: unguessable, unique."""
-        ...
+    def fresh_id(self, now: datetime) -> str:
+        """Return an id that is unguessable, unique, and sorts by time (UUIDv7, RFC 9562 section 5.7).
 
-    def decision_id(self, now: datetime) -> str:
-        """Return a fresh decision id that sorts by time (UUIDv7, RFC 9562 section 5.7)."""
+        An index of the ledger grows at its end alone then. With random ids each token of a commit changed another page.
+        """
         ...
 
 

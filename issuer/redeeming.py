@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from issuer.core.origin import Origin
     from issuer.core.record import DecisionRecord
     from issuer.issuance import Asked, Issuance, IssuedToken, LogFields
-    from issuer.ports import FactBook, PolicyBook, RevocationBook, TokenIds
+    from issuer.ports import FactBook, Ids, PolicyBook, RevocationBook
 
 
 class _Known(NamedTuple):
@@ -38,7 +38,7 @@ class _Known(NamedTuple):
 
     policies: PolicyBook
     facts: FactBook
-    ids: TokenIds
+    ids: Ids
     revocations: RevocationBook
     intents: IntentBook
 
@@ -67,7 +67,7 @@ class Redeeming:
         issuance: Issuance,
         policies: PolicyBook,
         facts: FactBook,
-        ids: TokenIds,
+        ids: Ids,
         revocations: RevocationBook,
         intents: IntentBook,
     ) -> None:
@@ -175,7 +175,7 @@ class _Redemption:
             asked.now,
             revocations=known.revocations.current(),
         )
-        decision_id = known.ids.decision_id(asked.now)
+        decision_id = known.ids.fresh_id(asked.now)
         self._record = record_decision(
             decision,
             decision_id=decision_id,

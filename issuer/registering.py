@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from issuer.core.ledger_entries import Entry
     from issuer.core.spiffe_id import SpiffeId
     from issuer.issuance import Asked, Issuance, LogFields
-    from issuer.ports import Ledger, RevocationBook, TokenIds
+    from issuer.ports import Ids, Ledger, RevocationBook
 
 KEPT_FOR_EACH_OPEN: Final = 10
 """So many times as many intents of one registrar may be kept as may be open: those that were redeemed or taken back are
@@ -63,7 +63,7 @@ class Registering:
         self,
         *,
         issuance: Issuance,
-        ids: TokenIds,
+        ids: Ids,
         ledger: Ledger,
         revocations: RevocationBook,
         intents: IntentBook,
@@ -93,7 +93,7 @@ class Registering:
         if known := self._same(asked, wanted):
             return known
         self._check_bounds(str(asked.caller.spiffe_id), str(wanted.consumer))
-        intent_id = self._ids.decision_id(asked.now)
+        intent_id = self._ids.fresh_id(asked.now)
 
         def step_of(grant: Grant | None, decision_id: str) -> Sequence[Entry]:
             if grant is None or self._same(asked, wanted):

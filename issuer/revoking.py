@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from issuer.core.recorded_tokens import Hits
     from issuer.issuance import Asked
-    from issuer.ports import Ledger, RevocationBook, TokenBook, TokenIds
+    from issuer.ports import Ids, Ledger, RevocationBook, TokenBook
 
 MAX_REVOCATIONS: Final = 5_000
 """So many by attributes may hold at once; all of them are indexed anew, in about 15 ms, when one changes."""
@@ -60,7 +60,7 @@ class Revoking:
         ids: Where identifiers come from.
     """
 
-    def __init__(self, *, ledger: Ledger, revocations: RevocationBook, tokens: TokenBook, ids: TokenIds) -> None:
+    def __init__(self, *, ledger: Ledger, revocations: RevocationBook, tokens: TokenBook, ids: Ids) -> None:
         self._ledger = ledger
         self._revocations = revocations
         self._tokens = tokens
@@ -88,7 +88,7 @@ class Revoking:
                 raise AdminRefused(Reason.TOO_MANY_REVOCATIONS, f"{MAX_REVOCATIONS} revocations hold already")
             if wanted.dry_run:
                 return revocation, hits
-            made = replace(revocation, id=self._ids.decision_id(asked.now))
+            made = replace(revocation, id=self._ids.fresh_id(asked.now))
             try:
                 await self._ledger.write(entry_of(made), within=asked.within, epoch=epoch)
             except EpochMoved:
@@ -132,7 +132,7 @@ class Revoking:
         if found is None or found.issued.caller != asked.caller.spiffe_id or found.expires_at * 1_000_000 <= now:
             return False
         revocation = Revocation(
-            id=self._ids.decision_id(asked.now),
+            id=self._ids.fresh_id(asked.now),
             selector=Selector(token=token_id, audience=found.issued.audience),
             time=now,
             actor=actor,

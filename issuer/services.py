@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from issuer.config_sections import Config
     from issuer.core.foreign_keys import ForeignKey
     from issuer.core.spiffe_id import TrustDomain
-    from issuer.ports import AssertionVerifier, Clock, FactBook, KeyAdmin, PolicyBook, TokenIds
+    from issuer.ports import AssertionVerifier, Clock, FactBook, Ids, KeyAdmin, PolicyBook
     from issuer.rpc.roles import Roles
     from issuer.signing.signing_keys import SigningKeys
 
@@ -69,7 +69,7 @@ class Parts(NamedTuple):
 
     config: Config
     clock: Clock
-    ids: TokenIds
+    ids: Ids
     policies: PolicyBook
     facts: FactBook
     signer: SigningKeys

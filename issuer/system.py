@@ -1,9 +1,8 @@
-"""The system clock and the system's randomness, as the ports ``Clock`` and ``TokenIds``; what processes share."""
+"""The system clock and the system's randomness, as the ports ``Clock`` and ``Ids``; what processes share."""
 
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64encode
 from collections import deque
 from datetime import UTC, datetime
 from typing import Final
@@ -38,11 +37,7 @@ class RandomIds:
         self._last: tuple[datetime, str] | None = None
         os.register_at_fork(after_in_child=self._heap.clear)
 
-    def token_id(self) -> str:
-        """Return 128 random bits as base64url."""
-        return urlsafe_b64encode(self._random()).rstrip(b"=").decode("ascii")
-
-    def decision_id(self, now: datetime) -> str:
+    def fresh_id(self, now: datetime) -> str:
         """Return a UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, then 74 random bits."""
         last = self._last
         if last is None or last[0] is not now:  # those that come together ask with the same object

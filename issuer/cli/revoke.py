@@ -105,7 +105,7 @@ def revoke(
         stops_issuance=stop,
         dry_run=dry_run,
         # A repetition after a lost answer must not be a second revocation.
-        request_id=request_id or RandomIds().token_id(),
+        request_id=request_id or RandomIds().fresh_id(SystemClock().now()),
     )
     if stop_for is not None:
         request.stop_until.FromDatetime(_end_of(stop_for))

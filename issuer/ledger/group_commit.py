@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from issuer.ledger.engine import Engine
     from issuer.ledger.observing import Copy, Observer
     from issuer.ledger.revocation_book import LedgerRevocations
-    from issuer.ports import Clock, TokenIds
+    from issuer.ports import Clock, Ids
 
 RETRY_SECONDS: Final = 0.5
 """So often a store that failed is tried again."""
@@ -76,7 +76,7 @@ class GroupCommit:
         max_waiting: int,
         program: str,
         clock: Clock,
-        ids: TokenIds,
+        ids: Ids,
         log: FilteringBoundLogger,
         on_change: Callable[[], None],
         observer: Observer,
@@ -367,8 +367,8 @@ class GroupCommit:
         beginning = Beginning(
             pinned=self._pinned,
             last=self.head,
-            new_store=self._ids.decision_id(now),
-            writer=self._ids.decision_id(now),
+            new_store=self._ids.fresh_id(now),
+            writer=self._ids.fresh_id(now),
             time=microseconds(now),
             program=self._program,
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from issuer.core.verdicts import CallerVerifier, Recall
     from issuer.issuance import LogFields
     from issuer.observing import CallObserver, Trace
-    from issuer.ports import Clock, TokenIds
+    from issuer.ports import Clock, Ids
     from issuer.rpc.call import Call
     from issuer.rpc.roles import Roles
 
@@ -76,7 +76,7 @@ class Course:
         self,
         *,
         clock: Clock,
-        ids: TokenIds,
+        ids: Ids,
         verifier: CallerVerifier,
         roles: Roles,
         log: FilteringBoundLogger,
@@ -96,7 +96,7 @@ class Course:
     def begin(self, call: Call, moment: Moment) -> Running:
         """Give a call its id and its trace."""
         trace = self._observer.began(call.metadata, moment.now)
-        return Running(call, moment, self._ids.decision_id(moment.now), {}, trace)
+        return Running(call, moment, self._ids.fresh_id(moment.now), {}, trace)
 
     def recall(self, moment: Moment) -> Recall:
         """Return what tells who calls, where that was verified before and still holds.

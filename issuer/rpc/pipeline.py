@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from issuer.core.verdicts import CallerVerifier
     from issuer.observing import CallObserver
-    from issuer.ports import Clock, TokenIds
+    from issuer.ports import Clock, Ids
     from issuer.rpc.call import Call, VerifiedCall
     from issuer.rpc.course import Running
     from issuer.rpc.roles import Roles
@@ -58,7 +58,7 @@ class Pipeline:
         self,
         *,
         clock: Clock,
-        ids: TokenIds,
+        ids: Ids,
         verifier: CallerVerifier,
         roles: Roles,
         turns: Turns,

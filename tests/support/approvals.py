@@ -27,7 +27,7 @@ def question(*, uses: int = 1, quorum: int = 1, age: int = 0, **changes: Any) ->
     now = microseconds(SystemClock().now()) - age
     asked = AskedFor(SETTLER, "", "https://ledger.example", ("refund",), None, "", False, "client_credentials", "d")  # noqa: FBT003
     need = Need("refund", "critical", ("spiffe://people.example/user/*",), quorum, 15 * MINUTES, uses)
-    usual = Question(RandomIds().decision_id(SystemClock().now()), asked, (need,), "", (), now, "", 60, 10)
+    usual = Question(RandomIds().fresh_id(SystemClock().now()), asked, (need,), "", (), now, "", 60, 10)
     return replace(usual, **changes)
 
 

@@ -32,7 +32,7 @@ def registration(*, age: int = 0, **changes: Any) -> Registration:
     """Return a registration of now, or of ``age`` microseconds ago, for an hour."""
     now = microseconds(SystemClock().now()) - age
     usual = Registration(
-        id=RandomIds().decision_id(SystemClock().now()),
+        id=RandomIds().fresh_id(SystemClock().now()),
         registrar=SCHEDULER,
         consumer=WORKER,
         audience="https://ledger.example",

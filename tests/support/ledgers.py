@@ -108,7 +108,7 @@ def record(**changes: Any) -> DecisionRecord:
     """Return a decision with an id of its own."""
     now = SystemClock().now()
     usual = DecisionRecord(
-        decision_id=UUID(RandomIds().decision_id(now)).bytes,
+        decision_id=UUID(RandomIds().fresh_id(now)).bytes,
         time=microseconds(now),
         caller="spiffe://prod.example/ns/payments/sa/settler",
         svid=f"{'aa' * 32} 1 {microseconds(now)}",
@@ -132,7 +132,7 @@ def record(**changes: Any) -> DecisionRecord:
         lifetime=300,
         lifetime_bound="audience",
         lifetime_rule="https://ledger.prod.example",
-        token_id=RandomIds().token_id(),
+        token_id=RandomIds().fresh_id(now),
         expires_at=microseconds(now) // 1_000_000 + 300,
         token_sha256=b"\0" * 32,
         audit="",
@@ -159,7 +159,7 @@ def revoking(selector: Selector, **changes: Any) -> RevocationMade:
     """Return a revocation to be written."""
     now = SystemClock().now()
     usual: dict[str, Any] = {
-        "id": RandomIds().decision_id(now),
+        "id": RandomIds().fresh_id(now),
         "selector": selector,
         "time": microseconds(now),
         "actor": "spiffe://prod.example/operator",

@@ -44,7 +44,7 @@ def opening_now(**changes: Any) -> Opening:
     """Return an opening of this moment, with an id of its own."""
     now = SystemClock().now()
     time = microseconds(now)
-    usual = opening(id=RandomIds().decision_id(now), created=time, until=time + HOUR, svid_until=time + 2 * HOUR)
+    usual = opening(id=RandomIds().fresh_id(now), created=time, until=time + HOUR, svid_until=time + 2 * HOUR)
     return replace(usual, **changes)
 
 

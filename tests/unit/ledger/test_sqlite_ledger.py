@@ -163,7 +163,7 @@ async def test_a_clock_that_jumps_back_costs_nothing(file: Path) -> None:
     async with sqlite_ledger(file) as ledger:
         for hours_ago in (0, 1, 0):
             at = SystemClock().now() - timedelta(hours=hours_ago)
-            await ledger.write(record(decision_id=UUID(RandomIds().decision_id(at)).bytes, time=microseconds(at)))
+            await ledger.write(record(decision_id=UUID(RandomIds().fresh_id(at)).bytes, time=microseconds(at)))
     reader = LedgerReader.sqlite(file)
     assert verify_ledger(reader).faults == ()
     assert [stored.position for stored in reader.newest(DecisionsWanted(), 5)] == [4, 3, 2], "as they were written"

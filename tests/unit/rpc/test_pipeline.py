@@ -38,10 +38,7 @@ class Clock:
 
 
 class Ids:
-    def token_id(self) -> str:
-        return "jti"
-
-    def decision_id(self, now: datetime) -> str:
+    def fresh_id(self, now: datetime) -> str:
         assert now == NOW
         return "request-1"
 

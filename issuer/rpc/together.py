@@ -8,7 +8,8 @@ Most of what a call costs alone are its coroutines, futures and timers. What is 
    has to be verified, a message that is not plain, a fact that has to be asked for; and whoever may not wait as long as
    a turn and the ledger may take.
 2. Refuse it if too many are here. Read the clock, once for all; give the call an id.
-3. It is answered when it is its caller's turn, with all whose turn it is then.
+3. It is answered when it is its caller's turn, with all whose turn it is then, and those who are to be expected in the
+   next moment (:mod:`issuer.rpc.company`).
 4. Decide, sign, record: each for itself, all in one commit.
 5. Turn refusals into their statuses, write one log line for each, and tell all answers at once.
 """
@@ -16,6 +17,7 @@ Most of what a call costs alone are its coroutines, futures and timers. What is 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,6 +29,7 @@ from issuer.core.facts_needed import facts_needed
 from issuer.issuance import TokenAsk
 from issuer.observing import Step
 from issuer.ports import ClaimTaken, EpochMoved
+from issuer.rpc.company import LONGEST_SECONDS, LOOK_SECONDS, Company
 from issuer.rpc.messages import issued_token_to_proto
 from issuer.rpc.plain_request import plain_request
 from issuer.rpc.refusals import Refusals
@@ -116,10 +119,13 @@ class Together:
         self._methods = methods
         self._policies = policies
         self._facts = facts
-        self._least_within = most_seconds + ANSWER_SECONDS
+        self._least_within = most_seconds + LONGEST_SECONDS + ANSWER_SECONDS
         self._tell = tell
         self._waiting: dict[Place, _Taken] = {}
         self._next: list[_Taken] = []
+        self._here = 0
+        self._company = Company()
+        self._look: asyncio.TimerHandle | None = None
         self._refusals = Refusals(tell)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -134,7 +140,7 @@ class Together:
         except IssuerError:  # the pipeline tells it
             recall = _nobody
         others = [each for each in calls if not self._is_turned_away(each) and not self._takes(each, moment, recall)]
-        self._begin()
+        self._begin_or_wait()
         return others
 
     def _is_turned_away(self, asking: Asking) -> bool:
@@ -162,6 +168,7 @@ class Together:
         verified = self._course.verified(running, caller)
         running.trace.at(Step.WAIT_TURN)
         place = self._turns.queue(caller.spiffe_id, 1, asking.call.within, self._changed)
+        self._here += 1
         self._stands(_Taken(asking.id, asking.message, wanted, running, verified, place))
         return True
 
@@ -193,7 +200,7 @@ class Together:
     def _changed(self, place: Place) -> None:
         """Go on with a call that waited for its turn."""
         if not self._next:
-            asyncio.get_running_loop().call_soon(self._begin)
+            asyncio.get_running_loop().call_soon(self._begin_or_wait)
         self._stands(self._waiting.pop(place))
 
     def _stands(self, taken: _Taken) -> None:
@@ -202,6 +209,7 @@ class Together:
         elif taken.place.standing is Standing.WAITING:
             self._waiting[taken.place] = taken
         else:
+            self._here -= 1
             found = self._turns.refuse(taken.verified.caller.spiffe_id, self._left(taken))
             self._refusals.add_when_due(taken.id, found, self._turns.leave)
 
@@ -211,13 +219,35 @@ class Together:
         waited = asyncio.get_running_loop().time() - taken.place.arrived
         return None if within is None else max(within - waited, 0.0)
 
+    def _begin_or_wait(self) -> None:
+        if not self._next:
+            return
+        now = time.monotonic()
+        # Whoever waits for a turn gets none before others are answered.
+        if self._company.is_here(self._here, now) or self._turns.waiting:
+            self._begin()
+        elif self._look is None:
+            self._company.wait(len(self._next), now)
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        if self._company.is_awaited(len(self._next), time.monotonic(), answering=bool(self._tasks)):
+            self._look_later()
+        else:
+            self._begin()
+
     def _begin(self) -> None:
         """Answer all whose turn it is."""
-        if self._next:
-            group, self._next = self._next, []
-            task = asyncio.get_running_loop().create_task(self._answer(group))
-            self._tasks.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._tasks.discard)
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        group, self._next = self._next, []
+        task = asyncio.get_running_loop().create_task(self._answer(group))
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, group: Sequence[_Taken]) -> None:
         try:
@@ -229,6 +259,7 @@ class Together:
         finally:
             self._turns.give_back(*(taken.place for taken in group))
             self._turns.leave(len(group))
+            self._here -= len(group)
         answers: list[tuple[int, bytes | Status]] = []
         try:
             with self._course.lines_together():

@@ -18,7 +18,7 @@ from support.approving import ALICE, REFUND
 from support.approving import POLICY as APPROVED_POLICY
 from support.deployment import LEDGER, POLICY, READER, REQUEST, SETTLER
 from support.eventually import eventually_true
-from support.in_process import HOUR, NOW, InProcess, in_process
+from support.in_process import HOUR, NOW, InProcess, calls_told, in_process
 from support.ledgers import revoking
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
@@ -271,6 +271,31 @@ async def test_calls_of_many_callers_share_one_commit_and_are_told_at_once(tmp_p
         tokens = [pb.IssueTokenResponse.FromString(each) for each in answers if isinstance(each, bytes)]
         assert [each.token_id for each in tokens] == [line["token_id"] for line in issuer.lines]
         assert not any(each.token in issuer.log_stream.getvalue() for each in tokens)
+
+
+async def one_by_one(issuer: InProcess, calls: list[Asking]) -> None:
+    """Let calls be taken as a transport brings them, with turns of the event loop between."""
+    for call in calls:
+        assert issuer.together.take([call]) == []
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+async def test_calls_that_lately_came_together_are_waited_for(tmp_path: Path) -> None:
+    async with in_process(tmp_path, ANYONE) as issuer:
+        issuer.is_verified(*CALLERS)
+        await issuer.gathered([issuer.asking(REQUEST, caller) for caller in CALLERS])
+        before = issuer.commits
+        await one_by_one(issuer, calls := [issuer.asking(REQUEST, caller) for caller in CALLERS])
+        await eventually_true(lambda: calls_told(issuer, calls))
+        assert (len(issuer.told), issuer.commits - before) == (2, 1)
+
+
+async def test_who_is_alone_at_first_is_answered_though_others_are_expected(tmp_path: Path) -> None:
+    async with in_process(tmp_path, ANYONE) as issuer:
+        issuer.is_verified(*CALLERS)
+        await issuer.gathered([issuer.asking(REQUEST, caller) for caller in CALLERS])
+        assert told(await issuer.gathered([issuer.asking(REQUEST, CALLERS[0])])) == ["OK"]
 
 
 async def test_what_becomes_of_one_does_not_touch_the_others(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Runs the issuer for long, under load and while everything changes, and looks at what grows: ``make soak``.
 
 Two workers, a fixed rate of tokens, and in turn: a policy that is edited, SVIDs that rotate, a signing key that is
-activated and the next one prepared, a worker that is killed, workers that are replaced. A short run has too few samples
-to tell growth: it tells whether calls fail.
+activated and the next one prepared, a worker that is killed. All workers are replaced once; of those that come then one
+lives on, so that its growth is seen. A short run has too few samples to tell growth: it tells whether calls fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.console import Console
 from bench.load import WORK, Load, Report, Target, run
 from bench.processes import Process, processes
 from bench.serving import POLICY, TRUST_DOMAIN, issuer_settings, write_credentials
-from bench.soak_verdict import WORKER_KILLED, WORKERS_REPLACED, Sample, failed_calls, faults
+from bench.soak_verdict import WORKER_KILLED, WORKERS_REPLACED, Sample, failed_calls, faults, lasting, slope
 from issuer.cli.admin_client import AdminClient
 from issuer_api.v1 import admin_service_pb2 as pb
 from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess
@@ -41,6 +41,8 @@ INTERVAL_SECONDS = 20.0
 minutes after that, so shorter ones are for short runs: no more than 16 keys are published."""
 KEY_SET_MAX_AGE = "5s"
 """With what else a next key waits for, less than six intervals of ten seconds."""
+REPLACED_AFTER = 1 / 3
+"""Of the run, all workers are replaced: one that comes then has the rest to grow in."""
 OPERATOR = f"spiffe://{TRUST_DOMAIN}/admin/operator"
 WORKER = "issuer.workers.child"
 
@@ -84,8 +86,11 @@ class Soak:
             "SVIDs rotated": self._rotate,
             "key changed": self._change_key,
             WORKER_KILLED: self._kill_youngest,
-            WORKERS_REPLACED: lambda: self.issuer.signal(signal.SIGUSR2),
         }
+
+    def replace_workers(self) -> None:
+        """Have all workers replaced."""
+        self.issuer.signal(signal.SIGUSR2)
 
     def load(self, seconds: float) -> Report:
         """Ask for tokens, and return what came of it."""
@@ -127,6 +132,24 @@ def _began(process: Process) -> float:
     return process.began
 
 
+@dataclass(frozen=True)
+class Growth:
+    """By how much a process grew, and over how long."""
+
+    name: str
+    pid: int
+    minutes: float
+    mebibytes_an_hour: float
+
+
+def growth(samples: list[Sample]) -> list[Growth]:
+    """Return by how much each process grew that was there for long."""
+    return [
+        Growth(of[0].name, of[0].pid, (of[-1].seconds - of[0].seconds) / 60, slope(of) / 1024 / 1024)
+        for of in lasting(samples)
+    ]
+
+
 def main(
     minutes: Annotated[float, typer.Option(help="How long.", min=1)] = 60.0,
     interval: Annotated[float, typer.Option(help="Seconds between two changes.", min=10)] = INTERVAL_SECONDS,
@@ -149,9 +172,12 @@ def main(
     found = faults(samples, [(part.minute * 60, part.p99_ms) for part in parts], minutes * 60)
     found += failed_calls([(part.change, part.codes) for part in parts])
     output.parent.mkdir(parents=True, exist_ok=True)
-    document = {"minutes": minutes, "parts": [asdict(each) for each in parts], "faults": found}
+    grew = [asdict(each) for each in growth(samples)]
+    document = {"minutes": minutes, "parts": [asdict(each) for each in parts], "growth": grew, "faults": found}
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     console.print(f"wrote {output}", style="dim")
+    for each in grew:
+        console.print("{name} ({pid}): {mebibytes_an_hour:+.2f} MiB an hour, {minutes:.0f} min".format_map(each))
     for fault in found:
         console.print(f"[red]{fault}[/]")
     sys.exit(1 if found else 0)
@@ -161,10 +187,13 @@ def _run(console: Console, soak: Soak, seconds: float, interval: float) -> tuple
     parts: list[Part] = []
     samples: list[Sample] = []
     began = time.monotonic()
-    for change, act in cycle(soak.changes().items()):
-        passed = time.monotonic() - began
-        if passed >= seconds:
-            return parts, samples
+    changes = cycle(soak.changes().items())
+    replaced = False
+    while (passed := time.monotonic() - began) < seconds:
+        if not replaced and passed >= seconds * REPLACED_AFTER:
+            replaced, change, act = True, WORKERS_REPLACED, soak.replace_workers
+        else:
+            change, act = next(changes)
         act()
         report = soak.load(interval)
         samples += soak.sample(time.monotonic() - began)
@@ -173,7 +202,7 @@ def _run(console: Console, soak: Soak, seconds: float, interval: float) -> tuple
         console.print(
             f"{part.minute:6.1f} min  {change:<17} {part.calls} calls, p99 {part.p99_ms:.1f} ms, {part.codes}"
         )
-    raise AssertionError("a cycle does not end")
+    return parts, samples
 
 
 if __name__ == "__main__":

@@ -47,17 +47,21 @@ def faults(samples: Sequence[Sample], p99s: Sequence[tuple[float, float]], secon
         p99s: When each part began, in seconds, and its p99 in milliseconds.
         seconds: How long it went on.
     """
-    found = []
-    for pid in dict.fromkeys(sample.pid for sample in samples):
-        own = [sample for sample in samples if sample.pid == pid]
-        warm = own[int(len(own) * WARM) :]
-        if len(warm) >= LEAST_SAMPLES:
-            found += _growth(warm)
+    found = [fault for warm in lasting(samples) for fault in _growth(warm)]
     first = [p99 for began, p99 in p99s if began < seconds * ENDS]
     last = [p99 for began, p99 in p99s if began >= seconds * (1 - ENDS)]
     if min(len(first), len(last)) >= LEAST_PARTS and statistics.median(last) > MAX_SLOWER * statistics.median(first):
         found.append(f"the p99 went from {statistics.median(first):.1f} to {statistics.median(last):.1f} ms")
     return found
+
+
+def lasting(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Return the samples of each process that was there for long, without those of its first time."""
+    of_each = [
+        [sample for sample in samples if sample.pid == pid] for pid in dict.fromkeys(each.pid for each in samples)
+    ]
+    warm = [own[int(len(own) * WARM) :] for own in of_each]
+    return [each for each in warm if len(each) >= LEAST_SAMPLES]
 
 
 def failed_calls(parts: Sequence[tuple[str, Mapping[str, int]]]) -> list[str]:
@@ -78,13 +82,13 @@ def failed_calls(parts: Sequence[tuple[str, Mapping[str, int]]]) -> list[str]:
     return found
 
 
-def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Return by how much a value grows in an hour: the median of the slopes of all pairs (Theil and Sen)."""
+def slope(samples: Sequence[Sample]) -> float:
+    """Return by how many bytes a process grows in an hour: the median of the slopes of all pairs (Theil and Sen)."""
     slopes = [
-        (later[1] - earlier[1]) / (later[0] - earlier[0])
-        for position, earlier in enumerate(points)
-        for later in points[position + 1 :]
-        if later[0] > earlier[0]
+        (later.resident_bytes - earlier.resident_bytes) / (later.seconds - earlier.seconds)
+        for position, earlier in enumerate(samples)
+        for later in samples[position + 1 :]
+        if later.seconds > earlier.seconds
     ]
     return statistics.median(slopes) * 3600 if slopes else 0.0
 
@@ -92,8 +96,7 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
 def _growth(samples: Sequence[Sample]) -> list[str]:
     who = f"{samples[0].name} (pid {samples[0].pid})"
     found = []
-    grows = slope([(sample.seconds, sample.resident_bytes) for sample in samples])
-    if grows > MAX_SLOPE:
+    if (grows := slope(samples)) > MAX_SLOPE:
         found.append(f"{who} grows by {grows / 1024 / 1024:.1f} MiB an hour")
     half = len(samples) // 2
     before, after = (min(sample.descriptors for sample in part) for part in (samples[:half], samples[half:]))

@@ -32,10 +32,13 @@ def samples(bytes_an_hour: float = 0.0, descriptors: int = 0, count: int = 60) -
 
 
 def test_a_slope_is_told_by_the_hour_and_does_not_heed_a_few_that_stray() -> None:
-    points = [(number * 60.0, 1000.0 * number) for number in range(30)]
-    assert slope(points) == pytest.approx(60_000)
-    assert slope([*points, (1800.0, 10.0**9), (1860.0, -(10.0**9))]) == pytest.approx(60_000)
-    assert slope(points[:1]) == 0
+    def seen(seconds: float, resident: int) -> Sample:
+        return Sample(seconds, 7, "issuer", resident, 20)
+
+    grows = [seen(number * 60.0, 1000 * number) for number in range(30)]
+    assert slope(grows) == pytest.approx(60_000)
+    assert slope([*grows, seen(1800.0, 10**9), seen(1860.0, -(10**9))]) == pytest.approx(60_000)
+    assert slope(grows[:1]) == 0
 
 
 def test_what_stays_as_it_is_is_no_fault() -> None:

@@ -13,13 +13,13 @@ LEAST: Final = 4
 """With fewer at once, a moment's wait costs a caller more than it saves the issuer."""
 LATELY_SECONDS: Final = 0.2
 """How long it counts how many were here: several rounds of 64 callers."""
-LOOK_SECONDS: Final = 0.001
+LOOK_SECONDS: Final = 0.002
 """Who waits looks so often whether others came. Clients that were just answered are back sooner."""
-LATE_SECONDS: Final = 0.002
+LATE_SECONDS: Final = 0.003
 """A look that comes so long after the one before says nothing of who came: the event loop was busy, and calls wait in
 front of it."""
-LONGEST_SECONDS: Final = 0.012
-"""Nobody waits longer. A transport takes so long to bring 64 calls one by one."""
+LONGEST_SECONDS: Final = 0.02
+"""Nobody waits longer. grpcio takes so long to bring 64 calls, one by one."""
 
 
 class Company:
@@ -35,7 +35,8 @@ class Company:
         """Tell whether nobody else is to be expected.
 
         Args:
-            here: The calls that are not answered yet.
+            here: The calls that have their turn and are not answered yet. Those that wait for one are not counted: they
+                join nobody before others are answered.
             now: The time.
         """
         if now - self._since > LATELY_SECONDS:

@@ -168,7 +168,6 @@ class Together:
         verified = self._course.verified(running, caller)
         running.trace.at(Step.WAIT_TURN)
         place = self._turns.queue(caller.spiffe_id, 1, asking.call.within, self._changed)
-        self._here += 1
         self._stands(_Taken(asking.id, asking.message, wanted, running, verified, place))
         return True
 
@@ -206,10 +205,10 @@ class Together:
     def _stands(self, taken: _Taken) -> None:
         if taken.place.standing is Standing.RUNNING:
             self._next.append(taken)
+            self._here += 1
         elif taken.place.standing is Standing.WAITING:
             self._waiting[taken.place] = taken
         else:
-            self._here -= 1
             found = self._turns.refuse(taken.verified.caller.spiffe_id, self._left(taken))
             self._refusals.add_when_due(taken.id, found, self._turns.leave)
 

@@ -68,7 +68,7 @@ class ServerSection(_Section):
     max_connection_age: Duration = timedelta(minutes=30)
     max_connection_age_grace: Duration = timedelta(seconds=30)
     shutdown_grace: Duration = timedelta(seconds=10)
-    max_turns: Annotated[int, Field(ge=1, le=100_000)] = 48
+    max_turns: Annotated[int, Field(ge=1, le=100_000)] = 96
     max_waiting: Annotated[int, Field(ge=256, le=1_000_000)] = 1024
     max_wait: Duration = timedelta(milliseconds=500)
     max_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 4096

@@ -14,7 +14,7 @@ from issuer.core.spiffe_id import SpiffeId
 
 UNIT = 0.0005
 REFUSAL = UNIT / 20
-LIMITS = Limits(turns=48, waiting=1024, wait_seconds=0.5)
+LIMITS = Limits(turns=96, waiting=1024, wait_seconds=0.5)
 FLOOD = SpiffeId.parse("spiffe://prod.example/flood")
 TOO = SpiffeId.parse("spiffe://prod.example/too")
 MODEST = SpiffeId.parse("spiffe://prod.example/modest")

@@ -222,8 +222,7 @@ class Together:
         if not self._next:
             return
         now = time.monotonic()
-        # Whoever waits for a turn gets none before others are answered.
-        if self._company.is_here(self._here, now) or self._turns.waiting:
+        if self._are_all_here(now):
             self._begin()
         elif self._look is None:
             self._company.wait(len(self._next), now)
@@ -233,10 +232,16 @@ class Together:
         self._look = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
 
     def _look_again(self) -> None:
-        if self._company.is_awaited(len(self._next), time.monotonic(), answering=bool(self._tasks)):
+        now = time.monotonic()
+        awaited = self._company.is_awaited(len(self._next), now, answering=bool(self._tasks))
+        if awaited and not self._are_all_here(now):
             self._look_later()
         else:
             self._begin()
+
+    def _are_all_here(self, now: float) -> bool:
+        # Whoever waits for a turn gets none before others are answered.
+        return self._company.is_here(self._here, now) or bool(self._turns.waiting)
 
     def _begin(self) -> None:
         """Answer all whose turn it is."""

@@ -106,7 +106,9 @@ def serving(*, certificate: tuple[Path, Path] | None = None) -> Iterator[Resourc
     """Serve on a free port of 127.0.0.1, with TLS where there is a certificate and its key."""
     server = ResourceServer()
     files = {"ssl_certfile": str(certificate[0]), "ssl_keyfile": str(certificate[1])} if certificate else {}
-    config = uvicorn.Config(server, log_config=None, ws="none", lifespan="off", **files)  # type: ignore[arg-type]
+    # On a busy machine a hundred clients pause for longer than the usual five seconds, and would be reset.
+    options = {"log_config": None, "ws": "none", "lifespan": "off", "timeout_keep_alive": 120}
+    config = uvicorn.Config(server, **options, **files)  # type: ignore[arg-type]
     uvicorn_server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.origin = f"{'https' if certificate else 'http'}://127.0.0.1:{listener.getsockname()[1]}"

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 EACH_TIME = frozenset({"token_id", "token_sha256", "duration_ms", "timestamp", "exception"})
 """Fields of a log line that are never twice the same; ids are not either, and tracebacks tell of the code."""
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ROUNDS = 50
 BATCH = "issuer_api.v1.IssuerService/BatchIssueTokens"
 NOT_GRANTED = pb.IssueTokenRequest(audience=LEDGER, scopes=["ledger.refund"])
 
@@ -285,10 +287,14 @@ async def test_calls_that_lately_came_together_are_waited_for(tmp_path: Path) ->
     async with in_process(tmp_path, ANYONE) as issuer:
         issuer.is_verified(*CALLERS)
         await issuer.gathered([issuer.asking(REQUEST, caller) for caller in CALLERS])
-        before = issuer.commits
-        await one_by_one(issuer, calls := [issuer.asking(REQUEST, caller) for caller in CALLERS])
-        await eventually_true(lambda: calls_told(issuer, calls))
-        assert (len(issuer.told), issuer.commits - before) == (2, 1)
+        for _ in range(ROUNDS):  # on a busy machine a round may take longer than anybody waits
+            told_before, commits_before = len(issuer.told), issuer.commits
+            calls = [issuer.asking(REQUEST, caller) for caller in CALLERS]
+            await one_by_one(issuer, calls)
+            await eventually_true(partial(calls_told, issuer, calls))
+            if (len(issuer.told) - told_before, issuer.commits - commits_before) == (1, 1):
+                return
+        pytest.fail("they were never answered together")
 
 
 async def test_who_is_alone_at_first_is_answered_though_others_are_expected(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from rich.console import Console
 from bench.load import WORK, Load, Report, Target, run
 from bench.processes import Process, processes
 from bench.serving import POLICY, TRUST_DOMAIN, issuer_settings, write_credentials
-from bench.soak_verdict import WORKER_KILLED, WORKERS_REPLACED, Sample, failed_calls, faults, lasting, slope
+from bench.soak_verdict import WORKER_KILLED, WORKERS_REPLACED, Sample, failed_calls, faults, growth, lasting
 from issuer.cli.admin_client import AdminClient
 from issuer_api.v1 import admin_service_pb2 as pb
 from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess
@@ -132,24 +132,6 @@ def _began(process: Process) -> float:
     return process.began
 
 
-@dataclass(frozen=True)
-class Growth:
-    """By how much a process grew, and over how long."""
-
-    name: str
-    pid: int
-    minutes: float
-    mebibytes_an_hour: float
-
-
-def growth(samples: list[Sample]) -> list[Growth]:
-    """Return by how much each process grew that was there for long."""
-    return [
-        Growth(of[0].name, of[0].pid, (of[-1].seconds - of[0].seconds) / 60, slope(of) / 1024 / 1024)
-        for of in lasting(samples)
-    ]
-
-
 def main(
     minutes: Annotated[float, typer.Option(help="How long.", min=1)] = 60.0,
     interval: Annotated[float, typer.Option(help="Seconds between two changes.", min=10)] = INTERVAL_SECONDS,
@@ -172,7 +154,7 @@ def main(
     found = faults(samples, [(part.minute * 60, part.p99_ms) for part in parts], minutes * 60)
     found += failed_calls([(part.change, part.codes) for part in parts])
     output.parent.mkdir(parents=True, exist_ok=True)
-    grew = [asdict(each) for each in growth(samples)]
+    grew = [growth(each)._asdict() for each in lasting(samples)]
     document = {"minutes": minutes, "parts": [asdict(each) for each in parts], "growth": grew, "faults": found}
     output.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     console.print(f"wrote {output}", style="dim")

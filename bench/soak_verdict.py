@@ -16,7 +16,8 @@ REFUSED = frozenset({"ResourceExhausted"})
 """What a machine that is busy with something else makes of any rate: no failure, if there are few."""
 MAX_FAILED = 0.05
 """Of a part's calls: those in flight, and those of callers who had to dial again; a worker is back within a second."""
-MAX_SLOPE = 1024 * 1024
+MEBIBYTE = 1024 * 1024
+MAX_SLOPE = MEBIBYTE
 """Bytes an hour, of each process, after it is warm."""
 MAX_SLOWER = 1.2
 WARM = 0.1
@@ -39,6 +40,15 @@ class Sample(NamedTuple):
     descriptors: int
 
 
+class Growth(NamedTuple):
+    """By how much a process grew, and over how long."""
+
+    name: str
+    pid: int
+    minutes: float
+    mebibytes_an_hour: float
+
+
 def faults(samples: Sequence[Sample], p99s: Sequence[tuple[float, float]], seconds: float) -> list[str]:
     """Return what is wrong, in words.
 
@@ -47,7 +57,7 @@ def faults(samples: Sequence[Sample], p99s: Sequence[tuple[float, float]], secon
         p99s: When each part began, in seconds, and its p99 in milliseconds.
         seconds: How long it went on.
     """
-    found = [fault for warm in lasting(samples) for fault in _growth(warm)]
+    found = [fault for warm in lasting(samples) for fault in _faults_of(warm)]
     first = [p99 for began, p99 in p99s if began < seconds * ENDS]
     last = [p99 for began, p99 in p99s if began >= seconds * (1 - ENDS)]
     if min(len(first), len(last)) >= LEAST_PARTS and statistics.median(last) > MAX_SLOWER * statistics.median(first):
@@ -93,11 +103,18 @@ def slope(samples: Sequence[Sample]) -> float:
     return statistics.median(slopes) * 3600 if slopes else 0.0
 
 
-def _growth(samples: Sequence[Sample]) -> list[str]:
-    who = f"{samples[0].name} (pid {samples[0].pid})"
+def growth(samples: Sequence[Sample]) -> Growth:
+    """Return by how much one process grew."""
+    first, last = samples[0], samples[-1]
+    return Growth(first.name, first.pid, (last.seconds - first.seconds) / 60, slope(samples) / MEBIBYTE)
+
+
+def _faults_of(samples: Sequence[Sample]) -> list[str]:
+    grew = growth(samples)
+    who = f"{grew.name} (pid {grew.pid})"
     found = []
-    if (grows := slope(samples)) > MAX_SLOPE:
-        found.append(f"{who} grows by {grows / 1024 / 1024:.1f} MiB an hour")
+    if grew.mebibytes_an_hour > MAX_SLOPE / MEBIBYTE:
+        found.append(f"{who} grows by {grew.mebibytes_an_hour:.1f} MiB an hour")
     half = len(samples) // 2
     before, after = (min(sample.descriptors for sample in part) for part in (samples[:half], samples[half:]))
     if after > before:

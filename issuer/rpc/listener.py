@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 
 class AddressInUse(OSError):
-    """The address to listen on is taken or not ours to take."""
+    """The address to listen on is taken or not ours to take. The message is for a person.
+
+    Args:
+        address: ``host:port``.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: the address is in use or not one of this machine")
 
 
 class CannotListen(Exception):

@@ -29,8 +29,7 @@ def listening_socket(settings: RpcSettings) -> socket.socket:
     try:
         return _listening_socket(settings)
     except OSError as error:
-        message = f"cannot listen on {settings.listen}: the address is in use or not one of this machine"
-        raise AddressInUse(message) from error
+        raise AddressInUse(settings.listen) from error
 
 
 def _listening_socket(settings: RpcSettings) -> socket.socket:

@@ -297,8 +297,7 @@ class GrpcioListener:
         try:
             return int(self._server.add_secure_port(self._settings.listen, self._credentials.server_credentials()))
         except RuntimeError as error:
-            message = f"cannot listen on {self._settings.listen}: the address is in use or not one of this machine"
-            raise AddressInUse(message) from error
+            raise AddressInUse(self._settings.listen) from error
 
     async def start(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Accept calls."""

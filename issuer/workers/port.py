@@ -35,9 +35,7 @@ class ReservedPort:
                 self._bound(shared=False).close()
             self._socket = self._bound(shared=True)
         except OSError as error:
-            raise AddressInUse(
-                f"cannot listen on {self.address}: the address is in use or not one of this machine"
-            ) from error
+            raise AddressInUse(self.address) from error
         self.address = f"{self._host}:{self._socket.getsockname()[1]}"
         return self
 

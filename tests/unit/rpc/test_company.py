@@ -5,11 +5,11 @@ import pytest
 from issuer.rpc.company import LATE_SECONDS, LATELY_SECONDS, LEAST, LONGEST_SECONDS, LOOK_SECONDS, Company
 
 
-def after(*here: int, since: float = 0.001) -> Company:
+def after(*here: int) -> Company:
     """Return what is known after so many were here, one moment after the other; the time is 1.0 at the last."""
     company = Company()
-    for place, calls in enumerate(here):
-        company.is_here(calls, 1.0 - since * (len(here) - 1 - place))
+    for place, calls in enumerate(here, start=1):
+        company.is_here(calls, 1.0 - 0.001 * (len(here) - place))
     return company
 
 

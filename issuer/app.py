@@ -17,6 +17,7 @@ from issuer.facts.authzen import AuthzenSettings, AuthzenSource
 from issuer.facts.book import Facts
 from issuer.facts.folder import FolderFeeder
 from issuer.facts.store import FactStore, ToldFacts
+from issuer.garbage_collection import collect_now_and_then
 from issuer.intent_expiry import IntentExpiry
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
@@ -196,6 +197,7 @@ class App:
             self._follow_keys()
             self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
             self._start(self._intent_expiry(keeping).run(self._stop))
+            self._start(collect_now_and_then(self._stop))
             self._tell_serving(port, http)
             await self._report_readiness(server, http, identity, ledger)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())

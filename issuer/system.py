@@ -1,4 +1,4 @@
-"""The system clock and the system's randomness, as the ports ``Clock`` and ``Ids``; what processes share."""
+"""The system clock and the system's randomness, as the ports ``Clock`` and ``Ids``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Final
 
-ALLOCATIONS_BETWEEN_COLLECTIONS: Final = 10_000
-"""Next to nothing that a call makes is a cycle, and at 700 (the interpreter's own) looking for some took an eighth of a
-token's CPU. So many objects take a megabyte or two."""
 _RANDOM_BYTES: Final = 10
 """What an identifier takes, in whole bytes: 74 bits, and two that give way to the variant."""
 _IDS_AT_ONCE: Final = 256

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from pathlib import Path
@@ -13,8 +12,8 @@ import typer
 from issuer.cli.failure import ExitCode, fail
 from issuer.config import ConfigError, parse_config, read_config
 from issuer.core.worker_pool import MAX_WORKERS, worker_count
+from issuer.garbage_collection import look_seldom
 from issuer.log import StandardLogging, open_log
-from issuer.system import ALLOCATIONS_BETWEEN_COLLECTIONS
 
 if TYPE_CHECKING:
     from issuer.config_sections import Config
@@ -81,7 +80,7 @@ def _run(settings: Config, source: tuple[Path, str], *, insecure_dev: bool, work
     log = open_log(settings.log.format)
     logging.getLogger().addHandler(StandardLogging(log))
 
-    gc.set_threshold(ALLOCATIONS_BETWEEN_COLLECTIONS)
+    look_seldom()
 
     async def run() -> None:
         if workers > 1:

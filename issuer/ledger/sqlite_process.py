@@ -9,7 +9,6 @@ its worker lives or not.
 
 from __future__ import annotations
 
-import gc
 import selectors
 import signal
 import socket
@@ -18,13 +17,13 @@ import time
 from typing import Any, Final
 
 from issuer.core.hash_chain import WriterHead
+from issuer.garbage_collection import collect, keep, look_seldom
 from issuer.ledger.entries import unpack_entries
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger.sqlite_connection import Connection, is_of_this_user
 from issuer.ledger.sqlite_file import Opening
 from issuer.ledger.sqlite_store import Batch, SqliteStore
 from issuer.ports import ClaimTaken, EpochMoved
-from issuer.system import ALLOCATIONS_BETWEEN_COLLECTIONS
 
 OPEN, COMMIT, REVOCATIONS, CLAIMS = 0, 1, 2, 3
 EPOCH_MOVED: Final = "epoch moved"
@@ -43,7 +42,8 @@ def main() -> None:
     """Serve commands until the owner's socket ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a terminal tells parent and child alike
         signal.signal(number, signal.SIG_IGN)
-    gc.set_threshold(ALLOCATIONS_BETWEEN_COLLECTIONS)
+    look_seldom()
+    keep()
     owner, *listener = (socket.socket(fileno=int(each)) for each in sys.argv[1:3])
     Writer(Connection(owner), listener[0] if listener else None).run()
 
@@ -206,6 +206,7 @@ class Writer:
     def _move_wal(self) -> None:
         """After the answers, and before the next commands: nobody waits for it but who comes in between."""
         self._unmoved = 0
+        collect()
         if self._store:
             try:
                 self._store.checkpoint_wal()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,6 +12,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from issuer.garbage_collection import keep
 from issuer.rpc.call import Call
 from issuer.rpc.gathered import Gathered
 from issuer.rpc.health import Health
@@ -116,10 +116,7 @@ class RpcServer:
 
     async def start(self) -> None:
         """Accept calls."""
-        # What there is by now stays. Under load the collector would look through it for garbage again and again, and
-        # nothing is answered meanwhile: a tenth of a second, each time.
-        gc.collect()
-        gc.freeze()
+        keep()
         await self._listener.start(self._handlers)
 
     async def stop(self, grace: timedelta) -> None:

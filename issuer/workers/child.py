@@ -6,7 +6,6 @@ It is told everything over the socket of the descriptor, and leaves when that en
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import socket
@@ -18,8 +17,8 @@ import uvloop
 
 from issuer.app import STARTUP_FAULTS
 from issuer.config import parse_config
+from issuer.garbage_collection import look_seldom
 from issuer.log import StandardLogging, open_log
-from issuer.system import ALLOCATIONS_BETWEEN_COLLECTIONS
 from issuer.workers import messages
 from issuer.workers.channel import Channel, ChannelClosed
 from issuer.workers.messages import Beginning
@@ -59,7 +58,7 @@ class Worker:
         except (ChannelClosed, TimeoutError):
             return 1
         config = parse_config(beginning.text, Path(beginning.config), os.environ)  # noqa: TID251 - as `issuer serve`
-        gc.set_threshold(ALLOCATIONS_BETWEEN_COLLECTIONS)
+        look_seldom()
         log = open_log(config.log.format).bind(worker=self._place)
         logging.getLogger().addHandler(StandardLogging(log))
         app = WorkerApp(config, beginning, channel, log)

@@ -17,6 +17,7 @@ from issuer.core.instants import moment
 from issuer.core.key_ring_text import ring_text
 from issuer.core.worker_pool import Report
 from issuer.facts.store import FactStore
+from issuer.garbage_collection import collect_now_and_then, keep
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping, Sharing
 from issuer.policy_rollout import PolicyRollout
@@ -130,6 +131,8 @@ class Supervisor:
             await self._start_workers(stack)
             self._start(self._rotation.run(self._stop))
             self._follow(policies, keeping, seen)
+            keep()
+            self._start(collect_now_and_then(self._stop))
             self._log.info("serving", grpc=self._port.address, http=http.url, workers=len(self._pool.living))
             await self._report_readiness(http)
             self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())

@@ -1,0 +1,51 @@
+"""What the interpreter's collector of garbage is told, in each process.
+
+Next to nothing that a call makes is a cycle, so the collector looks seldom, and never at what stays. It then does what
+only a full collection does too seldom by itself: it frees cycles that outlived a look or two, and gives back the tuples
+that the interpreter keeps for later, 2,000 of each size. Both are bounded, and would look like a leak for hours.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import TYPE_CHECKING, Final
+
+from issuer.waiting import first_of
+
+if TYPE_CHECKING:
+    import asyncio
+
+ALLOCATIONS_BETWEEN_LOOKS: Final = 10_000
+"""At 700 (the interpreter's own) looking for cycles took an eighth of a token's CPU. So many objects take a megabyte or
+two."""
+BETWEEN_SECONDS: Final = 60.0
+"""Between two full collections; each takes less than a millisecond, since what stays is not looked at."""
+LONG_SECONDS: Final = 0.005
+"""What takes a collection longer has come to stay: told facts, revocations. Nothing is answered meanwhile."""
+
+
+def look_seldom() -> None:
+    """Look for cycles seldom."""
+    gc.set_threshold(ALLOCATIONS_BETWEEN_LOOKS)
+
+
+def keep() -> None:
+    """Never look at what is there now: it stays. Under load that would be a tenth of a second, again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def collect() -> None:
+    """Collect all garbage; if there is much to look at, look at it no more."""
+    began = time.perf_counter()
+    gc.collect()
+    if time.perf_counter() - began > LONG_SECONDS:
+        gc.freeze()
+
+
+async def collect_now_and_then(stop: asyncio.Event, *, every: float = BETWEEN_SECONDS) -> None:
+    """Collect all garbage every so many seconds, until told to stop."""
+    while not stop.is_set():
+        await first_of(stop, within=every)
+        collect()

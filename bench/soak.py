@@ -39,6 +39,8 @@ RATE, CALLERS = 100.0, 16
 INTERVAL_SECONDS = 20.0
 """Between two changes; the p99 of each such part is kept. Each key is active for six of them, and is published for 12
 minutes after that, so shorter ones are for short runs: no more than 16 keys are published."""
+RENEWED_SECONDS = 1800.0
+"""After so long callers take new SVIDs: half of the life of theirs, as SPIRE's agent has it."""
 KEY_SET_MAX_AGE = "5s"
 """With what else a next key waits for, less than six intervals of ten seconds."""
 REPLACED_AFTER = 1 / 3
@@ -67,7 +69,7 @@ class Soak:
         self._workload = authority.workload(
             Entry(f"spiffe://{TRUST_DOMAIN}/spiffe-issuer", dns_names=(ISSUER_DNS_NAME,))
         )
-        write_credentials(folder, authority.authority)
+        self._renewed = float("-inf")
         self._operator = authority.workload(Entry(OPERATOR))
         options: dict[str, dict[str, object]] = {
             "server": {"workers": 2, "transport": transport},
@@ -94,7 +96,9 @@ class Soak:
 
     def load(self, seconds: float) -> Report:
         """Ask for tokens, and return what came of it."""
-        write_credentials(self._folder, self._authority.authority)  # callers have SVIDs of an hour
+        if time.monotonic() - self._renewed > RENEWED_SECONDS:
+            write_credentials(self._folder, self._authority.authority)
+            self._renewed = time.monotonic()
         target = Target(self.issuer.address, ISSUER_DNS_NAME, self._folder, (self.issuer.pid,))
         return run(target, WORK["token"], Load(CALLERS, seconds, rate=RATE))
 

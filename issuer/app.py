@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from agent_client.workload_api import WorkloadApiError, WorkloadApiWatcher
 from issuer.approval_webhook import WebhookNotConfigured
 from issuer.core.errors import TemporarilyUnavailable
 from issuer.core.policy_faults import PolicyInvalid
 from issuer.core.verdicts import CallerVerifier
-from issuer.facts.authzen import AuthzenSettings, AuthzenSource
-from issuer.facts.book import Facts
-from issuer.facts.folder import FolderFeeder
-from issuer.facts.store import FactStore, ToldFacts
+from issuer.fact_keeping import FactKeeping
+from issuer.facts.store import ToldFacts
 from issuer.garbage_collection import collect_now_and_then
+from issuer.identity_keeping import open_identity
 from issuer.intent_expiry import IntentExpiry
 from issuer.ledger.errors import LedgerFault
 from issuer.ledger_keeping import LedgerKeeping
@@ -34,7 +31,6 @@ from issuer.rpc.turns import Turns
 from issuer.services import Parts, access_watch, services
 from issuer.settings_of_parts import limits_of, oidc_settings, roles_of, rpc_settings
 from issuer.signing.key_file import KeyFileError
-from issuer.spire.identity import NoUsableSvid, SpireIdentity
 from issuer.spire.jwt_authorities import heard_authorities
 from issuer.startup import (
     StartupError,
@@ -60,6 +56,7 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from issuer.config_sections import Config
+    from issuer.facts.store import FactStore
     from issuer.key_rotation import KeyRotation
     from issuer.ledger.group_commit import GroupCommit
     from issuer.ledger.json_lines import JsonLines
@@ -70,13 +67,10 @@ if TYPE_CHECKING:
     from issuer.rpc.settings import RpcSettings
     from issuer.rpc.together import Tell
     from issuer.signing.signing_keys import SigningKeys
+    from issuer.spire.identity import SpireIdentity
     from issuer.startup import Publicity
     from issuer.status_publishing import StatusPublisher
     from issuer.watching import Look
-
-DEVELOPMENT_SUFFIX = ".test"
-"""Trust domains of the embedded development authority (RFC 6761 section 6.2: never a real name)."""
-
 
 LEDGER_AWAY = "the ledger, or its required copy, cannot be written"
 
@@ -137,74 +131,82 @@ class App:
             policies = policy_book(self._config, self._clock.now(), begin_with=self._begin_with())
             signer = self._signing_keys()
             self._log.info("policy_loaded", digest=policies.current().digest, path=str(self._config.policy.path))
-            store = FactStore()
-            store.on_change = threadsafe(self._access_changed.set)
             self._telemetry.open(policies, signer, stack)
-            feeder = self._folder_feeder(store, policies)
+            facts = self._fact_keeping(policies)
             keeping = await self._open_ledger(signer, stack)
-            ledger = keeping.ledger
             self._on_stop()
-            await self._begin_changes(policies, keeping, store, lambda: self._policy_changed(feeder, policies), seen)
+            await self._begin_changes(policies, keeping, facts.store, lambda: self._policy_changed(facts), seen)
             keys = await self._key_admin(signer, keeping)
             identity = await self._identity(stack)
-            roles = roles_of(self._config.admin)
-            admin = AdminMethods(
-                policies=self._policy_admin(), facts=self._fact_sink(store), roles=roles, ledger=ledger
-            )
             parts = Parts(
                 config=self._config,
                 clock=self._clock,
                 ids=self._ids,
                 policies=policies,
-                facts=self._facts(store, stack),
+                facts=facts.book(stack),
                 signer=signer,
                 keys=keys,
                 keeping=keeping,
                 jwt_authorities=heard_authorities(self._config, identity.allowed_trust_domains, stack, self._log),
                 assertions=self._oidc(stack),
-                roles=roles,
+                roles=roles_of(self._config.admin),
                 development=self._insecure_dev,
             )
-            made, pipeline = services(parts), self._pipeline(parts, identity)
-            together = self._together(parts, made, pipeline)
-            listener = chosen_transport(
-                self._config.server.transport,
-                self._rpc_settings(),
-                pipeline,
-                together,
-                identity=identity,
-                log=self._log,
-            )
-            server = RpcServer(listener, made, admin=admin, pipeline=pipeline, together=together, log=self._log)
-            port = server.bind()
-            http = self._publicity(signer, keeping)
-            await asyncio.to_thread(http.start)
-            stack.callback(http.stop)
-            if self._lists is not None:
-                self._start(self._lists.run())
-            await server.health.set_serving(serving=False)
-            await server.start()
-            await open_oauth_http(
-                self._config,
-                self._rpc_settings(),
-                made.methods,
-                pipeline,
-                identity=identity,
-                log=self._log,
-                stack=stack,
-            )
-            self._watch_facts(feeder, policies)
-            self._follow_keys()
-            self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
-            self._start(self._intent_expiry(keeping).run(self._stop))
-            self._start(collect_now_and_then(self._stop))
-            self._tell_serving(port, http)
-            await self._report_readiness(server, http, identity, ledger)
-            self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
-            http.set_ready(ready=False, reason="the issuer is stopping")
-            await server.stop(self._config.server.shutdown_grace)
+            await self._serve(parts, facts, identity, stack)
         self._log.info("stopped")
         check_keys(self._rotation)
+
+    async def _serve(self, parts: Parts, facts: FactKeeping, identity: SpireIdentity, stack: AsyncExitStack) -> None:
+        """Do steps 3 to 5."""
+        made, pipeline = services(parts), self._pipeline(parts, identity)
+        together = self._together(parts, made, pipeline)
+        listener = chosen_transport(
+            self._config.server.transport,
+            self._rpc_settings(),
+            pipeline,
+            together,
+            identity=identity,
+            log=self._log,
+        )
+        admin = AdminMethods(
+            policies=self._policy_admin(),
+            facts=self._fact_sink(facts.store),
+            roles=parts.roles,
+            ledger=parts.keeping.ledger,
+        )
+        server = RpcServer(listener, made, admin=admin, pipeline=pipeline, together=together, log=self._log)
+        port = server.bind()
+        http = self._publicity(parts.signer, parts.keeping)
+        await asyncio.to_thread(http.start)
+        stack.callback(http.stop)
+        if self._lists is not None:
+            self._start(self._lists.run())
+        await server.health.set_serving(serving=False)
+        await server.start()
+        await open_oauth_http(
+            self._config,
+            self._rpc_settings(),
+            made.methods,
+            pipeline,
+            identity=identity,
+            log=self._log,
+            stack=stack,
+        )
+        self._look_after(parts, facts)
+        self._tell_serving(port, http)
+        await self._report_readiness(server, http, identity, parts.keeping.ledger)
+        self._log.info("stopping", grace_seconds=self._config.server.shutdown_grace.total_seconds())
+        http.set_ready(ready=False, reason="the issuer is stopping")
+        await server.stop(self._config.server.shutdown_grace)
+
+    def _look_after(self, parts: Parts, facts: FactKeeping) -> None:
+        """Start what goes on beside the calls until told to stop."""
+        if self._rotation is not None:
+            self._start(self._rotation.run(self._stop))
+        self._start(facts.follow(self._stop))
+        self._start(access_watch(parts, self._access_changed, self._log).run(self._stop))
+        self._start(self._intent_expiry(parts.keeping).run(self._stop))
+        self._start(collect_now_and_then(self._stop))
 
     def _signing_keys(self) -> SigningKeys:
         return open_keys(self._config, self._clock)
@@ -213,10 +215,6 @@ class App:
         """Tell the ledger which key signs, and return who changes that."""
         self._rotation = await begun_rotation(self._config, signer, keeping, clock=self._clock, log=self._log)
         return self._rotation
-
-    def _follow_keys(self) -> None:
-        if self._rotation is not None:
-            self._start(self._rotation.run(self._stop))
 
     def _begin_with(self) -> KeptGenerations | None:
         """Return the policies to begin with; ``None`` for those of the files."""
@@ -267,10 +265,6 @@ class App:
             copy.reopen()
         self._start(told_elsewhere(rollout.reload(actor="")))
 
-    def _watch_facts(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
-        if feeder is not None:  # reading facts again costs little: once more at the first look
-            self._start(watch(feeder.folder, lambda: self._read_facts(feeder, policies), self._stop, seen=frozenset()))
-
     def _tell_serving(self, port: int, http: Publicity) -> None:
         self._log.info("serving", grpc=f"{_host(self._config.server.listen)}:{port}", http=http.url)
 
@@ -290,43 +284,19 @@ class App:
             intents=intents, ledger=keeping.ledger, clock=self._clock, log=self._log, told=metrics.intent_expired
         )
 
-    def _folder_feeder(self, store: FactStore, policies: DirectoryPolicyBook) -> FolderFeeder | None:
-        if self._config.facts.folder is None:
-            return None
-        feeder = FolderFeeder(self._config.facts.folder, store)
-        self._report_facts(feeder, feeder.read(policies.current().fact_types, self._clock.now()))
-        return feeder
+    def _fact_keeping(self, policies: DirectoryPolicyBook) -> FactKeeping:
+        return FactKeeping(
+            self._config.facts,
+            policies,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            log=self._log,
+            on_change=threadsafe(self._access_changed.set),
+        )
 
-    async def _policy_changed(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
+    async def _policy_changed(self, facts: FactKeeping) -> None:
         self._access_changed.set()
-        await self._read_facts(feeder, policies)
-
-    async def _read_facts(self, feeder: FolderFeeder | None, policies: DirectoryPolicyBook) -> None:
-        """Read the folder of facts again: its files changed, or the types of fact may have."""
-        if feeder is None:
-            return
-        faults = await asyncio.to_thread(feeder.read, policies.current().fact_types, self._clock.now())
-        self._report_facts(feeder, faults)
-
-    def _report_facts(self, feeder: FolderFeeder, faults: list[str]) -> None:
-        for fault in faults:
-            self._log.error("facts_refused", error=fault)
-        self._telemetry.fact_files_read(len(faults))
-        self._log.info("facts_read", folder=str(feeder.folder), refused_files=len(faults))
-
-    def _facts(self, store: FactStore, stack: AsyncExitStack) -> Facts:
-        sources = [
-            AuthzenSource(
-                AuthzenSettings(**{**dict(section), "types": frozenset(section.types)}),
-                log=self._log,
-                monotonic=time.monotonic,
-            )
-            for section in self._config.facts.authzen
-        ]
-        for source in sources:
-            stack.push_async_callback(source.close)
-        self._telemetry.watch_facts(store, sources)
-        return Facts(store, sources)
+        await facts.read_again()  # the types of fact may be others
 
     def _oidc(self, stack: AsyncExitStack) -> OidcIssuers:
         issuers = OidcIssuers(oidc_settings(self._config.oidc))
@@ -334,37 +304,15 @@ class App:
         return issuers
 
     async def _identity(self, stack: AsyncExitStack) -> SpireIdentity:
-        spire = self._config.spire
-        try:
-            watcher = WorkloadApiWatcher(spire.socket)
-            watcher.start()
-            stack.callback(watcher.close)
-            self._log.info("waiting_for_spire", socket=watcher.socket, at_most=str(spire.startup_timeout))
-            await _unless_stopped(
-                asyncio.to_thread(watcher.wait_for_first, spire.startup_timeout.total_seconds()), self._stop
-            )
-            identity = SpireIdentity(
-                watcher,
-                spiffe_id=spire.spiffe_id,
-                federated=frozenset(spire.federated_trust_domains),
-                clock=self._clock,
-                log=self._log,
-            )
-        except (WorkloadApiError, NoUsableSvid) as error:
-            raise StartupError(str(error)) from error
-        self._check_development_mode(identity)
-        self._telemetry.watch_identity(identity, is_connected=lambda: watcher.last_error is None)
-        return identity
-
-    def _check_development_mode(self, identity: SpireIdentity) -> None:
-        trust_domain = str(identity.own_id().trust_domain)
-        if trust_domain.endswith(DEVELOPMENT_SUFFIX) and not self._insecure_dev:
-            raise StartupError(
-                f"the trust domain {trust_domain} is one of the development authority, which attests nobody; "
-                "to try things out with it, start with --insecure-dev"
-            )
-        if self._insecure_dev and not trust_domain.endswith(DEVELOPMENT_SUFFIX):
-            raise StartupError(f"--insecure-dev is only for trust domains under .test, not for {trust_domain}")
+        return await open_identity(
+            self._config.spire,
+            insecure_dev=self._insecure_dev,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            log=self._log,
+            stop=self._stop,
+            stack=stack,
+        )
 
     async def _open_ledger(self, signer: SigningKeys, stack: AsyncExitStack) -> LedgerKeeping:
         try:
@@ -445,17 +393,6 @@ def _fault(identity: SpireIdentity) -> str | None:
     except TemporarilyUnavailable as error:
         return error.message
     return None
-
-
-async def _unless_stopped(work: Coroutine[object, object, object], stop: asyncio.Event) -> None:
-    """Wait for ``work``, or raise StartupError as soon as ``stop`` is set."""
-    task = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not task.done():
-        raise StartupError("told to stop while waiting for SPIRE")
-    stopping.cancel()
-    task.result()
 
 
 def _host(listen: str) -> str:

@@ -54,15 +54,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def grpcio_alone(request: pytest.FixtureRequest) -> None:
-    """For what only grpcio does: docs/OPERATING.md, "Transports", says what the others do instead."""
-    if request.config.getoption("--transport") in {"h2corn", "native"}:
-        pytest.skip("of grpcio alone")
-
-
-@pytest.fixture
 def not_on_h2corn(request: pytest.FixtureRequest) -> None:
-    """For what h2corn alone does not: likewise."""
+    """For what h2corn alone does not: docs/OPERATING.md, "Transports", says what it does instead."""
     if request.config.getoption("--transport") == "h2corn":
         pytest.skip("not on h2corn")
 

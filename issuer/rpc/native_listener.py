@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from issuer.rpc.settings import RpcSettings
     from issuer.rpc.together import Tell, Together
 
-INTERFACE: Final = 1
+INTERFACE: Final = 2
 """What is expected of ``issuer_transport``."""
 if issuer_transport.INTERFACE != INTERFACE:
     raise ImportError(f"it is of another release (interface {issuer_transport.INTERFACE}, not {INTERFACE})")
@@ -277,4 +277,5 @@ def _limits(settings: RpcSettings) -> dict[str, Any]:
         "idle": settings.max_connection_idle.total_seconds(),
         "keepalive_time": settings.keepalive_time.total_seconds(),
         "keepalive_timeout": settings.keepalive_timeout.total_seconds(),
+        "min_ping_interval": settings.min_ping_interval.total_seconds(),
     }

@@ -283,7 +283,7 @@ def test_beyond_the_calls_that_are_held_nobody_is_verified(tmp_path: Path) -> No
         assert metric(deployment, 'issuer_refused_calls_total{trust_domain=""}') > 0
 
 
-@pytest.mark.usefixtures("grpcio_alone")
+@pytest.mark.usefixtures("not_on_h2corn")
 def test_a_client_that_pings_too_often_is_disconnected(one_turn: Deployment, tmp_path: Path) -> None:
     with tls_connection(one_turn, tmp_path) as connection:
         connection.sendall(PREFACE + no_window() + ping() * 10)

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from cryptography import x509
 from support import http2_by_hand
-from support.http2_by_hand import GOAWAY, PING, RawHttp2
+from support.http2_by_hand import ENHANCE_YOUR_CALM, GOAWAY, PING, RawHttp2
 from support.transport_server import (
     DEADLINE,
     ENDLESS_ANSWER,
@@ -327,6 +327,31 @@ def test_a_keepalive_ping_is_answered(server: TransportServer, tmp_path: Path) -
         pong = client.read_until({PING})
     assert pong is not None
     assert (pong.flags, pong.payload) == (http2_by_hand.ACK, b"keepaliv")
+
+
+def test_pings_between_answers_are_no_flood(server: TransportServer, tmp_path: Path) -> None:
+    """gRPC's clients measure their bandwidth by them."""
+    with RawHttp2(server, tmp_path) as client:
+        for _ in range(5):
+            client.write(http2_by_hand.frame(PING, 0, 0, bytes(8)) * 3)
+            stream, content = client.call(f"/{SERVICE}/Echo", b"x")
+            client.write(content)
+            assert client.ended(stream)
+
+
+def test_the_third_ping_that_comes_too_early_ends_the_connection_but_on_h2corn(
+    server: TransportServer, transport: str, tmp_path: Path
+) -> None:
+    with RawHttp2(server, tmp_path) as client:
+        client.write(http2_by_hand.frame(PING, 0, 0, bytes(8)) * 4)
+        if transport == "h2corn":
+            answered = [client.read_until({PING, GOAWAY}) for _ in range(4)]
+            assert [each and each.kind for each in answered] == [PING] * 4
+            return
+        told = client.read_until({GOAWAY})
+        assert told is not None
+        assert int.from_bytes(told.payload[4:8], "big") == ENHANCE_YOUR_CALM
+        assert client.read_until(set()) is None
 
 
 def test_a_client_that_does_not_read_stops_the_stream_that_it_does_not_read(

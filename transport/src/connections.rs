@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
 use crate::calls::{Surroundings, serve};
+use crate::pings::Watched;
 use crate::queue::{News, Peer, Queue};
 use crate::tls::ALPN;
 
@@ -42,6 +43,7 @@ pub struct Limits {
     pub idle: Duration,
     pub keepalive_time: Duration,
     pub keepalive_timeout: Duration,
+    pub min_ping_interval: Duration,
 }
 
 /// How far the server is to its end.
@@ -107,23 +109,23 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr,
         }
     };
     match shaken {
-        Ok(Some((connection, chain))) => {
+        Ok(Some((connection, chain, too_many))) => {
             let peer = Peer { address, chain, python: std::sync::OnceLock::new() };
-            serve_connection(&shared, connection, Arc::new(peer)).await;
+            serve_connection(&shared, connection, Arc::new(peer), too_many).await;
         }
         Ok(None) => {}
         Err(why) => shared.queue.tell(News::HandshakeFailed(crate::peer::spelled(address), why)),
     }
 }
 
-type Secured = Connection<TlsStream<TcpStream>, Bytes>;
+type Secured = Connection<Watched<TlsStream<TcpStream>>, Bytes>;
 type Chain = Vec<rustls_pki_types::CertificateDer<'static>>;
 
 async fn handshake(
     shared: &Shared,
     tls: Arc<ServerConfig>,
     socket: TcpStream,
-) -> Result<Option<(Secured, Chain)>, String> {
+) -> Result<Option<(Secured, Chain, Arc<Notify>)>, String> {
     let stream = match TlsAcceptor::from(tls).accept(socket).await {
         Ok(stream) => stream,
         // Somebody who looked whether the port is open.
@@ -136,6 +138,7 @@ async fn handshake(
     }
     let chain = state.peer_certificates().unwrap_or_default().to_vec();
     let limits = &shared.limits;
+    let too_many = Arc::new(Notify::new());
     let window = (limits.max_message + WINDOW) as u32;
     let connection = Builder::new()
         .max_concurrent_streams(limits.max_streams)
@@ -143,14 +146,15 @@ async fn handshake(
         .initial_connection_window_size(2 * window)
         .max_header_list_size((HARD_METADATA_FACTOR * limits.max_metadata) as u32)
         .max_pending_accept_reset_streams(limits.max_resets)
-        .handshake(stream)
+        .handshake(Watched::new(stream, limits.min_ping_interval, too_many.clone()))
         .await
         .map_err(|error| error.to_string())?;
-    Ok(Some((connection, chain)))
+    Ok(Some((connection, chain, too_many)))
 }
 
-/// Serves a connection to its end: its client leaves or does not answer, it is idle or old, or the server ends.
-async fn serve_connection(shared: &Shared, mut connection: Secured, peer: Arc<Peer>) {
+/// Serves a connection to its end: its client leaves, does not answer or pings too often, it is idle or old, or the
+/// server ends.
+async fn serve_connection(shared: &Shared, mut connection: Secured, peer: Arc<Peer>, too_many: Arc<Notify>) {
     let limits = &shared.limits;
     let ending = watch::Sender::new(false);
     let around = Arc::new(Surroundings {
@@ -183,6 +187,10 @@ async fn serve_connection(shared: &Shared, mut connection: Secured, peer: Arc<Pe
                 Some(Err(_)) | None => return,
             },
             () = &mut alive => return,
+            () = too_many.notified() => {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                break;
+            }
             () = &mut age => {
                 if leaving {
                     break;

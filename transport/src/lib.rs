@@ -8,6 +8,7 @@ mod calls;
 mod connections;
 mod headers;
 mod peer;
+mod pings;
 mod python;
 mod queue;
 mod requests;
@@ -16,7 +17,7 @@ mod tls;
 use pyo3::prelude::*;
 
 /// What `issuer/rpc/native_listener.py` expects; to be raised with every change that it would notice.
-const INTERFACE: u32 = 1;
+const INTERFACE: u32 = 2;
 
 /// The transport of the issuer.
 #[pymodule]

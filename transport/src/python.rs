@@ -69,7 +69,8 @@ impl Server {
     /// Raises ValueError when the material cannot be used.
     #[new]
     #[pyo3(signature = (listener, bell, chain, key, roots, *, max_message, max_metadata, max_streams, max_connections,
-                        max_resets, age, grace, handshake, idle, keepalive_time, keepalive_timeout))]
+                        max_resets, age, grace, handshake, idle, keepalive_time, keepalive_timeout,
+                        min_ping_interval))]
     #[expect(clippy::too_many_arguments, reason = "one constructor, by keyword")]
     fn new(
         listener: RawFd,
@@ -88,6 +89,7 @@ impl Server {
         idle: f64,
         keepalive_time: f64,
         keepalive_timeout: f64,
+        min_ping_interval: f64,
     ) -> PyResult<Self> {
         let tls = tls::config(chain, key, roots).map_err(PyValueError::new_err)?;
         let limits = Limits {
@@ -102,6 +104,7 @@ impl Server {
             idle: Duration::from_secs_f64(idle),
             keepalive_time: Duration::from_secs_f64(keepalive_time),
             keepalive_timeout: Duration::from_secs_f64(keepalive_timeout),
+            min_ping_interval: Duration::from_secs_f64(min_ping_interval),
         };
         // SAFETY: the caller gives the descriptor away.
         let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(listener) });

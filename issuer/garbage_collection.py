@@ -37,7 +37,12 @@ def keep() -> None:
 
 
 def collect() -> None:
-    """Collect all garbage; if there is much to look at, look at it no more."""
+    """Collect all garbage; if there is much to look at, look at it no more.
+
+    Nothing is done while the collector is turned off: much of what is there is being made, and will stay.
+    """
+    if not gc.isenabled():
+        return
     began = time.perf_counter()
     gc.collect()
     if time.perf_counter() - began > LONG_SECONDS:

@@ -81,3 +81,17 @@ def test_what_takes_long_to_look_at_is_looked_at_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(garbage_collection, "LONG_SECONDS", 0.0)
     collect()
     assert id(stays[0]) not in {id(each) for each in gc.get_objects()}
+
+
+def test_what_is_being_loaded_is_not_looked_at() -> None:
+    knot = Knot()
+    watched = weakref.ref(knot)
+    del knot
+    gc.disable()
+    try:
+        collect()
+        assert watched() is not None
+    finally:
+        gc.enable()
+    collect()
+    assert watched() is None

@@ -57,10 +57,10 @@ class PostgresRelay:
             while data := client.recv(65_536):
                 cut = self.cut and b"COMMIT" in data
                 if cut:
+                    self.cuts += 1  # before anybody can notice
                     client.shutdown(socket.SHUT_RDWR)  # the answer finds nobody
                 server.sendall(data)
                 if cut:
-                    self.cuts += 1
                     break
         _end(client, server)
 

@@ -28,6 +28,7 @@ from bench.soak_verdict import WORKER_KILLED, WORKERS_REPLACED, Sample, failed_c
 from issuer.cli.admin_client import AdminClient
 from issuer_api.v1 import admin_service_pb2 as pb
 from issuer_testing.issuer_process import ISSUER_DNS_NAME, IssuerProcess
+from issuer_testing.spire.authority import DEFAULT_TTL
 from issuer_testing.spire.embedded import DevelopmentAuthority
 from issuer_testing.spire.entry import Entry
 
@@ -39,7 +40,7 @@ RATE, CALLERS = 100.0, 16
 INTERVAL_SECONDS = 20.0
 """Between two changes; the p99 of each such part is kept. Each key is active for six of them, and is published for 12
 minutes after that, so shorter ones are for short runs: no more than 16 keys are published."""
-RENEWED_SECONDS = 1800.0
+RENEWED_SECONDS = DEFAULT_TTL.total_seconds() / 2
 """After so long callers take new SVIDs: half of the life of theirs, as SPIRE's agent has it."""
 KEY_SET_MAX_AGE = "5s"
 """With what else a next key waits for, less than six intervals of ten seconds."""

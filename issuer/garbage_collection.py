@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import gc
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from issuer.waiting import first_of
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
 ALLOCATIONS_BETWEEN_LOOKS: Final = 10_000
 """At 700 (the interpreter's own) looking for cycles took an eighth of a token's CPU. So many objects take a megabyte or
@@ -36,11 +38,19 @@ def keep() -> None:
     gc.freeze()
 
 
-def collect() -> None:
-    """Collect all garbage; if there is much to look at, look at it no more.
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Look at nothing while much is being made that stays, nor at that afterwards."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
-    Nothing is done while the collector is turned off: much of what is there is being made, and will stay.
-    """
+
+def collect() -> None:
+    """Collect all garbage; if there is much to look at, look at it no more. While :func:`keeping`, do nothing."""
     if not gc.isenabled():
         return
     began = time.perf_counter()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from issuer import garbage_collection
-from issuer.garbage_collection import collect, collect_now_and_then, keep, look_seldom
+from issuer.garbage_collection import collect, collect_now_and_then, keep, keeping, look_seldom
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,11 +87,9 @@ def test_what_is_being_loaded_is_not_looked_at() -> None:
     knot = Knot()
     watched = weakref.ref(knot)
     del knot
-    gc.disable()
-    try:
+    with keeping():
         collect()
         assert watched() is not None
-    finally:
-        gc.enable()
+    gc.unfreeze()
     collect()
     assert watched() is None

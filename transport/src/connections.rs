@@ -100,16 +100,17 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, _count: Count) {
     let _ = socket.set_nodelay(true);
     let tls = shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let too_many = Arc::new(Notify::new());
     let mut phase = shared.phase.subscribe();
     let shaken = tokio::select! {
         biased;
         _ = phase.wait_for(|phase| *phase > Phase::Serving) => Ok(None),
-        shaken = timeout(shared.limits.handshake, handshake(&shared, tls, socket)) => {
+        shaken = timeout(shared.limits.handshake, handshake(&shared, tls, socket, too_many.clone())) => {
             shaken.unwrap_or_else(|_| Err("took too long".into()))
         }
     };
     match shaken {
-        Ok(Some((connection, chain, too_many))) => {
+        Ok(Some((connection, chain))) => {
             let peer = Peer { address, chain, python: std::sync::OnceLock::new() };
             serve_connection(&shared, connection, Arc::new(peer), too_many).await;
         }
@@ -125,7 +126,8 @@ async fn handshake(
     shared: &Shared,
     tls: Arc<ServerConfig>,
     socket: TcpStream,
-) -> Result<Option<(Secured, Chain, Arc<Notify>)>, String> {
+    too_many: Arc<Notify>,
+) -> Result<Option<(Secured, Chain)>, String> {
     let stream = match TlsAcceptor::from(tls).accept(socket).await {
         Ok(stream) => stream,
         // Somebody who looked whether the port is open.
@@ -138,7 +140,6 @@ async fn handshake(
     }
     let chain = state.peer_certificates().unwrap_or_default().to_vec();
     let limits = &shared.limits;
-    let too_many = Arc::new(Notify::new());
     let window = (limits.max_message + WINDOW) as u32;
     let connection = Builder::new()
         .max_concurrent_streams(limits.max_streams)
@@ -146,10 +147,10 @@ async fn handshake(
         .initial_connection_window_size(2 * window)
         .max_header_list_size((HARD_METADATA_FACTOR * limits.max_metadata) as u32)
         .max_pending_accept_reset_streams(limits.max_resets)
-        .handshake(Watched::new(stream, limits.min_ping_interval, too_many.clone()))
+        .handshake(Watched::new(stream, limits.min_ping_interval, too_many))
         .await
         .map_err(|error| error.to_string())?;
-    Ok(Some((connection, chain, too_many)))
+    Ok(Some((connection, chain)))
 }
 
 /// Serves a connection to its end: its client leaves, does not answer or pings too often, it is idle or old, or the

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
@@ -26,7 +27,7 @@ from issuer.ledger.learning import Learning
 from issuer.ports import ClaimTaken, EpochMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import timedelta
 
     from structlog.typing import FilteringBoundLogger
@@ -244,12 +245,13 @@ class GroupCommit:
         started = time.perf_counter()
         self._last_batch = len(batch)
         entries = [entry for ask in batch for entry in ask.entries]
-        patience = asyncio.get_running_loop().call_later(self._max_wait, self._does_not_answer)
+        epoch = None if all(ask.epoch is None for ask in batch) else self._revocations.epoch
         try:
-            await self._commit(entries, None if all(ask.epoch is None for ask in batch) else self._revocations.epoch)
-            if is_change(batch[0]) or claims_of(entries):
-                await self._learn()
-            await self._copied(entries)
+            with self._refusing_when_late():
+                await self._commit(entries, epoch)
+                if is_change(batch[0]) or claims_of(entries):
+                    await self._learn()
+                await self._copied(entries)
         except EpochMoved:  # another issuer was first
             await self._write_after_move(batch)
             return
@@ -260,9 +262,6 @@ class GroupCommit:
             self._observer.failed()
             fail(batch, str(fault))
             return
-        finally:
-            patience.cancel()
-            self._hangs = False
         for ask in batch:
             if not ask.done.done():
                 ask.done.set_result(None)
@@ -305,9 +304,11 @@ class GroupCommit:
 
     async def _learned_from_others(self) -> bool:
         try:
-            await self._learn()
+            with self._refusing_when_late():
+                await self._learn()
         except LedgerFault:
             return False
+        self._set_fault(None)
         return True
 
     async def _learn(self) -> None:
@@ -346,10 +347,19 @@ class GroupCommit:
         except TimeoutError:
             raise LedgerFault("the copy did not answer") from None
 
+    @contextmanager
+    def _refusing_when_late(self) -> Iterator[None]:
+        """Refuse at once while what is done within takes longer than anybody waits, until it ends, whichever way."""
+        late = asyncio.get_running_loop().call_later(self._max_wait, self._does_not_answer)
+        try:
+            yield
+        finally:
+            late.cancel()
+            self._hangs = False
+
     def _does_not_answer(self) -> None:
-        """A commit takes longer than anybody waits: refuse at once until it ends, whichever way."""
         self._hangs = True
-        self._set_fault(f"{self._engine.name}: has not answered a commit for {self._max_wait:g} s")
+        self._set_fault(f"{self._engine.name}: has not answered for {self._max_wait:g} s")
 
     async def _reopened(self) -> bool:
         if time.monotonic() - self._last_try < RETRY_SECONDS and not self._closing:

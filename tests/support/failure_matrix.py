@@ -82,7 +82,7 @@ FAILURES: Final = (
         name="stopped",
         what="the disk, or the process that owns the file, hangs",
         within=4,
-        seen="has not answered a commit",
+        seen="has not answered for",
         after="serves again by itself when it answers; after 30 s the store is opened again",
     ),
     Failure(
@@ -119,7 +119,7 @@ FAILURES: Final = (
         name="postgres hung",
         what="PostgreSQL hangs",
         within=4,
-        seen="has not answered a commit",
+        seen="has not answered for",
         after="serves again by itself when it answers; after 30 s the connection is made again",
     ),
     Failure(

@@ -110,6 +110,18 @@ async def test_a_server_that_hangs_hangs_nobody(server: PostgresServer, ledger: 
     await works_again(ledger)
 
 
+async def test_a_server_that_hangs_when_asked_what_others_revoked_hangs_nobody(
+    ledger: GroupCommit, database: str
+) -> None:
+    await ledger.write(record())
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE revocation IN ACCESS EXCLUSIVE MODE")
+        await eventually_true(lambda: "has not answered" in str(ledger.fault))
+        assert await refused(ledger) < 0.5, "refused at once while it hangs"
+    await works_again(ledger)
+    assert len(chains(database)) == 1, "the connection is the same"
+
+
 async def test_a_fail_over_to_an_empty_database_is_refused(ledger: GroupCommit, database: str) -> None:
     await ledger.write(record())
     with psycopg.connect(database, autocommit=True) as connection:

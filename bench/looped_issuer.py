@@ -57,7 +57,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "build the claims": (issuer.issuance, "build_claims"),
     "encode what is signed": (issuer.issuance, "signing_input"),
     "check the claims": (issuer.issuance, "check_claims"),
-    "sign": (Es256Signer, "sign"),
+    "sign": (Es256Signer, "sign_all"),
     "token and its SHA-256": (issuer.issuance, "compact_token"),
     "the record": (AlikeRecords, "record"),
     "budget of refusals": (RefusalBudget, "plan"),
@@ -94,7 +94,7 @@ class Looped:
         whole = await self._many(app)
         times = timed_parts()
         with_timers = await self._many(app)
-        calls = len(times["sign"])
+        calls = len(times["check the claims"])
         parts = {name: sum(taken) / max(calls, 1) * 1e6 for name, taken in times.items()}
         often = {name: len(taken) / max(calls, 1) for name, taken in times.items()}
         told = json.dumps({"cpu_us": whole, "with_timers_us": with_timers, "parts": parts, "times": often})

@@ -22,6 +22,7 @@ from issuer.core.record import Minted
 from issuer.core.remembered_decisions import RememberedDecisions
 from issuer.core.renewal import renew_at
 from issuer.core.token import compact_token, signing_input
+from issuer.draft_signing import sign_each
 from issuer.fact_lookup import known_facts
 from issuer.issuance_log import considered, outcome, put_back
 from issuer.observing import UNTRACED, Step
@@ -251,15 +252,11 @@ class Issuance:
 
     async def _prepare_all(self, asks: Sequence[TokenAsk], revocations: Revocations) -> list[Prepared]:
         approved: dict[SpiffeId, Approvals] = {}
-        drafts = []
+        drafts: list[Prepared | Draft] = []
         for position, ask in enumerate(asks):
             await _let_others_on(position)
             drafts.append(await self._drafted(ask, revocations, approved))
-        prepared = []
-        for position, (draft, ask) in enumerate(zip(drafts, asks, strict=True)):
-            await _let_others_on(position)
-            prepared.append(self._signed(draft, ask) if isinstance(draft, Draft) else draft)
-        return prepared
+        return await _signed(drafts, asks)
 
     async def _drafted(
         self, ask: TokenAsk, revocations: Revocations, approved: dict[SpiffeId, Approvals]
@@ -273,7 +270,7 @@ class Issuance:
         if isinstance(draft, Draft):
             if wanted.also is None and draft.grant.approval is None:
                 return draft
-            draft = self._signed(draft, ask)  # what comes after depends on what comes of it
+            [draft] = await _signed([draft], [ask])  # what comes after depends on what comes of it
         if wanted.also is not None:
             granted = draft.outcome.grant if isinstance(draft.outcome, IssuedToken) else None
             draft = draft.with_more(partial(wanted.also, granted))
@@ -339,21 +336,6 @@ class Issuance:
             return Prepared(record(failed=reason_of(error)), error)
         return Draft(decision, decision_id, claims, to_sign, signer, record)
 
-    def _signed(self, draft: Draft, ask: TokenAsk) -> Prepared:
-        grant, decision_id, claims, to_sign, signer, record = draft
-        token = None
-        if to_sign is not None:
-            ask.asked.trace.at(Step.SIGN)
-            try:
-                token = compact_token(to_sign, signer.sign(to_sign))  # 6
-            except Exception as error:  # noqa: BLE001 - as above
-                return Prepared(record(failed=reason_of(error)), error)
-        if ask.told is not None:
-            ask.told.update(outcome(claims, grant, token))
-        minted = Minted(claims.token_id, claims.expires_at, token.sha256, claims.status) if token else None
-        used = grant.approval if token else None
-        return Prepared(record(minted=minted), _issued(claims, grant, decision_id, token), used)
-
     async def list_access(self, asked: Asked) -> tuple[Access, ...]:
         """Return what policy lets the caller ask for now, and what is missing for the rest.
 
@@ -382,6 +364,36 @@ class Issuance:
             status=claims.status,
         )
         return to_sign
+
+
+async def _signed(drafts: Sequence[Prepared | Draft], asks: Sequence[TokenAsk]) -> list[Prepared]:
+    """Sign what is to be signed, all at once; return what came of each."""
+    wanted = [(each.signer, each.to_sign) for each in drafts if isinstance(each, Draft) and each.to_sign is not None]
+    if wanted:
+        for trace in dict.fromkeys(ask.asked.trace for ask in asks):
+            trace.at(Step.SIGN)
+    signatures = iter(await sign_each(wanted))  # 6
+    prepared = []
+    for position, (draft, ask) in enumerate(zip(drafts, asks, strict=True)):
+        await _let_others_on(position)
+        if isinstance(draft, Draft):
+            signature = None if draft.to_sign is None else next(signatures)
+            prepared.append(_finished(draft, ask, signature))
+        else:
+            prepared.append(draft)
+    return prepared
+
+
+def _finished(draft: Draft, ask: TokenAsk, signature: bytes | Exception | None) -> Prepared:
+    grant, decision_id, claims, to_sign, _, record = draft
+    if isinstance(signature, Exception):
+        return Prepared(record(failed=reason_of(signature)), signature)
+    token = None if to_sign is None or signature is None else compact_token(to_sign, signature)
+    if ask.told is not None:
+        ask.told.update(outcome(claims, grant, token))
+    minted = Minted(claims.token_id, claims.expires_at, token.sha256, claims.status) if token else None
+    used = grant.approval if token else None
+    return Prepared(record(minted=minted), _issued(claims, grant, decision_id, token), used)
 
 
 async def _let_others_on(position: int) -> None:

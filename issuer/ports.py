@@ -441,6 +441,14 @@ class Signer(Protocol):
         """
         ...
 
+    def sign_all(self, signing_inputs: Sequence[bytes]) -> Sequence[bytes]:
+        """Return the signature over each, in their order: cheaper than one by one.
+
+        Raises:
+            TemporarilyUnavailable: SIGNER_UNAVAILABLE; then there is no signature at all.
+        """
+        ...
+
     def public_keys(self) -> PublicKeySet:
         """Return every key that a verifier should know."""
         ...

@@ -44,8 +44,6 @@ class Context(NamedTuple):
 class Draft(NamedTuple):
     """A token that was decided, built and checked, and is not signed.
 
-    Those of a batch are signed one after the other: code and data that are in the processor's caches cost a fifth less.
-
     Attributes:
         grant: What policy allowed.
         decision_id: The decision's id.

@@ -79,8 +79,29 @@ def open_keys(config: Config, clock: Clock) -> SigningKeys:
 
     Raises:
         KeyFileError: They cannot be used.
+        StartupError: What signs is not installed.
     """
-    return SigningKeys(KeyFolder(config.keys.file).open_or_create(int(clock.now().timestamp())))
+    return SigningKeys(key_folder(config).open_or_create(int(clock.now().timestamp())))
+
+
+def key_folder(config: Config) -> KeyFolder:
+    """Return where the signing keys are, to be signed by with what the transport brings along.
+
+    Raises:
+        StartupError: That is not installed.
+    """
+    if config.server.transport != "native":
+        return KeyFolder(config.keys.file)
+    try:
+        from issuer.signing.native_signing import signing_by_native_wheel  # noqa: PLC0415 - it need not be installed
+    except ImportError as error:
+        raise native_missing(error) from error
+    return KeyFolder(config.keys.file, signing_by_native_wheel)
+
+
+def native_missing(error: ImportError) -> StartupError:
+    """Return what to tell where the native transport cannot be loaded."""
+    return StartupError(f"[server] transport: the native one cannot be loaded: {error}; `make transport` installs it")
 
 
 async def begun_rotation(
@@ -99,7 +120,7 @@ async def begun_rotation(
         StartupError: The ledger cannot be written, or issuers that share it have other keys.
     """
     rotation = KeyRotation(
-        KeyFolder(config.keys.file),
+        key_folder(config),
         signer,
         terms=key_terms(config),
         clock=clock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from issuer.rpc.server import GrpcioListener
-from issuer.startup import StartupError
+from issuer.startup import StartupError, native_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,5 @@ def chosen_transport(
     try:
         from issuer.rpc.native_listener import NativeListener  # noqa: PLC0415 - see above
     except ImportError as error:
-        message = f"[server] transport: the native one cannot be loaded: {error}; `make transport` installs it"
-        raise StartupError(message) from error
+        raise native_missing(error) from error
     return NativeListener(settings, identity=identity, log=log, together=together)

@@ -1,5 +1,6 @@
 # What the native transport offers; documented where it is written, transport/src/python.rs.
 
+from collections.abc import Sequence
 from typing import Any, Final, final
 
 INTERFACE: Final[int]
@@ -16,6 +17,11 @@ class Peer:
 @final
 class Headers:
     def list(self) -> list[tuple[bytes, bytes]]: ...
+
+@final
+class SigningKey:
+    def __new__(cls, pkcs8: bytes) -> SigningKey: ...
+    def sign(self, inputs: Sequence[bytes]) -> list[bytes]: ...
 
 @final
 class Server:

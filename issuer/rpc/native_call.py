@@ -13,8 +13,9 @@ from issuer.rpc.call_context import CallContext, presented
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import issuer_transport
     from google.protobuf.message import Message
+
+    from issuer.native_wheel import Headers, Peer, Server
 
 
 class Taken(NamedTuple):
@@ -34,9 +35,9 @@ class Taken(NamedTuple):
     path: str
     message: bytes | None
     ended: bool
-    peer: issuer_transport.Peer
+    peer: Peer
     left: float | None
-    headers: issuer_transport.Headers
+    headers: Headers
 
 
 class NativeCall(CallContext):
@@ -54,7 +55,7 @@ class NativeCall(CallContext):
 
     __slots__ = ("_answered", "_ended", "_next", "_server", "_taken", "_written", "task")
 
-    def __init__(self, server: issuer_transport.Server, taken: Taken, limit: int, now: Callable[[], float]) -> None:
+    def __init__(self, server: Server, taken: Taken, limit: int, now: Callable[[], float]) -> None:
         super().__init__(taken.left, limit, now)
         self.task: asyncio.Task[None] | None = None
         self._server = server
@@ -145,5 +146,5 @@ class NativeCall(CallContext):
 
 
 def taken_from(call: tuple[Any, ...]) -> Taken:
-    """Return a call of ``issuer_transport.Server.take``."""
+    """Return a call of ``Server.take``."""
     return Taken._make(call)

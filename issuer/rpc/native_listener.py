@@ -15,8 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-import issuer_transport
 
+from issuer.native_wheel import Server
 from issuer.rpc.asgi_wire import GrpcFault, metadata_from_headers, status_headers, status_trailers
 from issuer.rpc.call import Call
 from issuer.rpc.handler_run import Methods, run_handler
@@ -35,16 +35,12 @@ if TYPE_CHECKING:
     from google.rpc.status_pb2 import Status
     from structlog.typing import FilteringBoundLogger
 
+    from issuer.native_wheel import Headers
     from issuer.ports import TlsMaterial
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.native_call import Taken
     from issuer.rpc.settings import RpcSettings
     from issuer.rpc.together import Tell, Together
-
-INTERFACE: Final = 2
-"""What is expected of ``issuer_transport``."""
-if issuer_transport.INTERFACE != INTERFACE:
-    raise ImportError(f"it is of another release (interface {issuer_transport.INTERFACE}, not {INTERFACE})")
 
 MAX_RESETS: Final = 200
 """Calls of one connection that were reset before the server looked at them, until the connection ends: what gRPC's
@@ -78,7 +74,7 @@ class NativeListener:
         self._identity = identity
         self._log = log
         self._socket: socket.socket | None = None
-        self._server: issuer_transport.Server | None = None
+        self._server: Server | None = None
         self._served: TlsMaterial | None = None
         self._methods = Methods(())
         self._bell = -1
@@ -110,9 +106,7 @@ class NativeListener:
             raise CannotListen(f'{fault}: set [server] transport = "grpcio"')
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
-            self._server = issuer_transport.Server(
-                self._socket.detach(), self._bell, *_pem(material), **_limits(self._settings)
-            )
+            self._server = Server(self._socket.detach(), self._bell, *_pem(material), **_limits(self._settings))
         except ValueError as error:
             raise CannotListen(f"the transport cannot serve with what SPIRE gave: {error}") from error
         self._served = material
@@ -255,7 +249,7 @@ def _asking(taken: Taken) -> Asking:
     return Asking(call, taken.message or b"", taken.id)
 
 
-def _metadata(headers: issuer_transport.Headers) -> tuple[tuple[str, str | bytes], ...]:
+def _metadata(headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
     return metadata_from_headers(headers.list())
 
 

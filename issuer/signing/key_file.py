@@ -25,11 +25,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from issuer.signing.es256 import Es256Signer
+from issuer.signing.es256 import Es256Signer, signing_by_cryptography
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from issuer.signing.es256 import Library
 
 MAX_KEY_FILE_BYTES = 16 * 1024
 """A P-256 key takes 241; the bound keeps a wrong path from being read into memory."""
@@ -56,8 +58,8 @@ class KeyFileSigner(Es256Signer):
     written: float = 0.0
 
     @classmethod
-    def open(cls, path: Path) -> KeyFileSigner:
-        """Read the key.
+    def open(cls, path: Path, library: Library = signing_by_cryptography) -> KeyFileSigner:
+        """Read the key, which ``library`` will sign by.
 
         Raises:
             KeyFileError: The file is not there, not only its owner's, or not one whole P-256 key.
@@ -66,7 +68,7 @@ class KeyFileSigner(Es256Signer):
             raise KeyFileError(path, "is not there", "`issuer serve` makes one at its first start")
         check_folder(path)
         content, written = _read(path)
-        signer = cls(_parse(path, content))
+        signer = cls(_parse(path, content), library)
         signer.written = written
         return signer
 

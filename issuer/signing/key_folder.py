@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from issuer.core.key_ring import KeyRing, KeyRingError, ring_found
 from issuer.core.key_ring_text import ring_from_text, ring_text
+from issuer.signing.es256 import signing_by_cryptography
 from issuer.signing.key_file import KeyFileError, KeyFileSigner, check_folder, replace_whole, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from issuer.signing.es256 import Library
 
 MAX_RING_BYTES: Final = 1024 * 1024
 """A thousand keys take a third of it."""
@@ -38,10 +41,12 @@ class KeyFolder:
 
     Args:
         file: That of the active key.
+        library: What signs.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, library: Library = signing_by_cryptography) -> None:
         self.file = file
+        self._library = library
         self.next_file = file.with_name(f"{file.stem}.next{file.suffix}")
         self.ring_file = file.with_name(f"{file.stem}.keys.json")
 
@@ -168,11 +173,11 @@ class KeyFolder:
     def _signers(self) -> tuple[KeyFileSigner, KeyFileSigner | None]:
         # The next one first: should it become active in between, it is found at both places and not at none.
         coming = self._coming()
-        return KeyFileSigner.open(self.file), coming
+        return KeyFileSigner.open(self.file, self._library), coming
 
     def _coming(self) -> KeyFileSigner | None:
         try:
-            return KeyFileSigner.open(self.next_file)
+            return KeyFileSigner.open(self.next_file, self._library)
         except KeyFileError:
             if os.path.lexists(self.next_file):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from issuer.core.jwk import PublicKeySet
     from issuer.core.key_ring import KeyRing
@@ -72,6 +72,14 @@ class SigningKeys:
             TemporarilyUnavailable: SIGNER_UNAVAILABLE, when the library cannot use the key.
         """
         return self._held.active.sign(signing_input)
+
+    def sign_all(self, signing_inputs: Sequence[bytes]) -> Sequence[bytes]:
+        """Sign each by the active key.
+
+        Raises:
+            TemporarilyUnavailable: SIGNER_UNAVAILABLE, likewise.
+        """
+        return self._held.active.sign_all(signing_inputs)
 
     def public_keys(self) -> PublicKeySet:
         """Return every key that a verifier should know."""

@@ -16,8 +16,8 @@ from issuer.core.key_ring_text import ring_from_text
 from issuer.ledger_keeping import Sharing
 from issuer.metrics.summing import told_by
 from issuer.settings_of_parts import rpc_settings
-from issuer.signing.key_folder import KeyFolder
 from issuer.signing.signing_keys import SigningKeys
+from issuer.startup import key_folder
 from issuer.workers import messages
 from issuer.workers.channel import ChannelClosed
 from issuer.workers.keys import KeysInUse, SharedKeys
@@ -78,7 +78,7 @@ class WorkerApp(App):
         self._stop.set()
 
     def _signing_keys(self) -> SigningKeys:
-        self._folder = KeyFolder(self._config.keys.file)
+        self._folder = key_folder(self._config)
         self._keys = SigningKeys(self._folder.hold(ring_from_text(self._beginning.keys)))
         return self._keys
 

@@ -40,7 +40,7 @@ from issuer.status_entries import StatusEntries
 from issuer.system import RandomIds, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from issuer.core.policy import Policy
@@ -73,12 +73,12 @@ class Book:
 
 
 class BrokenSigner(Es256Signer):
-    def sign(self, signing_input: bytes) -> bytes:
+    def sign_all(self, signing_inputs: Sequence[bytes]) -> Sequence[bytes]:
         raise TemporarilyUnavailable(Reason.SIGNER_UNAVAILABLE, "the key cannot be used")
 
 
 class NeverSigns(Es256Signer):
-    def sign(self, signing_input: bytes) -> bytes:
+    def sign_all(self, signing_inputs: Sequence[bytes]) -> Sequence[bytes]:
         raise AssertionError("signed")
 
 

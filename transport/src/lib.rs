@@ -12,12 +12,13 @@ mod pings;
 mod python;
 mod queue;
 mod requests;
+mod signing;
 mod tls;
 
 use pyo3::prelude::*;
 
-/// What `issuer/rpc/native_listener.py` expects; to be raised with every change that it would notice.
-const INTERFACE: u32 = 2;
+/// What `issuer/native_wheel.py` expects; to be raised with every change that it would notice.
+const INTERFACE: u32 = 3;
 
 /// The transport of the issuer.
 #[pymodule]
@@ -25,5 +26,6 @@ fn issuer_transport(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", INTERFACE)?;
     module.add_class::<python::Server>()?;
     module.add_class::<python::Peer>()?;
-    module.add_class::<python::Headers>()
+    module.add_class::<python::Headers>()?;
+    module.add_class::<signing::SigningKey>()
 }

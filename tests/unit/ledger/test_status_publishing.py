@@ -32,7 +32,7 @@ from issuer.status_publishing import ONE_BY_ONE, Publishing, StatusPublisher
 from issuer.system import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
 
     from support.stores import Store
@@ -355,10 +355,10 @@ class Broken(Es256Signer):
 
     mended = False
 
-    def sign(self, signing_input: bytes) -> bytes:
+    def sign_all(self, signing_inputs: Sequence[bytes]) -> Sequence[bytes]:
         if not self.mended:
             raise TemporarilyUnavailable(Reason.SIGNER_UNAVAILABLE, "the key cannot be used")
-        return super().sign(signing_input)
+        return super().sign_all(signing_inputs)
 
 
 async def test_a_key_that_cannot_be_used_is_tried_again(issuer: Running) -> None:

@@ -1,0 +1,12 @@
+"""The optional wheel that is written in Rust (``transport/``), where it is of the release that this program needs."""
+
+from typing import Final
+
+import issuer_transport
+from issuer_transport import Headers, Peer, Server, SigningKey
+
+__all__ = ["Headers", "Peer", "Server", "SigningKey"]
+
+INTERFACE: Final = 3
+if issuer_transport.INTERFACE != INTERFACE:
+    raise ImportError(f"it is of another release (interface {issuer_transport.INTERFACE}, not {INTERFACE})")

@@ -12,7 +12,8 @@ PROTOS := $(wildcard proto/issuer_api/v1/*.proto)
 SOURCES := issuer agent_client issuer_testing tests bench
 TEST_PROCESSES ?= 3
 TRANSPORT_TESTS := tests/interop/test_grpc_clients.py $(addprefix tests/rpc/test_,transport_conformance.py transport_rotation.py native_transport.py \
-  caller_identity.py svid_vectors.py overload.py server.py workers.py revocations.py approvals.py access.py intents.py)
+  caller_identity.py svid_vectors.py overload.py server.py workers.py revocations.py approvals.py access.py intents.py) \
+  tests/unit/signing tests/unit/test_startup.py
 
 .PHONY: help
 help: ## Show this help

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from issuer_testing.deadline import DeadlineExceeded, wait_until
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     import signal
@@ -85,7 +85,7 @@ class IssuerProcess:
         self._log_file = settings.folder / "issuer.log"
         self._lines: list[dict[str, Any]] = []
         self._read = 0
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self.address = ""
 
     def start(self, within: float = START_SECONDS) -> Self:
@@ -258,9 +258,3 @@ def _parsed(line: str) -> dict[str, Any]:
     except ValueError:
         return {"text": line.rstrip("\n")}
     return value if isinstance(value, dict) else {"text": line.rstrip("\n")}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -16,6 +16,7 @@ from docker.errors import APIError, DockerException
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
+from issuer_testing.free_port import free_port
 from issuer_testing.spire import loopback
 from issuer_testing.spire.abandoned_containers import LABEL, remove_abandoned
 from issuer_testing.spire.binaries import SpireBinaries, UnusableSpire, is_static
@@ -55,7 +56,7 @@ class ContainerPrograms:
 
     def start_server(self) -> None:
         """Start the server on a free port."""
-        self._port = loopback.free_port()
+        self._port = free_port()
         self._start("server")
 
     def start_agent(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+from issuer_testing.free_port import free_port
 from issuer_testing.spire import loopback
 from issuer_testing.spire.guarded_process import GuardedProcess
 from issuer_testing.spire.run_folder import RunFolder
@@ -42,7 +43,7 @@ class HostPrograms:
 
     def start_server(self) -> None:
         """Start the server on a free port."""
-        self._port = loopback.free_port()
+        self._port = free_port()
         self._start("server", self._binaries.server)
 
     def start_agent(self) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from issuer_testing.free_port import free_port
 from issuer_testing.spire.development_files import CONFIGURATION
-from issuer_testing.spire.loopback import free_port
 from issuer_testing.spire.settings import SpireSettings
 from issuer_testing.spire.sources import get_binaries
 

@@ -31,7 +31,7 @@ from agent_client import (
     WorkloadApiError,
 )
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 from issuer_testing.spire.authority import Authority, utc_now
 from issuer_testing.spire.entry import Entry
 
@@ -276,7 +276,7 @@ def test_calls_go_on_while_the_workload_api_is_away(
 def test_an_issuer_that_is_away_is_a_typed_error_in_bounded_time(clients: Clients, settler: EmbeddedWorkload) -> None:
     started = time.monotonic()
     with (
-        clients.kind(f"127.0.0.1:{_free_port()}", workload_api=settler.socket, timeout=2) as client,
+        clients.kind(f"127.0.0.1:{free_port()}", workload_api=settler.socket, timeout=2) as client,
         pytest.raises(IssuerUnavailable, match="cannot be reached") as away,
     ):
         client.issue_token(LEDGER, READ)
@@ -286,7 +286,7 @@ def test_an_issuer_that_is_away_is_a_typed_error_in_bounded_time(clients: Client
 
 
 def test_the_next_call_works_after_the_issuer_was_restarted(clients: Clients, tmp_path: Path) -> None:
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     with Deployment(tmp_path, options={"server": {"listen": address}}) as deployment:
         workload = deployment.authority.workload(SETTLER)
         with clients.of(deployment, workload, timeout=30) as client:

@@ -32,12 +32,13 @@ from agent_client.endpoint import issuer_endpoint
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import IssuerProcess, _free_port
+from issuer_testing.free_port import free_port
 from issuer_testing.spire.authority import pem_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from issuer_testing.issuer_process import IssuerProcess
     from issuer_testing.spire.authority import IssuedSvid
     from issuer_testing.spire.embedded import EmbeddedWorkload
 
@@ -53,7 +54,7 @@ def other(deployment: Deployment) -> Iterator[IssuerProcess]:
 @pytest.fixture
 def mortal(deployment: Deployment) -> Iterator[IssuerProcess]:
     """An issuer to be broken; it starts again at the same address."""
-    with deployment.another_issuer("mortal", listen=f"127.0.0.1:{_free_port()}") as issuer:
+    with deployment.another_issuer("mortal", listen=f"127.0.0.1:{free_port()}") as issuer:
         try:
             yield issuer
         finally:
@@ -74,7 +75,7 @@ def settler(deployment: Deployment) -> EmbeddedWorkload:
 @pytest.fixture
 def nobody() -> str:
     """An address that refuses connections."""
-    return f"127.0.0.1:{_free_port()}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @pytest.fixture
@@ -263,7 +264,7 @@ def test_a_denial_is_not_asked_for_at_another_issuer(
 def test_the_error_names_every_address_and_is_the_one_that_helps_most(
     clients: Clients, nobody: str, impostor: tuple[str, Counting], settler: EmbeddedWorkload
 ) -> None:
-    also = f"127.0.0.1:{_free_port()}"
+    also = f"127.0.0.1:{free_port()}"
     with clients.kind([nobody, also], workload_api=settler.socket, timeout=1) as client:
         with pytest.raises(IssuerUnavailable, match="all 2 addresses") as away:
             client.list_access()

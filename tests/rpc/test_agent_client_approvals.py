@@ -28,7 +28,7 @@ from agent_client import (
     TokenRequest,
 )
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,7 +122,7 @@ def test_what_is_not_the_callers_is_not_there(client: Any) -> None:
 
 
 def test_a_restart_in_between_is_survived(tmp_path_factory: pytest.TempPathFactory) -> None:
-    listen: dict[str, object] = {"listen": f"127.0.0.1:{_free_port()}"}
+    listen: dict[str, object] = {"listen": f"127.0.0.1:{free_port()}"}
     with Approvable(tmp_path_factory.mktemp("restarted"), server=listen) as deployment:
         workload = deployment.authority.workload(SETTLER)
         with SyncIssuerClient(deployment.issuer.address, workload_api=workload.socket, timeout=2) as client:

@@ -18,7 +18,7 @@ from support.deployment import LEDGER, POLICY, READER, SETTLER, Deployment
 
 from agent_client.clock import utc_now
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     from issuer_testing.spire.embedded import EmbeddedWorkload
@@ -110,7 +110,7 @@ def test_an_issuer_that_cannot_prove_itself_is_told(deployment: Deployment, sett
 
 
 def test_an_issuer_that_is_away_is_told(deployment: Deployment, settler: EmbeddedWorkload) -> None:
-    ended = run(deployment, settler, *READ, "--issuer", f"127.0.0.1:{_free_port()}", "--timeout", "1s")
+    ended = run(deployment, settler, *READ, "--issuer", f"127.0.0.1:{free_port()}", "--timeout", "1s")
     assert (ended.returncode, ended.stdout) == (5, "")
     assert "cannot be reached" in ended.stderr
 

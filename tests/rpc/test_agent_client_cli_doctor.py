@@ -11,7 +11,7 @@ import pytest
 from support.deployment import LEDGER, POLICY, READER, SETTLER, Deployment
 from support.spiffe_token import SpiffeToken
 
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 from issuer_testing.spire.authority import Authority, utc_now
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def test_an_empty_bundle_is_told(spiffe_token: SpiffeToken) -> None:
 
 
 def test_an_issuer_that_is_away_or_has_no_address_is_told(spiffe_token: SpiffeToken) -> None:
-    code, found = examine(spiffe_token, "--issuer", f"127.0.0.1:{_free_port()}")
+    code, found = examine(spiffe_token, "--issuer", f"127.0.0.1:{free_port()}")
     assert (code, found["TLS"][0], found["policy"][0]) == (1, "fault", "skipped")
     assert "Connection refused" in found["TLS"][1]
     code, found = examine(spiffe_token, "--issuer", "issuer.invalid:443")
@@ -156,7 +156,7 @@ def test_a_token_that_policy_refuses_is_told_with_its_reason(spiffe_token: Spiff
 
 def test_another_url_than_the_issuers_is_told(spiffe_token: SpiffeToken) -> None:
     url = spiffe_token.deployment.issuer.url.replace("127.0.0.1", "localhost")
-    for wrong in (url, f"http://127.0.0.1:{_free_port()}", "no url", "http://127.0.0.1:nope"):
+    for wrong in (url, f"http://127.0.0.1:{free_port()}", "no url", "http://127.0.0.1:nope"):
         code, found = examine(spiffe_token, "--issuer-url", wrong)
         assert (code, found["metadata"][0], found["clock"][0]) == (1, "fault", "skipped" if wrong != url else "ok")
 

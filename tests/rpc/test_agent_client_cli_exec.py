@@ -17,7 +17,7 @@ from support.deployment import SETTLER, Deployment
 from support.spiffe_token import PROGRAM, READ, SECONDS, SHORT_LIVED, SpiffeToken, is_alive, line_of
 
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +234,7 @@ def test_ctrl_z_stops_both_and_fg_continues_both(spiffe_token: SpiffeToken) -> N
 
 def test_ctrl_c_while_the_token_is_waited_for_ends_it_without_a_word(spiffe_token: SpiffeToken) -> None:
     for how in ((), ("--env-file", "F")):
-        arguments = (*EXEC, *how, "--issuer", f"127.0.0.1:{_free_port()}", "--timeout", "60s", "--", "true")
+        arguments = (*EXEC, *how, "--issuer", f"127.0.0.1:{free_port()}", "--timeout", "60s", "--", "true")
         with spiffe_token.start(*arguments) as process:
             wait_until(partial(has_threads, process.pid), what="it asks", seconds=SECONDS)
             process.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ from support.deployment import LEDGER, SETTLER, Deployment
 from support.spiffe_token import PROGRAM, READ, SECONDS, SHORT_LIVED, SpiffeToken
 
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +175,7 @@ def test_a_token_on_the_command_line_is_warned_of(spiffe_token: SpiffeToken, tok
 
 
 def test_keys_that_cannot_be_had_are_told_and_decide_nothing(spiffe_token: SpiffeToken, token: str) -> None:
-    ended = spiffe_token.run("inspect", "--issuer", f"http://127.0.0.1:{_free_port()}", given=token)
+    ended = spiffe_token.run("inspect", "--issuer", f"http://127.0.0.1:{free_port()}", given=token)
     assert (ended.returncode, ended.stdout) == (5, "")
     assert "keys cannot be had" in ended.stderr
     assert spiffe_token.run("inspect", "--issuer", "no url", given=token).returncode == 2

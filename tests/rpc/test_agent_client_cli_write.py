@@ -20,7 +20,7 @@ from support.deployment import SETTLER, Deployment
 from support.spiffe_token import NOTHING, READ, SECONDS, SHORT_LIVED, SpiffeToken, line_of, text_when_there
 
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,7 +249,7 @@ def test_without_a_first_token_it_ends_and_takes_an_expired_file_of_an_earlier_r
     spiffe_token: SpiffeToken, file: Path
 ) -> None:
     assert spiffe_token.run(*WRITE, "--to", str(file), "--once", "--format", "header").returncode == 0
-    nobody = ("--issuer", f"127.0.0.1:{_free_port()}", "--timeout", "1s")
+    nobody = ("--issuer", f"127.0.0.1:{free_port()}", "--timeout", "1s")
     assert spiffe_token.run(*WRITE, "--to", str(file), *nobody).returncode == 5
     assert file.exists()  # its token is good still
     wait_until(

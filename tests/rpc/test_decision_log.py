@@ -12,8 +12,9 @@ import grpc
 import pytest
 from support.deployment import REQUEST, Deployment, reason_of
 from support.eventually import eventually
-from support.scraping import free_port, scraped
+from support.scraping import scraped
 
+from issuer_testing.free_port import free_port
 from issuer_testing.issuer_process import IssuerDidNotStart
 
 if TYPE_CHECKING:

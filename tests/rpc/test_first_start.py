@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from issuer_testing.issuer_process import ISSUER_DNS_NAME, _free_port
+from issuer_testing.free_port import free_port
+from issuer_testing.issuer_process import ISSUER_DNS_NAME
 from issuer_testing.spire.embedded import DevelopmentAuthority
 from issuer_testing.spire.entry import Entry
 
@@ -41,7 +42,7 @@ def test_the_starting_files_serve_as_they_are(tmp_path: Path) -> None:
         environment = {
             "SPIFFE_ENDPOINT_SOCKET": identity.socket,
             "ISSUER_SERVER_LISTEN": "127.0.0.1:0",
-            "ISSUER_HTTP_LISTEN": f"127.0.0.1:{_free_port()}",
+            "ISSUER_HTTP_LISTEN": f"127.0.0.1:{free_port()}",
         }
         with issuer("serve", "--config", str(folder / "issuer.toml"), "--insecure-dev", **environment) as server:
             assert server.stdout is not None

@@ -16,7 +16,7 @@ from structlog import get_logger
 from support.deployment import DEADLINE, LEDGER, POLICY, READER, REQUEST, SETTLER, TRUST_DOMAIN, Deployment
 from support.eventually import eventually
 from support.promql import alerts, targets, told_labels, uses_of
-from support.scraping import Series, free_port, samples, scraped, scraped_text, value
+from support.scraping import Series, samples, scraped, scraped_text, value
 
 from issuer.config_sections import MetricsSection
 from issuer.core.errors import Reason
@@ -26,6 +26,7 @@ from issuer.rpc.rpc_rules import RPC_RULES
 from issuer.workers.pool import Pool
 from issuer.workers.telemetry import PoolTelemetry
 from issuer_api.v1 import issuer_service_pb2 as pb
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

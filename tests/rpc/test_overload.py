@@ -33,7 +33,7 @@ from issuer_api.v1 import admin_service_pb2 as admin_pb
 from issuer_api.v1 import admin_service_pb2_grpc as admin_grpc
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 from issuer_testing.spire.entry import Entry
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def small(tmp_path: Path) -> Iterator[Deployment]:
     """An issuer that a small flood is too much for, however fast the machine."""
     options: dict[str, dict[str, object]] = {
         "server": {"max_turns": 4, "max_waiting": 256, "max_concurrent_streams": 1000},
-        "metrics": {"listen": f"127.0.0.1:{_free_port()}"},
+        "metrics": {"listen": f"127.0.0.1:{free_port()}"},
     }
     with Deployment(tmp_path, policy=EVERYBODY, options=options) as running:
         yield running
@@ -272,7 +272,7 @@ def test_health_is_watched_and_asked_however_much_waits(one_turn: Deployment, tm
 def test_beyond_the_calls_that_are_held_nobody_is_verified(tmp_path: Path) -> None:
     options: dict[str, dict[str, object]] = {
         "server": {"max_calls": 2},
-        "metrics": {"listen": f"127.0.0.1:{_free_port()}"},
+        "metrics": {"listen": f"127.0.0.1:{free_port()}"},
     }
     with (
         Deployment(tmp_path, options=options) as deployment,

@@ -9,7 +9,7 @@ import pytest
 from support.commands import issuer_command
 from support.deployment import POLICY, SETTLER, Deployment
 
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     import subprocess
@@ -92,7 +92,7 @@ def test_refusals_are_readable(deployment: Deployment) -> None:
 
 
 def test_an_issuer_or_an_agent_that_is_not_there_is_told(deployment: Deployment, tmp_path: Path) -> None:
-    away = run(deployment, "status", "--issuer", f"127.0.0.1:{_free_port()}", "--timeout", "1s")
+    away = run(deployment, "status", "--issuer", f"127.0.0.1:{free_port()}", "--timeout", "1s")
     assert (away.returncode, away.stdout) == (1, "")
     assert "cannot be reached" in away.stderr
     impostor = run(deployment, "status", "--issuer-name", "other.workload.internal")

@@ -28,7 +28,7 @@ from agent_client.verification import (
 )
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_testing.deadline import wait_until
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 from issuer_testing.spire.entry import Entry
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ SHORT = timedelta(seconds=5)
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Revocable]:
     """An issuer that comes back at the same address."""
-    listen: dict[str, object] = {"listen": f"127.0.0.1:{_free_port()}"}
+    listen: dict[str, object] = {"listen": f"127.0.0.1:{free_port()}"}
     with Revocable(tmp_path, POLICY, server=listen) as deployment:
         yield deployment
 

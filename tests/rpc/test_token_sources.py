@@ -18,7 +18,7 @@ from support.deployment import LEDGER, READER, SETTLER, Deployment
 from support.eventually import eventually
 
 from agent_client import IssuerClient, IssuerUnavailable, ScopeNotAllowed, SyncIssuerClient
-from issuer_testing.issuer_process import _free_port
+from issuer_testing.free_port import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,7 +178,7 @@ def test_an_issuer_that_hangs_costs_nobody_time_while_the_token_lives(kind: Any,
 
 
 def test_an_issuer_that_was_killed_costs_nobody_time_while_the_token_lives(kind: Any, tmp_path: Path) -> None:
-    listen = f"127.0.0.1:{_free_port()}"
+    listen = f"127.0.0.1:{free_port()}"
     with Deployment(tmp_path, policy=POLICY, options={"server": {"listen": listen}}) as deployment:
         workload = deployment.authority.workload(SETTLER)
         with kind(listen, workload_api=workload.socket) as client:

@@ -14,9 +14,10 @@ from support.collector import Collector, attributes, children, takes
 from support.deployment import ISSUER_ID, LEDGER, READER, REQUEST, SETTLER, Deployment, reason_of
 from support.eventually import eventually
 from support.https import write_certificate
-from support.scraping import free_port, scraped, value
+from support.scraping import scraped, value
 
 from issuer_api.v1 import issuer_service_pb2 as pb
+from issuer_testing.free_port import free_port
 from issuer_testing.issuer_process import IssuerDidNotStart
 
 if TYPE_CHECKING:

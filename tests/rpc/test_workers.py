@@ -20,7 +20,7 @@ from support.ledgers import rows
 from support.postgres import PostgresServer
 from support.processes import writer_of
 from support.revocations import OPERATOR, READS, Revocable
-from support.scraping import free_port, scraped, value
+from support.scraping import scraped, value
 from support.workers import (
     Load,
     answered_by,
@@ -40,6 +40,7 @@ from issuer_api.v1 import admin_service_pb2_grpc as admin_grpc
 from issuer_api.v1 import approval_service_pb2 as approval_pb
 from issuer_api.v1 import issuer_service_pb2 as pb
 from issuer_api.v1 import issuer_service_pb2_grpc as pb_grpc
+from issuer_testing.free_port import free_port
 from issuer_testing.issuer_process import IssuerDidNotStart, IssuerProcess
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,6 +17,7 @@ from issuer.public_http.process import PublicHttpProcess
 from issuer.public_http.settings import PublicHttpSettings
 from issuer.signing.key_file import KeyFileSigner
 from issuer.system import SystemClock
+from issuer_testing.free_port import free_port
 from support.minting import Decision, full_decision
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Published:
 def published_issuer(path: str, key: Path, certificate: tuple[Path, Path] | None = None) -> Iterator[Published]:
     """Serve key set and metadata of an issuer with this path in its URL; by HTTPS with a certificate and its key."""
     signer = KeyFileSigner.open_or_create(key)
-    port = _free_port()
+    port = free_port()
     settings = PublicHttpSettings(f"127.0.0.1:{port}", *(certificate or ()))
     issuer = f"{settings.scheme}://{'localhost' if certificate else '127.0.0.1'}:{port}{path}"
     http = PublicHttpProcess(
@@ -81,10 +81,3 @@ def published_issuer(path: str, key: Path, certificate: tuple[Path, Path] | None
         yield Published(issuer, signer)
     finally:
         http.stop()
-
-
-def _free_port() -> int:
-    """Return a port that is free now: the metadata must name it before it is opened."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

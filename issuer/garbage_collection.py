@@ -25,6 +25,8 @@ BETWEEN_SECONDS: Final = 60.0
 """Between two full collections; each takes less than a millisecond, since what stays is not looked at."""
 LONG_SECONDS: Final = 0.005
 """What takes a collection longer has come to stay: told facts, revocations. Nothing is answered meanwhile."""
+MUCH: Final = 20_000
+"""So many objects take a collection about as long."""
 
 
 def look_seldom() -> None:
@@ -40,12 +42,16 @@ def keep() -> None:
 
 @contextmanager
 def keeping() -> Iterator[None]:
-    """Look at nothing while much is being made that stays, nor at that afterwards."""
+    """Look at nothing while something is being made that stays; nor at that afterwards, if it is much.
+
+    What is garbage at that moment is then kept too, if it is a cycle; what is made here should have none.
+    """
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if gc.get_count()[0] > MUCH:
+            gc.freeze()
         gc.enable()
 
 

@@ -130,11 +130,24 @@ def remembering(convert: Callable[[str], T]) -> Callable[[str], T]:
     return remembered
 
 
+def _patterns_of_shared_shapes() -> Callable[[str], WorkloadPattern]:
+    shapes: dict[Shape, Shape] = {}
+
+    def pattern(text: str) -> WorkloadPattern:
+        parsed = parse_pattern(text)
+        return WorkloadPattern(parsed.text, shapes.setdefault(parsed.shape, parsed.shape))
+
+    return pattern
+
+
 class SharedValues:
-    """Conversions that remember, for the time of one load. No converted value is ``None``."""
+    """Conversions that remember, for the time of one load. No converted value is ``None``.
+
+    Nothing here refers to itself: what was made by a load goes with its last reference, for nobody looks for cycles in
+    it (:func:`issuer.garbage_collection.keeping`).
+    """
 
     def __init__(self) -> None:
-        self._shapes: dict[Shape, Shape] = {}
         self._scope_sets: dict[frozenset[str], frozenset[str]] = {}
         self.application = remembering(application)
         self.audience = remembering(audience)
@@ -142,14 +155,10 @@ class SharedValues:
         self.expires = remembering(expires)
         self.not_before = remembering(not_before)
         self.owner = remembering(owner)
-        self.pattern = remembering(self._pattern)
+        self.pattern = remembering(_patterns_of_shared_shapes())
         self.scope = remembering(scope)
         self.ttl = remembering(ttl)
 
     def scope_set(self, scopes: frozenset[str]) -> frozenset[str]:
         """Return the same set for equal sets."""
         return self._scope_sets.setdefault(scopes, scopes)
-
-    def _pattern(self, text: str) -> WorkloadPattern:
-        pattern = parse_pattern(text)
-        return WorkloadPattern(pattern.text, self._shapes.setdefault(pattern.shape, pattern.shape))

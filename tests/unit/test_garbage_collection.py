@@ -6,15 +6,23 @@ import asyncio
 import gc
 import sys
 import weakref
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import pytest
+import yaml
+from support.policies import NOW, caller, request
+from support.whole_policy import WHOLE
 
 from issuer import garbage_collection
+from issuer.core.decide import decide
+from issuer.core.decision import Denial
 from issuer.garbage_collection import collect, collect_now_and_then, keep, keeping, look_seldom
+from issuer.policy_files.directory import DirectoryPolicyBook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PATIENCE_SECONDS: Final = 10.0
 
@@ -90,6 +98,35 @@ def test_what_is_being_loaded_is_not_looked_at() -> None:
     with keeping():
         collect()
         assert watched() is not None
-    gc.unfreeze()
     collect()
-    assert watched() is None
+    assert watched() is None, "it was little, so it is looked at like everything else"
+
+
+def test_much_that_was_loaded_is_never_looked_at() -> None:
+    with keeping():
+        stays = [[] for _ in range(garbage_collection.MUCH + 1)]  # type: ignore[var-annotated]
+    collect()
+    assert id(stays[0]) not in {id(each) for each in gc.get_objects()}
+
+
+def test_a_policy_goes_with_its_last_reference(tmp_path: Path) -> None:
+    """Nobody looks for cycles in what a load makes: one would stay with all that it holds, after each load."""
+
+    def load_twice() -> DirectoryPolicyBook:
+        book = DirectoryPolicyBook(tmp_path, NOW, legacy_ceiling=timedelta(hours=4))
+        book.put_in_force(book.load(NOW))
+        return book
+
+    text = yaml.safe_dump(WHOLE, sort_keys=False)
+    (tmp_path / "policy.yaml").write_text(text, encoding="utf-8")
+    load_twice()
+    gc.collect()
+    gc.disable()
+    try:
+        book = load_twice()
+        assert gc.collect() == 0
+        assert isinstance(decide(book.current(), caller(), request(), {}, NOW), Denial)
+        del book
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -20,8 +20,9 @@ MEBIBYTE = 1024 * 1024
 MAX_SLOPE = MEBIBYTE
 """Bytes an hour, of each process, after it is warm."""
 MAX_SLOWER = 1.2
-WARM = 0.1
-"""The part of a process's samples that are not looked at: until then it still learns."""
+WARM = 15
+"""The first samples of a process, one for each change, which are not looked at: until each kind of change has come to
+it three times, code is run and room is taken for the first time."""
 ENDS = 1 / 6
 """The first and the last ten minutes of an hour are compared."""
 LEAST_PARTS = 3
@@ -70,7 +71,7 @@ def lasting(samples: Sequence[Sample]) -> list[list[Sample]]:
     of_each = [
         [sample for sample in samples if sample.pid == pid] for pid in dict.fromkeys(each.pid for each in samples)
     ]
-    warm = [own[int(len(own) * WARM) :] for own in of_each]
+    warm = [own[WARM:] for own in of_each]
     return [each for each in warm if len(each) >= LEAST_SAMPLES]
 
 

@@ -82,7 +82,7 @@ def test_several_threads_sign_by_one_key(signer: Es256Signer) -> None:
 
 
 def test_others_run_while_many_are_signed(signer: Es256Signer) -> None:
-    many, over, stamps = distinct(5000), Event(), []
+    many, over, stamps = distinct(30_000), Event(), []
 
     def run() -> None:
         while not over.wait(0.001):

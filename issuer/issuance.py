@@ -55,7 +55,7 @@ MAX_TRIES = 5
 """So often a decision is made again because somebody revoked something meanwhile, or used the same approval; that does
 not happen faster than a few commits."""
 _REQUESTS_BETWEEN_TURNS = 16
-"""After so many requests decided, or tokens signed, others get a turn of the event loop: at about 50 us each, 1 ms."""
+"""After so many requests decided, or recorded, others get a turn of the event loop: at about 50 us each, 1 ms."""
 
 
 # Named tuples, since several are made for every token: a frozen dataclass costs three times as much.
@@ -368,17 +368,20 @@ class Issuance:
 
 async def _signed(drafts: Sequence[Prepared | Draft], asks: Sequence[TokenAsk]) -> list[Prepared]:
     """Sign what is to be signed, all at once; return what came of each."""
-    wanted = [(each.signer, each.to_sign) for each in drafts if isinstance(each, Draft) and each.to_sign is not None]
-    if wanted:
-        for trace in dict.fromkeys(ask.asked.trace for ask in asks):
-            trace.at(Step.SIGN)
+    wanted: list[tuple[Signer, bytes]] = []
+    traces: dict[Trace, None] = {}  # a batch has one
+    for draft, ask in zip(drafts, asks, strict=True):
+        if isinstance(draft, Draft) and draft.to_sign is not None:
+            wanted.append((draft.signer, draft.to_sign))
+            traces[ask.asked.trace] = None
+    for trace in traces:
+        trace.at(Step.SIGN)
     signatures = iter(await sign_each(wanted))  # 6
     prepared = []
     for position, (draft, ask) in enumerate(zip(drafts, asks, strict=True)):
         await _let_others_on(position)
         if isinstance(draft, Draft):
-            signature = None if draft.to_sign is None else next(signatures)
-            prepared.append(_finished(draft, ask, signature))
+            prepared.append(_finished(draft, ask, None if draft.to_sign is None else next(signatures)))
         else:
             prepared.append(draft)
     return prepared

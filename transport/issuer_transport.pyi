@@ -1,4 +1,4 @@
-# What the native transport offers; documented where it is written, transport/src/python.rs.
+# What the native transport offers; documented where it is written, transport/src/python.rs and signing.rs.
 
 from collections.abc import Sequence
 from typing import Any, Final, final

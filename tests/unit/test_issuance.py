@@ -463,3 +463,15 @@ async def test_a_batch_is_recorded_and_released_once_and_calls_are_each_for_them
     assert batch.steps.count(Step.DECIDE) == 2
     assert batch.steps[-2:] == call.steps[-2:] == [Step.RECORD, Step.RELEASE]
     assert [trace.steps.count(Step.RECORD) for trace in (batch, call)] == [1, 1]
+
+
+async def test_only_calls_that_get_a_token_tell_of_a_signature(tmp_path: Path, ledger: Ledger) -> None:
+    path, granted, refused, looked = issuance(tmp_path, ledger), Noted(), Noted(), Noted()
+    asked = Asked(CALLER, "", NOW, trace=granted)
+    asks = [
+        TokenAsk(asked, Wanted(REQUEST), None),
+        TokenAsk(asked._replace(trace=refused), Wanted(TokenRequest(AUDIENCE, ("ledger.write",))), None),
+        TokenAsk(asked._replace(trace=looked), Wanted(REQUEST, validate_only=True), None),
+    ]
+    await path.issue_once(asks, None)
+    assert [trace.steps.count(Step.SIGN) for trace in (granted, refused, looked)] == [1, 0, 0]

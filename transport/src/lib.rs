@@ -3,6 +3,8 @@
 //! Calls are read whole and put into a queue; Python is woken once for all that are there, and takes them as a list.
 //! Answers come as a list too. What a caller may do is not decided here: TLS proves that it holds the key of a
 //! certificate that one of the roots vouches for, and Python verifies that certificate for each call.
+//!
+//! Beside it: signatures over what Python gives, by the list (`signing.rs`).
 
 mod calls;
 mod connections;

@@ -11,7 +11,7 @@ TRANSPORT_VENV := .cache/transport-venv
 PROTOS := $(wildcard proto/issuer_api/v1/*.proto)
 SOURCES := issuer agent_client issuer_testing tests bench
 TEST_PROCESSES ?= 3
-TRANSPORT_TESTS := tests/interop/test_grpc_clients.py $(addprefix tests/rpc/test_,transport_conformance.py transport_rotation.py native_transport.py \
+TRANSPORT_TESTS := tests/interop/test_grpc_clients.py $(addprefix tests/rpc/test_,transport_conformance.py transport_rotation.py native_transport.py native_shedding.py \
   caller_identity.py svid_vectors.py overload.py server.py workers.py revocations.py approvals.py access.py intents.py) \
   tests/unit/signing tests/unit/test_startup.py
 

@@ -48,6 +48,7 @@ SETTINGS = RpcSettings(
     keepalive_time=timedelta(minutes=1),
     keepalive_timeout=timedelta(seconds=20),
     min_ping_interval=timedelta(seconds=10),
+    max_held_refusals=1000,
 )
 
 

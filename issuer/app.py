@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from issuer.approval_webhook import WebhookNotConfigured
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from issuer.ports import FactSink, KeyAdmin, PolicyAdmin
     from issuer.rpc.services import Services
     from issuer.rpc.settings import RpcSettings
-    from issuer.rpc.together import Tell
+    from issuer.rpc.together import MakeTogether
     from issuer.signing.signing_keys import SigningKeys
     from issuer.spire.identity import SpireIdentity
     from issuer.startup import Publicity
@@ -347,13 +348,13 @@ class App:
             observer=self._telemetry,
         )
 
-    def _together(self, parts: Parts, made: Services, pipeline: Pipeline) -> Callable[[Tell], Together]:
+    def _together(self, parts: Parts, made: Services, pipeline: Pipeline) -> MakeTogether:
         most = (self._config.server.max_wait + self._config.ledger.max_wait).total_seconds()
-        return lambda tell: Together(pipeline, made.methods, parts.policies, parts.facts, most_seconds=most, tell=tell)
+        return partial(Together, pipeline, made.methods, parts.policies, parts.facts, most)
 
     def _turns(self) -> Turns:
         limits, most = limits_of(self._config.server), self._config.server.max_calls
-        turns = Turns(limits, most_calls=most, refused=self._telemetry.metrics.call_refused, log=self._log)
+        turns = Turns(limits, most_calls=most, refused=self._telemetry.metrics.calls_refused, log=self._log)
         self._telemetry.watch_turns(lambda: turns.running, lambda: turns.waiting)
         return turns
 

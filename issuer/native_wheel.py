@@ -3,10 +3,10 @@
 from typing import Final
 
 import issuer_transport
-from issuer_transport import Headers, Peer, Server, SigningKey
+from issuer_transport import Allowance, Headers, Peer, Server, SigningKey
 
-__all__ = ["Headers", "Peer", "Server", "SigningKey"]
+__all__ = ["Allowance", "Headers", "Peer", "Server", "SigningKey"]
 
-INTERFACE: Final = 3
+INTERFACE: Final = 4
 if issuer_transport.INTERFACE != INTERFACE:
     raise ImportError(f"it is of another release (interface {issuer_transport.INTERFACE}, not {INTERFACE})")

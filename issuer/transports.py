@@ -8,14 +8,12 @@ from issuer.rpc.server import GrpcioListener
 from issuer.startup import StartupError, native_missing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from structlog.typing import FilteringBoundLogger
 
     from issuer.rpc.listener import Listener
     from issuer.rpc.pipeline import Pipeline
     from issuer.rpc.settings import RpcSettings
-    from issuer.rpc.together import Tell, Together
+    from issuer.rpc.together import MakeTogether
     from issuer.spire.identity import SpireIdentity
 
 
@@ -23,7 +21,7 @@ def chosen_transport(
     transport: str,
     settings: RpcSettings,
     pipeline: Pipeline,
-    together: Callable[[Tell], Together],
+    together: MakeTogether,
     *,
     identity: SpireIdentity,
     log: FilteringBoundLogger,

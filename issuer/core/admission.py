@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -127,6 +127,13 @@ class _Share:
     """Those members that have something in the queue."""
 
 
+class Allowance(NamedTuple):
+    """How many more calls of a caller would not be refused at once, and for how many seconds it is late."""
+
+    calls: int
+    seconds: float
+
+
 class FairQueue:
     """Gives turns. All times are seconds of one clock that never goes back."""
 
@@ -205,17 +212,42 @@ class FairQueue:
 
         ``False`` says nothing. What this costs is all that such a call costs the issuer, beside its transport.
         """
-        domain = self._all.members.get(caller.trust_domain)
-        share = domain and domain.members.get(caller)
+        share = self._known(caller)
         return share is not None and self._is_too_much(share, now)
+
+    def allowance(self, caller: SpiffeId, now: float) -> Allowance | None:
+        """Return how many calls may come before :meth:`would_refuse` says so; ``None`` if it says so of none.
+
+        For whoever refuses what comes beyond, and tells it by :meth:`refused_elsewhere`.
+        """
+        share = self._known(caller)
+        if share is None:
+            return None
+        begin = max((HELD_TO_FREE * (self._limits.turns - self._all.running) - share.running) // (HELD_TO_FREE + 1), 0)
+        room = self._room(share, now, share.running + begin)
+        return None if room is None else Allowance(begin + max(room, 0), share.late_until - now)
+
+    def refused_elsewhere(self, caller: SpiffeId, now: float) -> None:
+        """Note that calls were refused that :meth:`would_refuse` would have refused."""
+        if (share := self._known(caller)) is not None:
+            self._is_late(share, now)
+
+    def _known(self, caller: SpiffeId) -> _Share | None:
+        domain = self._all.members.get(caller.trust_domain)
+        return domain and domain.members.get(caller)
 
     def _is_too_much(self, caller: _Share, now: float) -> bool:
         """Return whether this caller is late, and has enough in the queue."""
-        part = LATE_RUNNING_TO_WAITING if self._has_waited_long(caller, now) else 1
-        if now >= caller.late_until or len(caller.places) * part < max(caller.running, 1):
+        room = self._room(caller, now, caller.running)
+        if room is None or room > 0:
             return False
         self._is_late(caller, now)
         return True
+
+    def _room(self, caller: _Share, now: float, running: int) -> int | None:
+        """Return how many more calls of this caller may wait where so many run; ``None`` if it is not late."""
+        part = LATE_RUNNING_TO_WAITING if self._has_waited_long(caller, now) else 1
+        return None if now >= caller.late_until else -(-max(running, 1) // part) - len(caller.places)
 
     def _is_late(self, caller: _Share, now: float) -> None:
         caller.late_until = self._late_until = now + LATE_FOR * self._late_after

@@ -18,6 +18,13 @@ sooner again. Clients that do as they are told keep the issuer just busy with le
 longer they would leave it idle, which costs more than refusing them now and then."""
 
 
+_TIMES: Final = tuple(
+    # 7 has no common factor with 16: every step, far apart
+    tuple(timedelta(seconds=SHORTEST_SECONDS + span * (7 * step % STEPS) / STEPS) for step in range(STEPS))
+    for span in SPANS
+)
+
+
 class RetryTimes:
     """Spreads callers who come back: the more have to, the longer. Times are seconds of one clock."""
 
@@ -33,11 +40,20 @@ class RetryTimes:
 
     def after_refusal(self, now: float) -> timedelta:
         """Note a refusal, and return when its caller is to come back."""
-        self._refused += 1
+        self.refused(1, now)
+        self._step = (self._step + 1) % STEPS
+        return self.times[self._step]
+
+    def refused(self, calls: int, now: float) -> None:
+        """Note refusals of callers who were told one of :attr:`times`."""
+        self._refused += calls
         if now - self._since >= LOOK_SECONDS:
             self._look(now)
-        self._step = (self._step + 7) % STEPS  # 7 has no common factor with 16: every step, far apart
-        return timedelta(seconds=SHORTEST_SECONDS + SPANS[self._span] * self._step / STEPS)
+
+    @property
+    def times(self) -> tuple[timedelta, ...]:
+        """After how long those come back who are refused now, one after the other."""
+        return _TIMES[self._span]
 
     def _look(self, now: float) -> None:
         """Take a longer or a shorter span, by what became of the calls since the last look."""

@@ -110,9 +110,9 @@ class Metrics:
         if code == _REFUSED_IDENTITY:
             self._identities.labels(fields.get("reason", "")).inc()
 
-    def call_refused(self, trust_domain: str) -> None:
-        """Count a call that was told to come back later. ``trust_domain`` is one that may call, or empty."""
-        self._refused_calls.labels(trust_domain).inc()
+    def calls_refused(self, trust_domain: str, calls: int) -> None:
+        """Count calls that were told to come back later. ``trust_domain`` is one that may call, or empty."""
+        self._refused_calls.labels(trust_domain).inc(calls)
 
     def committed(self, entries: Sequence[Entry], seconds: float) -> None:
         """Count a batch that is durable."""

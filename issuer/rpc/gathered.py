@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from issuer.rpc.together import Asking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from google.rpc.status_pb2 import Status
 
     from issuer.rpc.call import Call
-    from issuer.rpc.together import Tell, Together
+    from issuer.rpc.together import MakeTogether
 
 
 class Gathered:
@@ -23,8 +21,8 @@ class Gathered:
         together: Makes what answers them, given what is told the answers.
     """
 
-    def __init__(self, together: Callable[[Tell], Together]) -> None:
-        self._together = together(self._tell)
+    def __init__(self, together: MakeTogether) -> None:
+        self._together = together(tell=self._tell)
         self._come: list[Asking] = []
         self._answers: dict[int, asyncio.Future[bytes | Status | None]] = {}
         self._last = 0

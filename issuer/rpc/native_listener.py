@@ -16,21 +16,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from issuer.native_wheel import Server
+from issuer.core.admission import ANSWER_SECONDS
+from issuer.native_wheel import Allowance, Server
 from issuer.rpc.asgi_wire import GrpcFault, metadata_from_headers, status_headers, status_trailers
 from issuer.rpc.call import Call
 from issuer.rpc.handler_run import Methods, run_handler
 from issuer.rpc.listener import CannotListen
 from issuer.rpc.listening_socket import listening_socket
 from issuer.rpc.native_call import NativeCall, taken_from
+from issuer.rpc.rpc_rules import RPC_RULES, takes_turn
 from issuer.rpc.throwaway_root import root_of_nobody
 from issuer.rpc.together import Asking
 from issuer.rpc.trust_anchors import shut_out, without_name_constraints
+from issuer.rpc.turns import HOLD_SECONDS, TICK_SECONDS
 from issuer.waiting import threadsafe
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from google.rpc.status_pb2 import Status
     from structlog.typing import FilteringBoundLogger
@@ -40,7 +43,8 @@ if TYPE_CHECKING:
     from issuer.rpc.listener import ChangingIdentity
     from issuer.rpc.native_call import Taken
     from issuer.rpc.settings import RpcSettings
-    from issuer.rpc.together import Tell, Together
+    from issuer.rpc.shedding import Trailers
+    from issuer.rpc.together import MakeTogether
 
 MAX_RESETS: Final = 200
 """Calls of one connection that were reset before the server looked at them, until the connection ends: what gRPC's
@@ -68,7 +72,7 @@ class NativeListener:
         *,
         identity: ChangingIdentity,
         log: FilteringBoundLogger,
-        together: Callable[[Tell], Together] | None = None,
+        together: MakeTogether | None = None,
     ) -> None:
         self._settings = settings
         self._identity = identity
@@ -82,7 +86,7 @@ class NativeListener:
         self._finished = asyncio.Event()
         self._stopping = False
         self._untold, self._last_told = 0, float("-inf")
-        self._together = together(self._answer) if together else None
+        self._together = together(tell=self._answer, sheds=self) if together else None
 
     def bind(self) -> int:
         """Take the address and return the port.
@@ -187,6 +191,15 @@ class NativeListener:
             if not isinstance(answer, bytes):
                 self._server.end(number, status_trailers(answer))
 
+    def new_allowance(self) -> Allowance:
+        """See :class:`issuer.rpc.shedding.Sheds`."""
+        return Allowance()
+
+    def refuse_with(self, statuses: Sequence[Trailers]) -> None:
+        """See :class:`issuer.rpc.shedding.Sheds`."""
+        assert self._server is not None  # noqa: S101 - as above
+        self._server.refuse_with(statuses)
+
     def _begin(self, taken: Taken) -> None:
         assert self._server is not None  # noqa: S101 - as above
         loop = asyncio.get_running_loop()
@@ -246,7 +259,7 @@ def _asking(taken: Taken) -> Asking:
     peer = taken.peer
     metadata = partial(_metadata, taken.headers)
     call = Call(taken.path[1:], peer.address, peer.leaf_pem, peer.intermediates_pem, taken.left, metadata)
-    return Asking(call, taken.message or b"", taken.id)
+    return Asking(call, taken.message or b"", taken.id, peer)
 
 
 def _metadata(headers: Headers) -> tuple[tuple[str, str | bytes], ...]:
@@ -272,4 +285,9 @@ def _limits(settings: RpcSettings) -> dict[str, Any]:
         "keepalive_time": settings.keepalive_time.total_seconds(),
         "keepalive_timeout": settings.keepalive_timeout.total_seconds(),
         "min_ping_interval": settings.min_ping_interval.total_seconds(),
+        "shed": {f"/{method}" for method in RPC_RULES if takes_turn(method)},
+        "hold": HOLD_SECONDS,
+        "hold_tick": TICK_SECONDS,
+        "hold_from": HOLD_SECONDS + ANSWER_SECONDS,
+        "max_held": settings.max_held_refusals,
     }

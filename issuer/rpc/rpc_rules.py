@@ -73,3 +73,8 @@ RPC_RULES: dict[str, CallerKind] = {
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": CallerKind.TLS_PEER,
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": CallerKind.TLS_PEER,
 }
+
+
+def takes_turn(method: str) -> bool:
+    """Return whether a method is one of those that a caller may be refused for asking too much."""
+    return RPC_RULES.get(method, CallerKind.TLS_PEER) is not CallerKind.TLS_PEER

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from issuer.rpc.pipeline import Pipeline
     from issuer.rpc.services import Services
     from issuer.rpc.settings import RpcSettings
-    from issuer.rpc.together import Tell, Together
+    from issuer.rpc.together import MakeTogether
 
 ISSUER_SERVICE = pb.DESCRIPTOR.services_by_name["IssuerService"].full_name
 APPROVAL_SERVICE = approval_pb.DESCRIPTOR.services_by_name["ApprovalService"].full_name
@@ -85,7 +85,7 @@ class RpcServer:
         *,
         admin: AdminMethods,
         pipeline: Pipeline,
-        together: Callable[[Tell], Together],
+        together: MakeTogether,
         log: FilteringBoundLogger,
     ) -> None:
         self._pipeline = pipeline

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from google.rpc import code_pb2
 
@@ -34,6 +34,7 @@ from issuer.rpc.messages import issued_token_to_proto
 from issuer.rpc.plain_request import plain_request
 from issuer.rpc.refusals import Refusals
 from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
+from issuer.rpc.shedding import Shedding
 from issuer.rpc.status import internal_error, status_from_error
 from issuer_api.v1 import issuer_service_pb2 as pb
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from issuer.rpc.course import Moment, Running
     from issuer.rpc.methods import IssuerMethods
     from issuer.rpc.pipeline import Pipeline
+    from issuer.rpc.shedding import Peer, Sheds
 
 Tell = Callable[[list[tuple[int, "bytes | Status"]]], None]
 """Is told answers by the ids of their calls, many at once: a serialized IssueTokenResponse, or why there is none."""
@@ -67,11 +69,13 @@ class Asking(NamedTuple):
         call: What the transport saw. Calls on one connection best have the same object as their leaf.
         message: The serialized request.
         id: What the answer is told with.
+        peer: The connection, where its transport refuses by itself.
     """
 
     call: Call
     message: bytes
     id: int
+    peer: Peer | None = None
 
 
 class _Taken(NamedTuple):
@@ -101,6 +105,7 @@ class Together:
         tell: Is told the answers by the ids of their calls, many at once: a serialized IssueTokenResponse, or why there
             is none. Each call that was taken is answered once, whether its client is still there or not, and never
             before :meth:`take` returned.
+        sheds: A transport that refuses by itself whom the door would refuse.
     """
 
     def __init__(
@@ -109,9 +114,10 @@ class Together:
         methods: IssuerMethods,
         policies: PolicyBook,
         facts: FactBook,
-        *,
         most_seconds: float,
+        *,
         tell: Tell,
+        sheds: Sheds | None = None,
     ) -> None:
         self._course = pipeline.course
         self._turns = pipeline.turns
@@ -127,6 +133,7 @@ class Together:
         self._company = Company()
         self._look: asyncio.TimerHandle | None = None
         self._refusals = Refusals(tell)
+        self._shedding = Shedding(pipeline.turns, sheds) if sheds else None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, calls: Sequence[Asking]) -> list[Asking]:
@@ -141,6 +148,7 @@ class Together:
             recall = _nobody
         others = [each for each in calls if not self._is_turned_away(each) and not self._takes(each, moment, recall)]
         self._begin_or_wait()
+        self._look_at_crowd()
         return others
 
     def _is_turned_away(self, asking: Asking) -> bool:
@@ -151,7 +159,13 @@ class Together:
         if found is None:
             return False
         self._refusals.add_when_due(asking.id, found)
+        if self._shedding is not None and asking.peer is not None:
+            self._shedding.begin(found.caller, asking.peer)
         return True
+
+    def _look_at_crowd(self) -> None:
+        if self._shedding is not None:
+            self._shedding.look()
 
     def _takes(self, asking: Asking, moment: Moment, recall: Recall) -> bool:
         known = self._from_memory(asking, recall)
@@ -272,6 +286,7 @@ class Together:
         finally:  # a log that cannot be written leaves nobody without an answer
             answers += [(taken.id, _INTERNAL) for taken in group[len(answers) :]]
             self._tell(answers)
+        self._look_at_crowd()
 
     def _answered(self, taken: _Taken, outcome: IssuedToken | Exception) -> bytes | Status:
         if isinstance(outcome, Exception):
@@ -314,6 +329,14 @@ class Together:
             return await self._methods.with_approval(error, message, taken.verified)
         except Exception as fault:  # noqa: BLE001 - likewise
             return fault
+
+
+class MakeTogether(Protocol):
+    """Makes it for a transport."""
+
+    def __call__(self, *, tell: Tell, sheds: Sheds | None = None) -> Together:
+        """Return what answers calls together; see :class:`Together`."""
+        ...
 
 
 def _nobody(_leaf_pem: bytes | None, _intermediates_pem: bytes | None) -> None:

@@ -6,6 +6,7 @@ What is refused here costs little: it is not recorded, and the log has one line 
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from issuer.core.admission import ANSWER_SECONDS, FairQueue, Standing
@@ -14,10 +15,11 @@ from issuer.core.retry_times import RetryTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from datetime import timedelta
 
     from structlog.typing import FilteringBoundLogger
 
-    from issuer.core.admission import Limits, Place
+    from issuer.core.admission import Allowance, Limits, Place
     from issuer.core.spiffe_id import SpiffeId
 
 HOLD_SECONDS: Final = 0.5
@@ -42,9 +44,15 @@ def cost_of(method: str, message: object) -> int:
     return min(max(len(getattr(message, items)), 1), MAX_COST) if items else 1
 
 
-class TurnedAway(NamedTuple):
-    """A refused call: what it is told, and until when that is held back."""
+@cache
+def _refusals(times: tuple[timedelta, ...]) -> tuple[RateLimited, ...]:
+    return tuple(RateLimited(_FULL, time) for time in times)
 
+
+class TurnedAway(NamedTuple):
+    """A refused call: whose it was, what it is told, and until when that is held back."""
+
+    caller: SpiffeId
     refusal: RateLimited
     held: asyncio.Future[None] | None
 
@@ -62,12 +70,12 @@ class Turns:
     Args:
         limits: Of the queue.
         most_calls: Calls that are held at once, whether their callers are known or not.
-        refused: Is told of each refused call, by trust domain; ``""`` where the caller is not known.
+        refused: Is told how many calls were refused, by trust domain; ``""`` where the caller is not known.
         log: Is told of refusals, but not of each.
     """
 
     def __init__(
-        self, limits: Limits, *, most_calls: int, refused: Callable[[str], None], log: FilteringBoundLogger
+        self, limits: Limits, *, most_calls: int, refused: Callable[[str, int], None], log: FilteringBoundLogger
     ) -> None:
         self._queue = FairQueue(limits)
         self._most_calls = most_calls
@@ -143,7 +151,7 @@ class Turns:
 
     def refuse(self, caller: SpiffeId, within: float | None) -> TurnedAway:
         """Return what a call is told whose place is refused."""
-        return TurnedAway(self._refusal(caller), self._told_later() if self._may_hold_back(within) else None)
+        return TurnedAway(caller, self._refusal(caller), self._told_later() if self._may_hold_back(within) else None)
 
     def turn_away(self, caller: SpiffeId, within: float | None) -> TurnedAway | None:
         """Refuse a call that :meth:`take` would refuse whatever it asks for; ``None`` if it may go on.
@@ -157,6 +165,22 @@ class Turns:
             self._turned_away += 1
             found.held.add_done_callback(self._let_go)
         return found
+
+    def allowance(self, caller: SpiffeId) -> Allowance | None:
+        """Return how many calls of a caller may come before :meth:`turn_away` refuses; ``None`` if it refuses none."""
+        return self._queue.allowance(caller, asyncio.get_running_loop().time())
+
+    def refused_elsewhere(self, caller: SpiffeId, calls: int) -> None:
+        """Note calls that the transport refused, each with one of :attr:`refusals`, as :meth:`turn_away` would have."""
+        now = asyncio.get_running_loop().time()
+        self._queue.refused_elsewhere(caller, now)
+        self._retry.refused(calls, now)
+        self.count_refused(caller, calls)
+
+    @property
+    def refusals(self) -> tuple[RateLimited, ...]:
+        """What those are told who are refused now, one after the other; the same object until it changes."""
+        return _refusals(self._retry.times)
 
     def give_back(self, *places: Place) -> None:
         """End turns, or stop waiting for them."""
@@ -221,10 +245,10 @@ class Turns:
         self.count_refused(caller)
         return RateLimited(_FULL, self._retry.after_refusal(asyncio.get_running_loop().time()))
 
-    def count_refused(self, caller: SpiffeId | None) -> None:
-        """Count a call that is told to come back later, for whatever reason."""
-        self._refused(str(caller.trust_domain) if caller else "")
-        self._untold += 1
+    def count_refused(self, caller: SpiffeId | None, calls: int = 1) -> None:
+        """Count calls that are told to come back later, for whatever reason."""
+        self._refused(str(caller.trust_domain) if caller else "", calls)
+        self._untold += calls
         now = asyncio.get_running_loop().time()
         if now - self._last_told >= LOG_SECONDS:
             self._log.warning(

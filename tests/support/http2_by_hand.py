@@ -7,14 +7,14 @@ import ssl
 import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from issuer_testing.spire.authority import pem_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from support.transport_server import TransportServer
+    from issuer_testing.spire.authority import Authority
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
@@ -31,10 +31,24 @@ class Frame:
     payload: bytes
 
 
+class Server(Protocol):
+    """What is called."""
+
+    @property
+    def authority(self) -> Authority:
+        """Whose SVIDs it accepts, and which vouches for its own."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        ...
+
+
 class RawHttp2:
     """One connection; its own settings are sent, the server's are acknowledged when they are read."""
 
-    def __init__(self, server: TransportServer, folder: Path, *, window: int = 65_535) -> None:
+    def __init__(self, server: Server, folder: Path, *, window: int = 65_535) -> None:
         svid = server.authority.issue("spiffe://conformance.test/raw")
         (folder / "raw-chain.pem").write_bytes(svid.chain_pem())
         (folder / "raw-key.pem").write_bytes(svid.key_pem())

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from issuer.observing import CallObserver, Metadata, Step, Trace
     from issuer.policy_files.directory import DirectoryPolicyBook
     from issuer.rpc.call import VerifiedCall
+    from issuer.rpc.shedding import Sheds
     from support.scraping import Series
 
 TRUST_DOMAIN = "dev.test"
@@ -201,7 +202,7 @@ class InProcess:
         self.turns = Turns(
             limits_of(self.config.server),
             most_calls=self.config.server.max_calls,
-            refused=self.telemetry.metrics.call_refused,
+            refused=self.telemetry.metrics.calls_refused,
             log=self.log,
         )
         self.pipeline = Pipeline(
@@ -213,6 +214,10 @@ class InProcess:
             log=self.log,
             observer=self.steps,
         )
+        self.leave_to(None)
+
+    def leave_to(self, transport: Sheds | None) -> None:
+        """Have calls taken together anew, on a transport that refuses by itself, or on none."""
         self.together = Together(
             self.pipeline,
             self.methods,
@@ -220,6 +225,7 @@ class InProcess:
             self.fact_book,
             most_seconds=2.5,
             tell=self.told.append,
+            sheds=transport,
         )
 
     async def close(self) -> None:

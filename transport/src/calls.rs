@@ -15,10 +15,12 @@ use tokio::time::sleep_until;
 use crate::headers::{DEADLINE_EXCEEDED, Refusal, UNAVAILABLE, check, status};
 use crate::queue::{Incoming, News, Peer, Queue, Reply, Slot};
 use crate::requests::Messages;
+use crate::shedding::{Door, Shedding};
 
 /// What a call shares with the others of its connection.
 pub struct Surroundings {
     pub queue: Arc<Queue>,
+    pub shedding: Arc<Shedding>,
     pub peer: Arc<Peer>,
     pub max_message: usize,
     pub max_metadata: usize,
@@ -59,12 +61,16 @@ pub async fn serve(around: Arc<Surroundings>, request: Request<RecvStream>, resp
         Ok(first) => first,
         Err(refusal) => return answer.refuse(refusal),
     };
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let entered = match around.shedding.door(path, &around.peer.allowed) {
+        Door::Open(entered) => entered,
+        Door::Shut(trailers) => return call.turned_away(trailers, &around.shedding, &mut answer).await,
+    };
     let ended = first.is_none() || call.messages.is_over();
     call.wanted = !ended;
     let (id, slot) = around.queue.register();
-    let path = parts.uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
-    let peer = around.peer.clone();
-    around.queue.push(Incoming { id, path, message: first, ended, deadline, headers: parts.headers, peer });
+    let (path, peer) = (path.to_owned(), around.peer.clone());
+    around.queue.push(Incoming { id, path, message: first, ended, deadline, headers: parts.headers, peer, entered });
     let over = call.answered(id, &slot, &around.queue, &mut answer).await;
     let unseen = around.queue.forget(id);
     call.end(over, id, unseen, &around.queue, &mut answer);
@@ -88,6 +94,21 @@ impl Call {
                 _ => Refusal::Gone,
             }),
         }
+    }
+
+    /// Refuses a call of which Python hears nothing, most often a moment later.
+    async fn turned_away(self, trailers: HeaderMap, shedding: &Shedding, answer: &mut Answer) {
+        let Self { messages, mut ending, deadline, .. } = self;
+        drop(messages); // what else comes of the request takes no room on the connection
+        if let Some((until, _held)) = shedding.hold(deadline) {
+            tokio::select! {
+                biased;
+                () = answer.reset() => return,
+                _ = ending.wait_for(|ending| *ending) => {}
+                () = sleep_until(until.into()) => {}
+            }
+        }
+        let _ = answer.end(trailers); // if it fails, nobody is there
     }
 
     /// Passes on what Python answers, and what else the client sends, until the call is over.

@@ -18,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 use crate::calls::{Surroundings, serve};
 use crate::pings::Watched;
 use crate::queue::{News, Peer, Queue};
+use crate::shedding::{Allowed, Shedding};
 use crate::tls::ALPN;
 
 /// After a connection could not be accepted: most often there are too many open files.
@@ -59,6 +60,7 @@ pub enum Phase {
 pub struct Shared {
     pub queue: Arc<Queue>,
     pub limits: Limits,
+    pub shedding: Arc<Shedding>,
     /// What the next handshake is made with.
     pub tls: Mutex<Arc<ServerConfig>>,
     pub phase: watch::Sender<Phase>,
@@ -67,9 +69,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(queue: Arc<Queue>, limits: Limits, tls: Arc<ServerConfig>) -> Self {
+    pub fn new(queue: Arc<Queue>, limits: Limits, shedding: Shedding, tls: Arc<ServerConfig>) -> Self {
         let phase = watch::Sender::new(Phase::Serving);
-        Self { queue, limits, tls: Mutex::new(tls), phase, open: Arc::default(), opened: AtomicUsize::new(0) }
+        let (shedding, tls) = (Arc::new(shedding), Mutex::new(tls));
+        Self { queue, limits, shedding, tls, phase, open: Arc::default(), opened: AtomicUsize::new(0) }
     }
 }
 
@@ -111,7 +114,7 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr,
     };
     match shaken {
         Ok(Some((connection, chain))) => {
-            let peer = Peer { address, chain, python: std::sync::OnceLock::new() };
+            let peer = Peer { address, chain, allowed: Allowed::default(), python: std::sync::OnceLock::new() };
             serve_connection(&shared, connection, Arc::new(peer), too_many).await;
         }
         Ok(None) => {}
@@ -160,6 +163,7 @@ async fn serve_connection(shared: &Shared, mut connection: Secured, peer: Arc<Pe
     let ending = watch::Sender::new(false);
     let around = Arc::new(Surroundings {
         queue: shared.queue.clone(),
+        shedding: shared.shedding.clone(),
         peer,
         max_message: limits.max_message,
         max_metadata: limits.max_metadata,

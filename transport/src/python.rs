@@ -1,6 +1,6 @@
 //! What Python sees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
@@ -18,6 +18,7 @@ use crate::connections::{Limits, Phase, Shared, accept};
 use crate::peer::pem;
 use crate::queue::{Incoming, News, Queue, Reply};
 use crate::requests::framed;
+use crate::shedding::{self, Allowed, Shedding};
 use crate::tls;
 
 /// Paths that are kept as objects of Python: a caller may send as many others as it likes.
@@ -35,6 +36,33 @@ pub struct Peer {
     /// The rest of what was presented, as PEM.
     #[pyo3(get)]
     intermediates_pem: Option<Py<PyBytes>>,
+    allowed: Allowed,
+}
+
+#[pymethods]
+impl Peer {
+    /// Count this connection's calls there, from now on.
+    fn share(&self, allowance: &Allowance) {
+        self.allowed.give(allowance.0.clone());
+    }
+}
+
+/// How many calls of one caller go on to Python, over all of its connections.
+#[pyclass(frozen, module = "issuer_transport")]
+pub struct Allowance(Arc<shedding::Allowance>);
+
+#[pymethods]
+impl Allowance {
+    #[new]
+    fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// For so many seconds let at most so many calls come, beyond those that were taken, and refuse the others. Returns
+    /// how many were refused since this was called last.
+    fn set(&self, calls: usize, seconds: f64) -> u64 {
+        self.0.set(calls, Duration::try_from_secs_f64(seconds).ok().and_then(|held| Instant::now().checked_add(held)))
+    }
 }
 
 /// The metadata of a call.
@@ -70,7 +98,7 @@ impl Server {
     #[new]
     #[pyo3(signature = (listener, bell, chain, key, roots, *, max_message, max_metadata, max_streams, max_connections,
                         max_resets, age, grace, handshake, idle, keepalive_time, keepalive_timeout,
-                        min_ping_interval))]
+                        min_ping_interval, shed, hold, hold_tick, hold_from, max_held))]
     #[expect(clippy::too_many_arguments, reason = "one constructor, by keyword")]
     fn new(
         listener: RawFd,
@@ -90,6 +118,11 @@ impl Server {
         keepalive_time: f64,
         keepalive_timeout: f64,
         min_ping_interval: f64,
+        shed: HashSet<String>,
+        hold: f64,
+        hold_tick: f64,
+        hold_from: f64,
+        max_held: usize,
     ) -> PyResult<Self> {
         let tls = tls::config(chain, key, roots).map_err(PyValueError::new_err)?;
         let limits = Limits {
@@ -106,10 +139,12 @@ impl Server {
             keepalive_timeout: Duration::from_secs_f64(keepalive_timeout),
             min_ping_interval: Duration::from_secs_f64(min_ping_interval),
         };
+        let [hold, hold_tick, hold_from] = [hold, hold_tick, hold_from].map(Duration::from_secs_f64);
+        let shedding = Shedding::new(shed, hold, hold_tick, hold_from, max_held);
         // SAFETY: the caller gives the descriptor away.
         let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(listener) });
         Ok(Self {
-            shared: Arc::new(Shared::new(Arc::new(Queue::new(bell)), limits, Arc::new(tls))),
+            shared: Arc::new(Shared::new(Arc::new(Queue::new(bell)), limits, shedding, Arc::new(tls))),
             thread: Mutex::default(),
             listener: Mutex::new(Some(listener)),
             paths: Mutex::default(),
@@ -174,15 +209,14 @@ impl Server {
     }
 
     /// End a call with a status, as the trailers that carry it.
-    fn end(&self, id: u64, trailers: Vec<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>) -> PyResult<()> {
-        let mut fields = HeaderMap::with_capacity(trailers.len());
-        for (name, value) in trailers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| PyValueError::new_err("a field's name"))?;
-            let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value.as_bytes()))
-                .map_err(|_| PyValueError::new_err("a field's value"))?;
-            fields.append(name, value);
-        }
-        self.shared.queue.answer([(id, Reply::End(fields))]);
+    fn end(&self, id: u64, trailers: Trailers<'_>) -> PyResult<()> {
+        self.shared.queue.answer([(id, Reply::End(fields(trailers)?))]);
+        Ok(())
+    }
+
+    /// End calls that are beyond an allowance with these statuses, by turns. Before that none is refused.
+    fn refuse_with(&self, statuses: Vec<Trailers<'_>>) -> PyResult<()> {
+        self.shared.shedding.refuse_with(statuses.into_iter().map(fields).collect::<PyResult<_>>()?);
         Ok(())
     }
 
@@ -220,6 +254,7 @@ impl Server {
         };
         let path = self.path(py, &call.path);
         let message = call.message.map(|message| PyBytes::new(py, &message));
+        drop(call.entered); // it is taken
         let left = call.deadline.map(|deadline| deadline.saturating_duration_since(now).as_secs_f64());
         (call.id, path, message, call.ended, peer, left, Headers(call.headers)).into_pyobject(py)
     }
@@ -237,6 +272,20 @@ impl Server {
     }
 }
 
+/// A status, as the trailers that carry it.
+type Trailers<'py> = Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>;
+
+fn fields(trailers: Trailers<'_>) -> PyResult<HeaderMap> {
+    let mut fields = HeaderMap::with_capacity(trailers.len());
+    for (name, value) in trailers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| PyValueError::new_err("a field's name"))?;
+        let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value.as_bytes()))
+            .map_err(|_| PyValueError::new_err("a field's value"))?;
+        fields.append(name, value);
+    }
+    Ok(fields)
+}
+
 fn seen(py: Python<'_>, peer: &crate::queue::Peer) -> Peer {
     let bytes = |part: &[_]| PyBytes::new(py, pem(part).as_bytes()).unbind();
     let (leaf, rest) = peer.chain.split_at(peer.chain.len().min(1));
@@ -244,6 +293,7 @@ fn seen(py: Python<'_>, peer: &crate::queue::Peer) -> Peer {
         address: PyString::new(py, &peer.name()).unbind(),
         leaf_pem: (!leaf.is_empty()).then(|| bytes(leaf)),
         intermediates_pem: (!rest.is_empty()).then(|| bytes(rest)),
+        allowed: peer.allowed.clone(),
     }
 }
 

@@ -12,11 +12,13 @@ use http::HeaderMap;
 use tokio::sync::Notify;
 
 use crate::peer::spelled;
+use crate::shedding::{Allowed, Entered};
 
 /// One connection's peer; `python` holds the objects that Python sees, made once.
 pub struct Peer {
     pub address: std::net::SocketAddr,
     pub chain: Vec<rustls_pki_types::CertificateDer<'static>>,
+    pub allowed: Allowed,
     pub python: std::sync::OnceLock<pyo3::Py<crate::python::Peer>>,
 }
 
@@ -36,6 +38,7 @@ pub struct Incoming {
     pub deadline: Option<Instant>,
     pub headers: HeaderMap,
     pub peer: Arc<Peer>,
+    pub entered: Option<Entered>,
 }
 
 /// What else Python is told.

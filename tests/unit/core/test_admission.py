@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -248,6 +249,52 @@ def test_it_is_late_no_more_when_it_asked_for_no_more_than_it_got_for_a_while() 
     assert queue.remembered == 1, "not forgotten as long as it lasts"
     again = arrive(queue, FLOOD, times=ALONE + 12, now=now + LATE_FOR * LATE_AFTER)
     assert standings(again) == {RUNNING: ALONE, WAITING: 12}
+
+
+def taken_in(queue: FairQueue, now: float, caller: SpiffeId = FLOOD) -> int:
+    """Let calls of a caller come until one would be refused; return how many were not."""
+    calls = 0
+    while not queue.would_refuse(caller, now):
+        arrive(queue, caller, now=now)
+        calls += 1
+    return calls
+
+
+@pytest.mark.parametrize("leave", range(0, ALONE + 13, 3))
+def test_an_allowance_is_what_comes_before_a_late_caller_is_refused(leave: int) -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    for place in places[:leave]:
+        queue.leave(place, now)
+    allowed = queue.allowance(FLOOD, now)
+    assert allowed is not None
+    assert allowed.calls == taken_in(queue, now)
+    assert 0 < allowed.seconds <= LATE_FOR * LATE_AFTER
+
+
+def test_who_is_not_late_or_not_known_has_no_allowance_to_keep_to() -> None:
+    queue = FairQueue(LIMITS)
+    assert queue.allowance(FLOOD, 0.0) is None
+    arrive(queue, FLOOD, times=ALONE + 12)
+    assert queue.allowance(FLOOD, 0.0) is None
+    assert queue.allowance(OTHER, 0.0) is None, "its trust domain is known, it is not"
+    _, now = late(FairQueue(LIMITS))
+    assert queue.allowance(PARTNER, now) is None
+
+
+def test_a_caller_stays_late_while_its_calls_are_refused_elsewhere() -> None:
+    queue = FairQueue(LIMITS)
+    places, now = late(queue)
+    for place in places:
+        queue.leave(place, now)
+    later = now + LATE_FOR * LATE_AFTER * 0.9
+    queue.refused_elsewhere(FLOOD, later)
+    queue.refused_elsewhere(OTHER, later)
+    allowed = queue.allowance(FLOOD, later)
+    assert allowed is not None
+    assert allowed.seconds == pytest.approx(LATE_FOR * LATE_AFTER)
+    assert queue.allowance(FLOOD, later + allowed.seconds) is None
+    assert queue.allowance(OTHER, later) is None
 
 
 def test_where_turns_take_long_to_wait_for_as_long_is_no_harm() -> None:

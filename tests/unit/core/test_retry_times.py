@@ -45,3 +45,12 @@ def test_when_as_many_are_answered_as_refused_it_stays_as_it_is() -> None:
     times = RetryTimes()
     latest = [max(second(times, float(now), refused=160, answered=160)) for now in range(5)]
     assert max(latest) < SHORTEST_SECONDS + SPANS[0]
+
+
+def test_those_who_are_told_by_others_are_told_the_same_times_and_count_as_much() -> None:
+    ours, theirs = RetryTimes(), RetryTimes()
+    for now in range(5):
+        told = [ours.after_refusal(now + number * LOOK_SECONDS / 160) for number in range(160)]
+        theirs.refused(1, float(now))
+        theirs.refused(159, now + LOOK_SECONDS * 0.9)
+        assert set(told) == set(theirs.times), now

@@ -48,6 +48,7 @@ SETTINGS = RpcSettings(
     keepalive_time=MINUTE,
     keepalive_timeout=MINUTE,
     min_ping_interval=MINUTE,
+    max_held_refusals=1000,
 )
 
 
@@ -58,7 +59,7 @@ class Served:
         self.refused: list[str] = []
         self._stream = io.StringIO()
         log = open_log("json", self._stream)
-        self.turns = Turns(LIMITS, most_calls=most_calls, refused=self.refused.append, log=log)
+        self.turns = Turns(LIMITS, most_calls=most_calls, refused=self._refuse, log=log)
         prod = Authority("prod.example")
         allowed = frozenset({TrustDomain("prod.example")})
         self._verifier = CallerVerifier(FixedBundles.of(prod), lambda: allowed)
@@ -66,6 +67,9 @@ class Served:
         self.door = Door(self.turns, self._verifier)
         self._app = AsgiGrpc((), SETTINGS, log, self.door)
         self.closed = False
+
+    def _refuse(self, trust_domain: str, calls: int) -> None:
+        self.refused += [trust_domain] * calls
 
     @property
     def lines(self) -> list[dict[str, object]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from issuer.rpc.shedding import Sheds
     from issuer.rpc.together import Tell
 
 REFUSED = pb.IssueTokenRequest(audience=LEDGER, scopes=["ledger.refund"])
@@ -32,8 +33,9 @@ async def issuer(tmp_path: Path) -> AsyncIterator[InProcess]:
 
 
 def gathered(issuer: InProcess) -> Gathered:
-    def together(tell: Tell) -> Together:
-        return Together(issuer.pipeline, issuer.methods, issuer.policies, issuer.fact_book, most_seconds=2.5, tell=tell)
+    def together(*, tell: Tell, sheds: Sheds | None = None) -> Together:
+        book = issuer.fact_book
+        return Together(issuer.pipeline, issuer.methods, issuer.policies, book, 2.5, tell=tell, sheds=sheds)
 
     return Gathered(together)
 

@@ -70,7 +70,7 @@ class Run:
         self._call = Call(method, "ipv4:127.0.0.1:1", b"leaf", None, within)
         log = open_log("json", self._stream)
         self.refused: list[str] = []
-        self.turns = Turns(Limits(1, 256, 0.05), most_calls=most_calls, refused=self.refused.append, log=log)
+        self.turns = Turns(Limits(1, 256, 0.05), most_calls=most_calls, refused=self._refuse, log=log)
         self._pipeline = Pipeline(
             clock=Clock(),
             ids=Ids(),
@@ -82,6 +82,9 @@ class Run:
 
     async def answer(self, method: Callable[[str, VerifiedCall], Awaitable[str]]) -> str:
         return await self._pipeline.answer(method, "message", self._call)
+
+    def _refuse(self, trust_domain: str, calls: int) -> None:
+        self.refused += [trust_domain] * calls
 
     def answers(self, method: Callable[[str, VerifiedCall], AsyncIterator[str | None]]) -> AsyncGenerator[str, None]:
         return self._pipeline.answers(method, "message", self._call)

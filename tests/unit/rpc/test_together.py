@@ -21,6 +21,7 @@ from support.deployment import LEDGER, POLICY, READER, REQUEST, SETTLER
 from support.eventually import eventually_true
 from support.in_process import HOUR, NOW, InProcess, calls_told, in_process
 from support.ledgers import revoking
+from support.shedding import Connection, Transport
 
 from issuer.core.errors import Reason, TemporarilyUnavailable
 from issuer.core.patterns import parse_pattern
@@ -354,6 +355,30 @@ async def test_a_flooder_is_refused_at_the_door_with_any_method(tmp_path: Path) 
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_what_more_comes_of_a_flooder_is_left_to_its_transport(tmp_path: Path) -> None:
+    async with in_process(tmp_path, ANYONE, server={"max_turns": 5, "max_wait": "1s"}) as issuer:
+        issuer.is_verified(*CALLERS)
+        flooder = issuer.verifier.verify(issuer.leaf(CALLERS[0]), None, NOW).spiffe_id
+        waiting = [asyncio.create_task(issuer.turns.take(flooder, 1, None)) for _ in range(10)]
+        await eventually_true(lambda: issuer.turns.turn_away(flooder, None) is not None)
+        issuer.leave_to(transport := Transport())
+        flooding, other = Connection(), Connection()
+        calls = [
+            issuer.asking(REQUEST, CALLERS[0])._replace(peer=flooding),
+            issuer.asking(REQUEST, CALLERS[1])._replace(peer=other),
+        ]
+        assert told(await issuer.gathered(calls)) == ["RATE_LIMITED", "OK"]
+        assert other.allowance is None
+        assert flooding.allowance is not None
+        assert (flooding.allowance.calls, flooding.allowance.seconds > 0) == (0, True)
+        assert len(transport.told) == 1
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert told(await issuer.gathered([issuer.asking(REQUEST, CALLERS[1])])) == ["OK"]
+        assert flooding.allowance.calls > 0, "it is looked at with every answer"
 
 
 async def test_who_is_revoked_meanwhile_is_decided_again_alone_and_the_others_get_their_tokens(tmp_path: Path) -> None:

@@ -115,7 +115,10 @@ def test_after_a_flood_its_caller_is_served_as_before(small: Deployment, tmp_pat
         assert flooding.stop()["RATE_LIMITED with RetryInfo"] > 0
     wait_until(lambda: metric(small, "issuer_turns_taken") == 0, what="nothing runs", seconds=DEADLINE)
     assert metric(small, "issuer_waiting_requests") == 0
-    assert len(tokens(small, 20, FLOODER)) == 20, "none is refused"
+    assert tokens(small), "with it, what the transport refused is counted"
+    before = refused_calls(small)
+    assert len(tokens(small, 20, FLOODER)) == 20
+    assert refused_calls(small) == before
 
 
 def test_two_floods_share_and_neither_is_shut_out(small: Deployment, tmp_path: Path) -> None:

@@ -48,7 +48,6 @@ SETTINGS = RpcSettings(
     keepalive_time=timedelta(minutes=1),
     keepalive_timeout=timedelta(seconds=20),
     min_ping_interval=timedelta(seconds=10),
-    max_held_refusals=1000,
 )
 
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import issuer_transport
 
-INTERFACE: Final = 4
+INTERFACE: Final = 5
 if issuer_transport.INTERFACE != INTERFACE:  # looked at first: another release may lack any of the names
     raise ImportError(f"it is of another release (interface {issuer_transport.INTERFACE}, not {INTERFACE})")
 

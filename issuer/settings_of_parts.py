@@ -60,7 +60,6 @@ def rpc_settings(server: ServerSection, *, shares_port: bool = False) -> RpcSett
         keepalive_time=server.keepalive_time,
         keepalive_timeout=server.keepalive_timeout,
         min_ping_interval=server.min_ping_interval,
-        max_held_refusals=server.max_calls // 2,
         shares_port=shares_port,
     )
 

@@ -13,7 +13,7 @@ from issuer.issuance import Asked
 from issuer.log import lines_together, write_line
 from issuer.observing import UNOBSERVED, Step
 from issuer.rpc.call import VerifiedCall
-from issuer.rpc.rpc_rules import RPC_RULES, CallerKind
+from issuer.rpc.rpc_rules import RPC_RULES, is_for_callers
 from issuer.rpc.status import STATUS_CODES, internal_error, status_from_error
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Course:
         """
         call = running.call
         running.trace.at(Step.VERIFY_CALLER)
-        if RPC_RULES.get(call.method, CallerKind.TLS_PEER) is CallerKind.TLS_PEER:
+        if not is_for_callers(call.method):
             raise RpcNotAllowed
         return self.verified(running, self._verifier.verify(call.leaf_pem, call.intermediates_pem, running.moment.now))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from issuer.rpc.rpc_rules import takes_turn
+from issuer.rpc.rpc_rules import is_for_callers
 
 if TYPE_CHECKING:
     from issuer.core.verdicts import CallerVerifier
@@ -47,7 +47,7 @@ class Door:
             intermediates_pem: The rest of what was presented.
             within: Seconds until the caller no longer waits; ``None`` when it did not say.
         """
-        if not takes_turn(method):
+        if not is_for_callers(method):
             return None
         caller = self._verifier.known(leaf_pem, intermediates_pem)
         return None if caller is None else self._turns.turn_away(caller.spiffe_id, within)

@@ -24,7 +24,7 @@ from issuer.rpc.handler_run import Methods, run_handler
 from issuer.rpc.listener import CannotListen
 from issuer.rpc.listening_socket import listening_socket
 from issuer.rpc.native_call import NativeCall, taken_from
-from issuer.rpc.rpc_rules import RPC_RULES, takes_turn
+from issuer.rpc.rpc_rules import RPC_RULES, is_for_callers
 from issuer.rpc.throwaway_root import root_of_nobody
 from issuer.rpc.together import Asking
 from issuer.rpc.trust_anchors import shut_out, without_name_constraints
@@ -195,10 +195,10 @@ class NativeListener:
         """See :class:`issuer.rpc.shedding.Sheds`."""
         return Allowance()
 
-    def refuse_with(self, statuses: Sequence[Trailers]) -> None:
+    def refuse_with(self, statuses: Sequence[Trailers], max_held: int) -> None:
         """See :class:`issuer.rpc.shedding.Sheds`."""
         assert self._server is not None  # noqa: S101 - as above
-        self._server.refuse_with(statuses)
+        self._server.refuse_with(statuses, max_held)
 
     def _begin(self, taken: Taken) -> None:
         assert self._server is not None  # noqa: S101 - as above
@@ -285,9 +285,8 @@ def _limits(settings: RpcSettings) -> dict[str, Any]:
         "keepalive_time": settings.keepalive_time.total_seconds(),
         "keepalive_timeout": settings.keepalive_timeout.total_seconds(),
         "min_ping_interval": settings.min_ping_interval.total_seconds(),
-        "shed": {f"/{method}" for method in RPC_RULES if takes_turn(method)},
+        "shed": {f"/{method}" for method in RPC_RULES if is_for_callers(method)},
         "hold": HOLD_SECONDS,
         "hold_tick": TICK_SECONDS,
         "hold_from": HOLD_SECONDS + ANSWER_SECONDS,
-        "max_held": settings.max_held_refusals,
     }

@@ -75,6 +75,6 @@ RPC_RULES: dict[str, CallerKind] = {
 }
 
 
-def takes_turn(method: str) -> bool:
-    """Return whether a method is one of those that a caller may be refused for asking too much."""
+def is_for_callers(method: str) -> bool:
+    """Return whether a method is for verified callers, who take turns."""
     return RPC_RULES.get(method, CallerKind.TLS_PEER) is not CallerKind.TLS_PEER

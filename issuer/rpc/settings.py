@@ -26,7 +26,6 @@ class RpcSettings:
         keepalive_time: A connection that is silent for so long is asked whether its peer is still there.
         keepalive_timeout: How long it may take to answer.
         min_ping_interval: A peer that asks the same more often, three times, loses its connection.
-        max_held_refusals: Calls at once that a transport which refuses by itself keeps waiting for that.
         shares_port: Other workers of this issuer listen on the same port, and the kernel gives each its connections.
     """
 
@@ -42,5 +41,4 @@ class RpcSettings:
     keepalive_time: timedelta
     keepalive_timeout: timedelta
     min_ping_interval: timedelta
-    max_held_refusals: int
     shares_port: bool = False

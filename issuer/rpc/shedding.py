@@ -51,8 +51,8 @@ class Sheds(Protocol):
         """Return one that is set to nothing, so refuses nobody."""
         ...
 
-    def refuse_with(self, statuses: Sequence[Trailers]) -> None:
-        """Refuse with these from now on, with one after the other."""
+    def refuse_with(self, statuses: Sequence[Trailers], max_held: int) -> None:
+        """Refuse with these from now on, with one after the other, and keep back at most so many at once."""
         ...
 
 
@@ -101,4 +101,5 @@ class Shedding:
     def _tell_times(self) -> None:
         if self._refusals is not (refusals := self._turns.refusals):
             self._refusals = refusals
-            self._transport.refuse_with([status_trailers(status_from_error(each, "")) for each in refusals])
+            statuses = [status_trailers(status_from_error(each, "")) for each in refusals]
+            self._transport.refuse_with(statuses, self._turns.most_held)

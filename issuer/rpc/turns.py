@@ -99,6 +99,11 @@ class Turns:
         """How many requests wait for their turn."""
         return self._queue.waiting
 
+    @property
+    def most_held(self) -> int:
+        """How many calls may be here while a refusal is held back."""
+        return self._most_calls // 2
+
     def enter(self) -> None:
         """Take in a call, before anything is known of its caller. It must :meth:`leave`.
 
@@ -194,7 +199,7 @@ class Turns:
 
     def _may_hold_back(self, within: float | None) -> bool:
         """Return whether a refusal is kept for a moment: who asks again as soon as it is answered, asks less."""
-        room = (self._calls + self._turned_away) * 2 <= self._most_calls
+        room = self._calls + self._turned_away <= self.most_held
         return room and (within is None or within > HOLD_SECONDS + ANSWER_SECONDS)
 
     def _told_later(self) -> asyncio.Future[None]:

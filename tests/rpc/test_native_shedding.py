@@ -7,7 +7,6 @@ import io
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -65,10 +64,10 @@ class Served:
         self.authority = Authority("conformance.test")
         self.taken: Counter[str] = Counter()
         self._stopped = False
+        self._max_held = max_held
         self.log = open_log("json", io.StringIO())
-        settings = replace(LIMITS, max_held_refusals=max_held)
         identity = FixedIdentity(self.authority)
-        self.listener = NativeListener(settings, identity=identity, log=self.log, together=self._stand_in)
+        self.listener = NativeListener(LIMITS, identity=identity, log=self.log, together=self._stand_in)
         self.port = self.listener.bind()
 
     def _stand_in(self, *, tell: Tell, sheds: Sheds | None = None) -> Together:
@@ -93,7 +92,7 @@ class Served:
         }
         await self.listener.start((grpc.method_handlers_generic_handler(SERVICE, methods), *health.handlers()))
         await health.set_serving(serving=True)
-        self._sheds.refuse_with(STATUSES)
+        self._sheds.refuse_with(STATUSES, self._max_held)
 
     async def stop(self) -> None:
         if not self._stopped:

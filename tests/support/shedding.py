@@ -44,9 +44,11 @@ class Transport:
 
     def __init__(self) -> None:
         self.told: list[Sequence[Trailers]] = []
+        self.max_held = 0
 
     def new_allowance(self) -> Allowance:
         return Allowance()
 
-    def refuse_with(self, statuses: Sequence[Trailers]) -> None:
+    def refuse_with(self, statuses: Sequence[Trailers], max_held: int) -> None:
         self.told.append(statuses)
+        self.max_held = max_held

@@ -57,7 +57,6 @@ LIMITS = RpcSettings(
     keepalive_time=timedelta(minutes=1),
     keepalive_timeout=timedelta(seconds=20),
     min_ping_interval=timedelta(seconds=10),
-    max_held_refusals=1000,
 )
 RETRY_AFTER = timedelta(milliseconds=1500)
 ENDLESS_ANSWER = bytes(16 * 1024)

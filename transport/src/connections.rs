@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
 use crate::calls::{Surroundings, serve};
+use crate::guards::{Count, locked};
 use crate::pings::Watched;
 use crate::queue::{News, Peer, Queue};
 use crate::shedding::{Allowed, Shedding};
@@ -102,7 +103,7 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
 
 async fn connection(shared: Arc<Shared>, socket: TcpStream, address: SocketAddr, _count: Count) {
     let _ = socket.set_nodelay(true);
-    let tls = shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let tls = locked(&shared.tls).clone();
     let too_many = Arc::new(Notify::new());
     let mut phase = shared.phase.subscribe();
     let shaken = tokio::select! {
@@ -262,7 +263,7 @@ impl Default for Calls {
 impl Calls {
     /// Since when there is none; now, while there is one.
     fn idle_since(&self) -> Instant {
-        let last_end = *self.last_end.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_end = *locked(&self.last_end);
         if self.open.load(Ordering::Relaxed) == 0 { last_end } else { Instant::now() }
     }
 }
@@ -279,23 +280,7 @@ impl CountedCall {
 
 impl Drop for CountedCall {
     fn drop(&mut self) {
-        *self.0.last_end.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *locked(&self.0.last_end) = Instant::now();
         self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Counts a connection for as long as it is open.
-struct Count(Arc<AtomicUsize>);
-
-impl Count {
-    fn of(open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
-        Self(open.clone())
-    }
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -9,6 +9,7 @@
 
 mod calls;
 mod connections;
+mod guards;
 mod headers;
 mod peer;
 mod pings;
@@ -22,7 +23,7 @@ mod tls;
 use pyo3::prelude::*;
 
 /// What `issuer/native_wheel.py` expects; to be raised with every change that it would notice.
-const INTERFACE: u32 = 4;
+const INTERFACE: u32 = 5;
 
 /// The transport of the issuer.
 #[pymodule]

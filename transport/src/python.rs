@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::connections::{Limits, Phase, Shared, accept};
+use crate::guards::locked;
 use crate::peer::pem;
 use crate::queue::{Incoming, News, Queue, Reply};
 use crate::requests::framed;
@@ -98,7 +99,7 @@ impl Server {
     #[new]
     #[pyo3(signature = (listener, bell, chain, key, roots, *, max_message, max_metadata, max_streams, max_connections,
                         max_resets, age, grace, handshake, idle, keepalive_time, keepalive_timeout,
-                        min_ping_interval, shed, hold, hold_tick, hold_from, max_held))]
+                        min_ping_interval, shed, hold, hold_tick, hold_from))]
     #[expect(clippy::too_many_arguments, reason = "one constructor, by keyword")]
     fn new(
         listener: RawFd,
@@ -122,7 +123,6 @@ impl Server {
         hold: f64,
         hold_tick: f64,
         hold_from: f64,
-        max_held: usize,
     ) -> PyResult<Self> {
         let tls = tls::config(chain, key, roots).map_err(PyValueError::new_err)?;
         let limits = Limits {
@@ -140,7 +140,7 @@ impl Server {
             min_ping_interval: Duration::from_secs_f64(min_ping_interval),
         };
         let [hold, hold_tick, hold_from] = [hold, hold_tick, hold_from].map(Duration::from_secs_f64);
-        let shedding = Shedding::new(shed, hold, hold_tick, hold_from, max_held);
+        let shedding = Shedding::new(shed, hold, hold_tick, hold_from);
         // SAFETY: the caller gives the descriptor away.
         let listener = TcpListener::from(unsafe { OwnedFd::from_raw_fd(listener) });
         Ok(Self {
@@ -214,9 +214,11 @@ impl Server {
         Ok(())
     }
 
-    /// End calls that are beyond an allowance with these statuses, by turns. Before that none is refused.
-    fn refuse_with(&self, statuses: Vec<Trailers<'_>>) -> PyResult<()> {
-        self.shared.shedding.refuse_with(statuses.into_iter().map(fields).collect::<PyResult<_>>()?);
+    /// End calls that are beyond an allowance with these statuses, by turns, and keep back at most so many at once. Before
+    /// that none is refused.
+    fn refuse_with(&self, statuses: Vec<Trailers<'_>>, max_held: usize) -> PyResult<()> {
+        let statuses = statuses.into_iter().map(fields).collect::<PyResult<_>>()?;
+        self.shared.shedding.refuse_with(statuses, max_held);
         Ok(())
     }
 
@@ -316,8 +318,4 @@ fn advance(phase: &mut Phase, to: Phase) -> bool {
         *phase = to;
     }
     further
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::Notify;
 
+use crate::guards::locked;
 use crate::peer::spelled;
 use crate::shedding::{Allowed, Entered};
 
@@ -215,8 +216,4 @@ impl Queue {
             }
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

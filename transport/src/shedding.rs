@@ -5,10 +5,12 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
+
+use crate::guards::{Count, locked};
 
 /// How many calls of one caller may go on to Python.
 #[derive(Default)]
@@ -86,27 +88,27 @@ pub struct Shedding {
     tick: Duration,
     /// Whoever waits shorter than that is told at once.
     hold_from: Duration,
-    max_held: usize,
     began: Instant,
     held: Arc<AtomicUsize>,
-    statuses: Mutex<Statuses>,
+    refusals: Mutex<Refusals>,
 }
 
 #[derive(Default)]
-struct Statuses {
-    all: Vec<HeaderMap>,
+struct Refusals {
+    statuses: Vec<HeaderMap>,
     next: usize,
+    max_held: usize,
 }
 
 impl Shedding {
-    pub fn new(methods: HashSet<String>, hold: Duration, tick: Duration, hold_from: Duration, max_held: usize) -> Self {
-        let (held, statuses) = (Arc::default(), Mutex::default());
-        Self { methods, hold, tick, hold_from, max_held, began: Instant::now(), held, statuses }
+    pub fn new(methods: HashSet<String>, hold: Duration, tick: Duration, hold_from: Duration) -> Self {
+        let (held, refusals) = (Arc::default(), Mutex::default());
+        Self { methods, hold, tick, hold_from, began: Instant::now(), held, refusals }
     }
 
-    /// Refuses with these trailers from now on, with one after the other.
-    pub fn refuse_with(&self, all: Vec<HeaderMap>) {
-        *locked(&self.statuses) = Statuses { all, next: 0 };
+    /// Refuses with these trailers from now on, with one after the other, and keeps back at most so many at once.
+    pub fn refuse_with(&self, statuses: Vec<HeaderMap>, max_held: usize) {
+        *locked(&self.refusals) = Refusals { statuses, next: 0, max_held };
     }
 
     pub fn door(&self, path: &str, caller: &Allowed) -> Door {
@@ -114,49 +116,35 @@ impl Shedding {
         if !self.methods.contains(path) {
             return Door::Open(None);
         }
-        let mut statuses = locked(&self.statuses);
-        if statuses.all.is_empty() {
+        let mut refusals = locked(&self.refusals);
+        if refusals.statuses.is_empty() {
             return Door::Open(None);
         }
         match allowance.enter(Instant::now()) {
             Some(entered) => Door::Open(Some(entered)),
-            None => Door::Shut(statuses.next()),
+            None => Door::Shut(refusals.next()),
         }
     }
 
     /// Returns until when a refusal is kept back, if it is: its caller waits for long enough, and there is room.
-    pub fn hold(&self, deadline: Option<Instant>) -> Option<(Instant, Held)> {
+    pub fn hold(&self, deadline: Option<Instant>) -> Option<(Instant, Count)> {
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline < now + self.hold_from) {
             return None;
         }
-        let held = Held(self.held.clone());
-        if self.held.fetch_add(1, Ordering::Relaxed) >= self.max_held {
+        if self.held.load(Ordering::Relaxed) >= locked(&self.refusals).max_held {
             return None;
         }
         let ticks = (now + self.hold - self.began).as_nanos() / self.tick.as_nanos();
-        Some((self.began + Duration::from_nanos((ticks * self.tick.as_nanos()) as u64), held))
+        Some((self.began + Duration::from_nanos((ticks * self.tick.as_nanos()) as u64), Count::of(&self.held)))
     }
 }
 
-impl Statuses {
+impl Refusals {
     fn next(&mut self) -> HeaderMap {
-        self.next = (self.next + 1) % self.all.len();
-        self.all[self.next].clone()
+        self.next = (self.next + 1) % self.statuses.len();
+        self.statuses[self.next].clone()
     }
-}
-
-/// A refusal that is kept back, for as long as this is kept.
-pub struct Held(Arc<AtomicUsize>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -167,8 +155,8 @@ mod tests {
 
     fn shedding(max_held: usize) -> Shedding {
         let second = Duration::from_secs(1);
-        let shedding = Shedding::new([PATH.to_owned()].into(), second, second / 50, 2 * second, max_held);
-        shedding.refuse_with(["1", "2"].map(|after| crate::headers::status(8, after)).into());
+        let shedding = Shedding::new([PATH.to_owned()].into(), second, second / 50, 2 * second);
+        shedding.refuse_with(["1", "2"].map(|after| crate::headers::status(8, after)).into(), max_held);
         shedding
     }
 
@@ -226,7 +214,7 @@ mod tests {
         assert!(refused(&shedding.door(PATH, &flooder)));
         assert!(!refused(&shedding.door("/grpc.health.v1.Health/Check", &flooder)));
         assert!(!refused(&shedding.door(PATH, &Allowed::default())));
-        shedding.refuse_with(Vec::new());
+        shedding.refuse_with(Vec::new(), 9);
         assert!(!refused(&shedding.door(PATH, &flooder)), "nothing to say");
     }
 

@@ -48,7 +48,6 @@ SETTINGS = RpcSettings(
     keepalive_time=MINUTE,
     keepalive_timeout=MINUTE,
     min_ping_interval=MINUTE,
-    max_held_refusals=1000,
 )
 
 

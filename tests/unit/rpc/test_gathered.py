@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from issuer.rpc.shedding import Sheds
-    from issuer.rpc.together import Tell
-
 REFUSED = pb.IssueTokenRequest(audience=LEDGER, scopes=["ledger.refund"])
 
 
@@ -33,11 +31,7 @@ async def issuer(tmp_path: Path) -> AsyncIterator[InProcess]:
 
 
 def gathered(issuer: InProcess) -> Gathered:
-    def together(*, tell: Tell, sheds: Sheds | None = None) -> Together:
-        book = issuer.fact_book
-        return Together(issuer.pipeline, issuer.methods, issuer.policies, book, 2.5, tell=tell, sheds=sheds)
-
-    return Gathered(together)
+    return Gathered(partial(Together, issuer.pipeline, issuer.methods, issuer.policies, issuer.fact_book, 2.5))
 
 
 async def answer(calls: Gathered, issuer: InProcess, message: pb.IssueTokenRequest | bytes) -> bytes | Status | None:

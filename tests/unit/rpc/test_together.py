@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -33,7 +34,7 @@ from issuer_api.v1 import approval_service_pb2 as approvals
 from issuer_api.v1 import issuer_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from issuer.observing import Step
@@ -340,43 +341,43 @@ async def test_a_refusal_is_held_back_while_there_is_room(tmp_path: Path) -> Non
         assert len(issuer.told) < 6, "those of a moment are told together"
 
 
+@asynccontextmanager
+async def flooded(issuer: InProcess) -> AsyncIterator[None]:
+    """Let the first of the callers ask for more than it gets, until it is refused at the door."""
+    issuer.is_verified(*CALLERS)
+    flooder = issuer.verifier.verify(issuer.leaf(CALLERS[0]), None, NOW).spiffe_id
+    waiting = [asyncio.create_task(issuer.turns.take(flooder, 1, None)) for _ in range(10)]
+    door = issuer.pipeline.door
+    await eventually_true(lambda: door.turn_away(ISSUE_TOKEN, issuer.leaf(CALLERS[0]), None, None) is not None)
+    yield
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_a_flooder_is_refused_at_the_door_with_any_method(tmp_path: Path) -> None:
-    async with in_process(tmp_path, ANYONE, server={"max_turns": 5, "max_wait": "1s"}) as issuer:
-        issuer.is_verified(*CALLERS)
-        flooder = issuer.verifier.verify(issuer.leaf(CALLERS[0]), None, NOW).spiffe_id
-        waiting = [asyncio.create_task(issuer.turns.take(flooder, 1, None)) for _ in range(10)]
-        door = issuer.pipeline.door
-        await eventually_true(lambda: door.turn_away(ISSUE_TOKEN, issuer.leaf(CALLERS[0]), None, None) is not None)
+    async with in_process(tmp_path, ANYONE, server={"max_turns": 5, "max_wait": "1s"}) as issuer, flooded(issuer):
         seen = len(issuer.steps.seen)
         calls = [issuer.asking(REQUEST, CALLERS[0], method=method) for method in (ISSUE_TOKEN, BATCH)]
         assert told(await issuer.gathered(calls)) == ["RATE_LIMITED"] * 2
         assert len(issuer.steps.seen) == seen, "nothing was begun for it"
         assert told(await issuer.gathered([issuer.asking(REQUEST, CALLERS[1])])) == ["OK"]
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_what_more_comes_of_a_flooder_is_left_to_its_transport(tmp_path: Path) -> None:
     async with in_process(tmp_path, ANYONE, server={"max_turns": 5, "max_wait": "1s"}) as issuer:
-        issuer.is_verified(*CALLERS)
-        flooder = issuer.verifier.verify(issuer.leaf(CALLERS[0]), None, NOW).spiffe_id
-        waiting = [asyncio.create_task(issuer.turns.take(flooder, 1, None)) for _ in range(10)]
-        await eventually_true(lambda: issuer.turns.turn_away(flooder, None) is not None)
-        issuer.leave_to(transport := Transport())
-        flooding, other = Connection(), Connection()
-        calls = [
-            issuer.asking(REQUEST, CALLERS[0])._replace(peer=flooding),
-            issuer.asking(REQUEST, CALLERS[1])._replace(peer=other),
-        ]
-        assert told(await issuer.gathered(calls)) == ["RATE_LIMITED", "OK"]
-        assert other.allowance is None
-        assert flooding.allowance is not None
-        assert (flooding.allowance.calls, flooding.allowance.seconds > 0) == (0, True)
-        assert len(transport.told) == 1
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        async with flooded(issuer):
+            issuer.leave_to(transport := Transport())
+            flooding, other = Connection(), Connection()
+            calls = [
+                issuer.asking(REQUEST, CALLERS[0])._replace(peer=flooding),
+                issuer.asking(REQUEST, CALLERS[1])._replace(peer=other),
+            ]
+            assert told(await issuer.gathered(calls)) == ["RATE_LIMITED", "OK"]
+            assert other.allowance is None
+            assert flooding.allowance is not None
+            assert (flooding.allowance.calls, flooding.allowance.seconds > 0) == (0, True)
+            assert len(transport.told) == 1
         assert told(await issuer.gathered([issuer.asking(REQUEST, CALLERS[1])])) == ["OK"]
         assert flooding.allowance.calls > 0, "it is looked at with every answer"
 
